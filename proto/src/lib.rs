@@ -1,1 +1,8 @@
-//! placeholder
+//! The contract between mailmend's controller, its agents and its operators.
+//!
+//! [`wire`] is what travels; [`run`] is what it means. [`convert`] parses once at the edge: behind it
+//! nobody handles an unspecified enum or a digest of the wrong length.
+
+pub mod convert;
+pub mod run;
+pub mod wire;

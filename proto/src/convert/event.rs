@@ -1,0 +1,455 @@
+//! Events: one arm each way for each kind.
+
+use mailmend_policy::name::ServiceName;
+
+use super::{WireFault, batch_from_wire, digest_from_wire, fault};
+use crate::run::{
+    Custody, Ended, Entry, Event, Left, Outcome, SectionEnd, ServiceChange, Settlement,
+};
+use crate::wire::{self, record::Event as Wire};
+
+macro_rules! two_way {
+    ($from:ident, $to:ident, $field:literal, $domain:ident, $wire:path { $($variant:ident),+ }) => {
+        fn $from(value: i32) -> Result<$domain, WireFault> {
+            use $wire as W;
+            match W::try_from(value) {
+                $(Ok(W::$variant) => Ok($domain::$variant),)+
+                _ => Err(fault($field, format!("`{value}` is not a known value"))),
+            }
+        }
+        const fn $to(value: $domain) -> i32 {
+            use $wire as W;
+            match value { $($domain::$variant => W::$variant as i32,)+ }
+        }
+    };
+}
+two_way!(
+    outcome_in,
+    outcome_out,
+    "outcome",
+    Outcome,
+    wire::Outcome {
+        Done,
+        NoEffect,
+        Unknown
+    }
+);
+two_way!(
+    section_in,
+    section_out,
+    "section_ended.how",
+    SectionEnd,
+    wire::SectionEnd {
+        Committed,
+        Exited,
+        HandedOver
+    }
+);
+two_way!(
+    change_in,
+    change_out,
+    "service_changed.change",
+    ServiceChange,
+    wire::ServiceChange {
+        StopIntended,
+        Stopped,
+        KillIntended,
+        Killed,
+        StartIntended,
+        Started,
+        Died
+    }
+);
+two_way!(
+    custody_in,
+    custody_out,
+    "custody",
+    Custody,
+    wire::Custody {
+        Live,
+        Held,
+        Replaying,
+        GoneWithEvidence,
+        Poison,
+        InDoubt
+    }
+);
+two_way!(
+    ended_in,
+    ended_out,
+    "closed.how",
+    Ended,
+    wire::Ended {
+        Committed,
+        NotNeeded,
+        Unwound,
+        AtRest
+    }
+);
+
+fn service_in(text: &str) -> Result<ServiceName, WireFault> {
+    text.parse().map_err(|why| fault("service", why))
+}
+
+fn left_in(left: Vec<wire::Left>) -> Vec<Left> {
+    left.into_iter()
+        .map(|left| Left {
+            index: left.index,
+            why: left.why,
+        })
+        .collect()
+}
+
+fn left_out(left: &[Left]) -> Vec<wire::Left> {
+    left.iter()
+        .map(|left| wire::Left {
+            index: left.index,
+            why: left.why.clone(),
+        })
+        .collect()
+}
+
+/// An entry in custody from the wire.
+///
+/// # Errors
+/// Where a field makes no sense.
+pub fn entry_in(entry: wire::Entry) -> Result<Entry, WireFault> {
+    Ok(Entry {
+        index: entry.index,
+        name: entry.name,
+        file_id: entry.file_id,
+        size: entry.size,
+        modified_ms: entry.modified_ms,
+        hash: digest_from_wire("entry.hash", &entry.hash)?,
+        mts_id: entry.mts_id,
+        message_id: entry.message_id,
+        custody: custody_in(entry.custody)?,
+    })
+}
+
+/// An entry in custody for the wire.
+#[must_use]
+pub fn entry_out(entry: &Entry) -> wire::Entry {
+    wire::Entry {
+        index: entry.index,
+        name: entry.name.clone(),
+        file_id: entry.file_id,
+        size: entry.size,
+        modified_ms: entry.modified_ms,
+        hash: entry.hash.as_bytes().to_vec(),
+        mts_id: entry.mts_id.clone(),
+        message_id: entry.message_id.clone(),
+        custody: custody_out(entry.custody),
+    }
+}
+
+fn ranges_in(ranges: &[wire::Range]) -> Result<Vec<(u32, u32)>, WireFault> {
+    ranges
+        .iter()
+        .map(|range| {
+            if range.first > range.last {
+                return Err(fault(
+                    "range",
+                    format!("{} is after {}", range.first, range.last),
+                ));
+            }
+            Ok((range.first, range.last))
+        })
+        .collect()
+}
+
+pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
+    Ok(match event {
+        Wire::Admitted(e) => Event::Admitted {
+            fence: e.fence,
+            plan: digest_from_wire("admitted.plan_digest", &e.plan_digest)?,
+            policy: digest_from_wire("admitted.policy_digest", &e.policy_digest)?,
+            assignment: e.assignment,
+        },
+        Wire::DutyBegan(e) => Event::DutyBegan {
+            duty: e.duty,
+            service: service_in(&e.service)?,
+            why: e.why,
+        },
+        Wire::Advanced(e) => Event::Advanced {
+            fence: e.fence,
+            through: e.through,
+        },
+        Wire::Fenced(e) => Event::Fenced { fence: e.fence },
+        Wire::UnwindOrdered(e) => Event::UnwindOrdered {
+            fence: e.fence,
+            down_to: e.down_to,
+        },
+        Wire::StepIntended(e) => Event::StepIntended {
+            step: e.step,
+            attempt: e.attempt,
+        },
+        Wire::StepSkipped(e) => Event::StepSkipped {
+            step: e.step,
+            why: e.why,
+        },
+        Wire::StepFinished(e) => Event::StepFinished {
+            step: e.step,
+            attempt: e.attempt,
+            outcome: outcome_in(e.outcome)?,
+            detail: e.detail,
+            evidence: e.evidence,
+        },
+        Wire::SectionBegan(e) => Event::SectionBegan {
+            section: e.section,
+            service: service_in(&e.service)?,
+            boot: e.boot,
+            since_boot_ms: e.since_boot_ms,
+            budget_ms: e.budget_ms,
+        },
+        Wire::SectionEnded(e) => Event::SectionEnded {
+            section: e.section,
+            how: section_in(e.how)?,
+            detail: e.detail,
+        },
+        Wire::UndoIntended(e) => Event::UndoIntended { step: e.step },
+        Wire::UndoFinished(e) => Event::UndoFinished {
+            step: e.step,
+            outcome: outcome_in(e.outcome)?,
+            detail: e.detail,
+        },
+        Wire::ServiceChanged(e) => Event::ServiceChanged {
+            service: service_in(&e.service)?,
+            change: change_in(e.change)?,
+            pid: e.pid,
+        },
+        Wire::BatchIntended(e) => Event::BatchIntended {
+            batch: batch_from_wire(&e.batch)?,
+            step: e.step,
+            queue: e.queue,
+            source: e.source,
+            held: e.held,
+            files: e.files,
+            bytes: e.bytes,
+        },
+        Wire::BatchEntries(e) => Event::BatchEntries {
+            batch: batch_from_wire(&e.batch)?,
+            entries: e
+                .entries
+                .into_iter()
+                .map(entry_in)
+                .collect::<Result<_, _>>()?,
+        },
+        Wire::BatchHeld(e) => Event::BatchHeld {
+            batch: batch_from_wire(&e.batch)?,
+            left: left_in(e.left),
+        },
+        Wire::ReplayIntended(e) => Event::ReplayIntended {
+            batch: batch_from_wire(&e.batch)?,
+            replay: e.replay,
+            step: e.step,
+            target: e.target,
+            entries: ranges_in(&e.entries)?,
+        },
+        Wire::ReplayPlaced(e) => Event::ReplayPlaced {
+            batch: batch_from_wire(&e.batch)?,
+            replay: e.replay,
+            renamed: e
+                .renamed
+                .into_iter()
+                .map(|renamed| (renamed.index, renamed.name))
+                .collect(),
+            left: left_in(e.left),
+        },
+        Wire::Settled(e) => Event::Settled {
+            batch: batch_from_wire(&e.batch)?,
+            entries: e
+                .entries
+                .into_iter()
+                .map(|s| {
+                    let custody = custody_in(s.custody)?;
+                    Ok(Settlement {
+                        index: s.index,
+                        custody,
+                        evidence: s.evidence,
+                    })
+                })
+                .collect::<Result<_, WireFault>>()?,
+        },
+        Wire::IndexSetAside(e) => Event::IndexSetAside {
+            from: e.from,
+            to: e.to,
+        },
+        Wire::Alarm(e) => Event::Alarm {
+            code: e.code,
+            text: e.text,
+        },
+        Wire::Closed(e) => Event::Closed {
+            how: ended_in(e.how)?,
+            detail: e.detail,
+        },
+    })
+}
+
+pub(super) fn to_wire(event: &Event) -> Wire {
+    match event.clone() {
+        Event::Admitted {
+            fence,
+            plan,
+            policy,
+            assignment,
+        } => Wire::Admitted(wire::Admitted {
+            fence,
+            plan_digest: plan.as_bytes().to_vec(),
+            policy_digest: policy.as_bytes().to_vec(),
+            assignment,
+        }),
+        Event::DutyBegan { duty, service, why } => Wire::DutyBegan(wire::DutyBegan {
+            duty,
+            service: service.to_string(),
+            why,
+        }),
+        Event::Advanced { fence, through } => Wire::Advanced(wire::Advanced { fence, through }),
+        Event::Fenced { fence } => Wire::Fenced(wire::Fenced { fence }),
+        Event::UnwindOrdered { fence, down_to } => {
+            Wire::UnwindOrdered(wire::UnwindOrdered { fence, down_to })
+        }
+        Event::StepIntended { step, attempt } => {
+            Wire::StepIntended(wire::StepIntended { step, attempt })
+        }
+        Event::StepSkipped { step, why } => Wire::StepSkipped(wire::StepSkipped { step, why }),
+        Event::StepFinished {
+            step,
+            attempt,
+            outcome,
+            detail,
+            evidence,
+        } => {
+            let outcome = outcome_out(outcome);
+            Wire::StepFinished(wire::StepFinished {
+                step,
+                attempt,
+                outcome,
+                detail,
+                evidence,
+            })
+        }
+        Event::SectionBegan {
+            section,
+            service,
+            boot,
+            since_boot_ms,
+            budget_ms,
+        } => {
+            let service = service.to_string();
+            Wire::SectionBegan(wire::SectionBegan {
+                section,
+                service,
+                boot,
+                since_boot_ms,
+                budget_ms,
+            })
+        }
+        Event::SectionEnded {
+            section,
+            how,
+            detail,
+        } => Wire::SectionEnded(wire::SectionEnded {
+            section,
+            how: section_out(how),
+            detail,
+        }),
+        Event::UndoIntended { step } => Wire::UndoIntended(wire::UndoIntended { step }),
+        Event::UndoFinished {
+            step,
+            outcome,
+            detail,
+        } => Wire::UndoFinished(wire::UndoFinished {
+            step,
+            outcome: outcome_out(outcome),
+            detail,
+        }),
+        Event::ServiceChanged {
+            service,
+            change,
+            pid,
+        } => {
+            let (service, change) = (service.to_string(), change_out(change));
+            Wire::ServiceChanged(wire::ServiceChanged {
+                service,
+                change,
+                pid,
+            })
+        }
+        Event::BatchIntended {
+            batch,
+            step,
+            queue,
+            source,
+            held,
+            files,
+            bytes,
+        } => {
+            let batch = batch.to_string();
+            Wire::BatchIntended(wire::BatchIntended {
+                batch,
+                step,
+                queue,
+                source,
+                held,
+                files,
+                bytes,
+            })
+        }
+        Event::BatchEntries { batch, entries } => Wire::BatchEntries(wire::BatchEntries {
+            batch: batch.to_string(),
+            entries: entries.iter().map(entry_out).collect(),
+        }),
+        Event::BatchHeld { batch, left } => Wire::BatchHeld(wire::BatchHeld {
+            batch: batch.to_string(),
+            left: left_out(&left),
+        }),
+        Event::ReplayIntended {
+            batch,
+            replay,
+            step,
+            target,
+            entries,
+        } => Wire::ReplayIntended(wire::ReplayIntended {
+            batch: batch.to_string(),
+            replay,
+            step,
+            target,
+            entries: entries
+                .into_iter()
+                .map(|(first, last)| wire::Range { first, last })
+                .collect(),
+        }),
+        Event::ReplayPlaced {
+            batch,
+            replay,
+            renamed,
+            left,
+        } => Wire::ReplayPlaced(wire::ReplayPlaced {
+            batch: batch.to_string(),
+            replay,
+            renamed: renamed
+                .into_iter()
+                .map(|(index, name)| wire::Renamed { index, name })
+                .collect(),
+            left: left_out(&left),
+        }),
+        Event::Settled { batch, entries } => Wire::Settled(wire::Settled {
+            batch: batch.to_string(),
+            entries: entries
+                .into_iter()
+                .map(|s| wire::Settlement {
+                    index: s.index,
+                    custody: custody_out(s.custody),
+                    evidence: s.evidence,
+                })
+                .collect(),
+        }),
+        Event::IndexSetAside { from, to } => Wire::IndexSetAside(wire::IndexSetAside { from, to }),
+        Event::Alarm { code, text } => Wire::Alarm(wire::Alarm { code, text }),
+        Event::Closed { how, detail } => Wire::Closed(wire::Closed {
+            how: ended_out(how),
+            detail,
+        }),
+    }
+}

@@ -1,0 +1,11 @@
+//! The generated messages and services, and nothing else.
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; documented field by field in the .proto files"
+)]
+
+tonic::include_proto!("mailmend.v1");
