@@ -16,6 +16,9 @@ use std::time::Duration;
 use mailmend_policy::condition::PathRoot;
 use mailmend_policy::name::ServiceName;
 
+#[cfg(target_os = "linux")]
+pub mod unix;
+
 /// A machine, or a simulated one.
 pub trait Host: Send + Sync {
     /// Its services.
@@ -50,6 +53,38 @@ pub struct HostError {
     pub kind: HostErrorKind,
     /// Whether anything may have changed.
     pub effect: Effect,
+}
+
+impl HostError {
+    /// A failure of which it is known that nothing changed.
+    #[must_use]
+    pub fn unchanged(
+        kind: HostErrorKind,
+        attempted: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            attempted: attempted.into(),
+            reason: reason.into(),
+            kind,
+            effect: Effect::None,
+        }
+    }
+
+    /// A failure after which something may have changed.
+    #[must_use]
+    pub fn unknown(
+        kind: HostErrorKind,
+        attempted: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            attempted: attempted.into(),
+            reason: reason.into(),
+            kind,
+            effect: Effect::Unknown,
+        }
+    }
 }
 
 /// What kind of failure a [`HostError`] is.
@@ -193,7 +228,8 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// As [`HostErrorKind`] says.
     fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError>;
-    /// Writes a new file and syncs it; fails with `Exists` rather than replace.
+    /// Writes a new file and syncs it; fails with `Exists` rather than replace. Its name never
+    /// shows a part of it; a crash may leave a file whose name begins with `.mailmend-` instead.
     ///
     /// # Errors
     /// As [`HostErrorKind`] says.
@@ -297,7 +333,7 @@ pub struct EventRecord {
 /// Programs that the guard file allows.
 pub trait Tools: Send + Sync {
     /// Runs a program, without a shell, without standard input, with an empty environment, and
-    /// waits; ends it when `limit` has passed.
+    /// waits; ends it, and whatever it started, when `limit` has passed on the wall clock.
     ///
     /// # Errors
     /// `TimedOut` and every failure after the start have an unknown effect.
@@ -327,6 +363,12 @@ pub trait Clock: Send + Sync {
     fn uptime(&self) -> Uptime;
     /// Waits.
     fn sleep(&self, period: Duration);
+    /// How many times faster than the wall clock [`Self::uptime`] runs: 1 everywhere but in the
+    /// lab. Durations of a policy are in uptime, so whoever compares one with a difference of wall
+    /// clock times (the age of a file, the window of an event) multiplies that difference by this.
+    fn pace(&self) -> f64 {
+        1.0
+    }
 }
 
 /// A moment on the machine's monotonic clock.

@@ -104,9 +104,15 @@ pub enum Queue {
 impl Queue {
     /// All queues, with their names in policies.
     pub const ALL: [(&'static str, Self); 4] = [
-        ("inbound-awaiting-conversion", Self::InboundAwaitingConversion),
+        (
+            "inbound-awaiting-conversion",
+            Self::InboundAwaitingConversion,
+        ),
         ("inbound-awaiting-delivery", Self::InboundAwaitingDelivery),
-        ("outbound-awaiting-conversion", Self::OutboundAwaitingConversion),
+        (
+            "outbound-awaiting-conversion",
+            Self::OutboundAwaitingConversion,
+        ),
         ("outbound-awaiting-delivery", Self::OutboundAwaitingDelivery),
     ];
 

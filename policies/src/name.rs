@@ -24,7 +24,9 @@ pub enum NameFault {
         limit: usize,
     },
     /// A character that this kind of name does not allow (look-alikes and invisible ones included).
-    #[error("`{name}` has the character {character:?} at position {position}; allowed are {allowed}")]
+    #[error(
+        "`{name}` has the character {character:?} at position {position}; allowed are {allowed}"
+    )]
     Character {
         /// The text.
         name: String,
@@ -48,11 +50,20 @@ fn checked(
     }
     let length = text.chars().count();
     if length > limit {
-        return Err(NameFault::TooLong { name: text.chars().take(40).collect(), length, limit });
+        return Err(NameFault::TooLong {
+            name: text.chars().take(40).collect(),
+            length,
+            limit,
+        });
     }
     if let Some((at, character)) = text.chars().enumerate().find(|&(at, c)| !ok(at, c)) {
         let name = text.escape_debug().to_string();
-        return Err(NameFault::Character { name, character, position: at + 1, allowed });
+        return Err(NameFault::Character {
+            name,
+            character,
+            position: at + 1,
+            allowed,
+        });
     }
     Ok(text.to_owned())
 }
@@ -113,7 +124,8 @@ const KEBAB: &str = "lower-case letters a-z, digits and `-`, beginning with a le
 const fn kebab(at: usize, c: char) -> bool {
     c.is_ascii_lowercase() || (at > 0 && (c.is_ascii_digit() || c == '-'))
 }
-const HOST: &str = "letters A-Z and a-z, digits, `-`, `_` and `.`, beginning with a letter or digit";
+const HOST: &str =
+    "letters A-Z and a-z, digits, `-`, `_` and `.`, beginning with a letter or digit";
 const fn host(at: usize, c: char) -> bool {
     c.is_ascii_alphanumeric() || (at > 0 && matches!(c, '-' | '_' | '.'))
 }
@@ -154,7 +166,14 @@ mod tests {
     #[test]
     fn look_alikes_and_invisible_characters_are_refused_with_their_place() {
         let fault = "stop-\u{0456}ms".parse::<StepId>().unwrap_err();
-        assert!(matches!(fault, NameFault::Character { position: 6, character: '\u{0456}', .. }));
+        assert!(matches!(
+            fault,
+            NameFault::Character {
+                position: 6,
+                character: '\u{0456}',
+                ..
+            }
+        ));
         assert!("stop\u{200b}".parse::<StepId>().is_err());
         assert!("".parse::<StepId>().is_err());
         assert!("a".repeat(64).parse::<StepId>().is_err());

@@ -13,6 +13,9 @@ pub struct Strategy {
 
 impl Default for Strategy {
     fn default() -> Self {
-        Self { sites_at_once: 1, max_failed: 0 }
+        Self {
+            sites_at_once: 1,
+            max_failed: 0,
+        }
     }
 }

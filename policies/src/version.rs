@@ -13,10 +13,14 @@ pub struct Version(pub [u32; 4]);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionFault {
     /// Not one to four numbers with dots between them.
-    #[error("`{0}` is not a version: one to four numbers with dots are needed, such as `5.5` or `4.0.994.63`")]
+    #[error(
+        "`{0}` is not a version: one to four numbers with dots are needed, such as `5.5` or `4.0.994.63`"
+    )]
     NotAVersion(String),
     /// Not a list of comparisons.
-    #[error("`{0}` is not a range of versions: write comparisons with `,` between them, such as `>=5.0, <5.6`")]
+    #[error(
+        "`{0}` is not a range of versions: write comparisons with `,` between them, such as `>=5.0, <5.6`"
+    )]
     NotARange(String),
     /// No version satisfies the range.
     #[error("no version satisfies `{0}`")]
@@ -43,7 +47,11 @@ impl FromStr for Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d] = self.0;
-        if c == 0 && d == 0 { write!(f, "{a}.{b}") } else { write!(f, "{a}.{b}.{c}.{d}") }
+        if c == 0 && d == 0 {
+            write!(f, "{a}.{b}")
+        } else {
+            write!(f, "{a}.{b}.{c}.{d}")
+        }
     }
 }
 
@@ -100,7 +108,11 @@ impl FromStr for VersionRange {
             comparisons.push((comparison, rest.trim().parse()?));
         }
         let range = Self(comparisons);
-        if range.can_hold() { Ok(range) } else { Err(VersionFault::Empty(text.to_owned())) }
+        if range.can_hold() {
+            Ok(range)
+        } else {
+            Err(VersionFault::Empty(text.to_owned()))
+        }
     }
 }
 
@@ -112,7 +124,9 @@ impl VersionRange {
             let mut candidates = vec![*bound];
             candidates.extend(d.checked_add(1).map(|d| Version([a, b, c, d])));
             candidates.push(before(*bound));
-            candidates.into_iter().any(|candidate| self.holds(candidate))
+            candidates
+                .into_iter()
+                .any(|candidate| self.holds(candidate))
         })
     }
 }
@@ -155,9 +169,17 @@ mod tests {
         assert!(range.holds("5.5.2650.21".parse().unwrap()));
         assert!(!range.holds("5.6".parse().unwrap()));
         assert_eq!(range.to_string(), ">=5.0, <5.6");
-        assert!(matches!(">5.5, <5.0".parse::<VersionRange>(), Err(VersionFault::Empty(_))));
+        assert!(matches!(
+            ">5.5, <5.0".parse::<VersionRange>(),
+            Err(VersionFault::Empty(_))
+        ));
         assert!("5.5".parse::<VersionRange>().is_err());
         assert!("4.0.0.0.1".parse::<Version>().is_err());
-        assert!("<4.0.994.63".parse::<VersionRange>().unwrap().holds("4.0.837.3".parse().unwrap()));
+        assert!(
+            "<4.0.994.63"
+                .parse::<VersionRange>()
+                .unwrap()
+                .holds("4.0.837.3".parse().unwrap())
+        );
     }
 }

@@ -1,0 +1,384 @@
+//! The files of the server: four verbs that never replace anything.
+
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::folder::Folder;
+use super::{changing, reading};
+use crate::host::{FileInfo, HostError, HostErrorKind, Spool};
+
+#[derive(Debug)]
+pub(super) struct UnixSpool;
+
+impl Spool for UnixSpool {
+    fn list(&self, folder: &Path) -> Result<Vec<FileInfo>, HostError> {
+        Folder::open(folder)?.entries().map_err(|errno| {
+            reading(
+                format!("list the folder `{}`", folder.display()),
+                &errno.into(),
+            )
+        })
+    }
+
+    fn look(&self, path: &Path) -> Result<Option<FileInfo>, HostError> {
+        let (folder, name) = match Folder::of(path) {
+            Ok(found) => found,
+            Err(error) if error.kind == HostErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        folder
+            .look(name)
+            .map_err(|errno| reading(format!("look at `{}`", path.display()), &errno.into()))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
+        let (folder, name) = Folder::of(path)?;
+        let file = folder
+            .read(name)
+            .map_err(|errno| reading(format!("open `{}`", path.display()), &errno.into()))?;
+        Ok(Box::new(file))
+    }
+
+    fn probe_exclusive(&self, path: &Path) -> Result<(), HostError> {
+        let attempted = || format!("open `{}` exclusively", path.display());
+        let (folder, name) = Folder::of(path)?;
+        let file = folder
+            .read(name)
+            .map_err(|errno| reading(attempted(), &errno.into()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(HostError::unchanged(
+                HostErrorKind::Locked,
+                attempted(),
+                "another process has it open",
+            )),
+            Err(TryLockError::Error(error)) => Err(reading(attempted(), &error)),
+        }
+    }
+
+    fn move_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let attempted = || format!("move `{}` to `{}`", from.display(), to.display());
+        let (source, old) = Folder::of(from)?;
+        let (target, new) = Folder::of(to)?;
+        source
+            .regular(old)
+            .map_err(|errno| reading(attempted(), &errno.into()))?;
+        fs::renameat_with(&source, old, &target, new, RenameFlags::NOREPLACE)
+            .map_err(|errno| changing(attempted(), errno))
+    }
+
+    fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let attempted = || format!("link `{}` as `{}`", from.display(), to.display());
+        let (source, old) = Folder::of(from)?;
+        let (target, new) = Folder::of(to)?;
+        source
+            .regular(old)
+            .map_err(|errno| reading(attempted(), &errno.into()))?;
+        fs::linkat(&source, old, &target, new, AtFlags::empty())
+            .map_err(|errno| changing(attempted(), errno))
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let attempted = || format!("write `{}` ({} bytes)", path.display(), bytes.len());
+        let (folder, name) = Folder::of(path)?;
+        // Refused early where it is there already; the rename below is what guarantees it.
+        match folder.look(name) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(changing(attempted(), Errno::EXIST)),
+            Err(errno) => return Err(reading(attempted(), &errno.into())),
+        }
+        // Under a name of our own until it is whole and synced: a crash or a full disk leaves no
+        // half file under a name that somebody trusts.
+        let temporary = format!(".mailmend-{:016x}", fastrand::u64(..));
+        let temporary = OsStr::new(&temporary);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&folder, temporary, flags, Mode::from_raw_mode(0o640))
+            .map_err(|errno| changing(attempted(), errno))?;
+        let mut file = File::from(fd);
+        let placed = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| reading(attempted(), &error))
+            .and_then(|()| {
+                fs::renameat_with(&folder, temporary, &folder, name, RenameFlags::NOREPLACE)
+                    .map_err(|errno| changing(attempted(), errno))
+            });
+        if placed.is_err() {
+            // The error that counts is the first one; what is left has a name that nobody reads.
+            let _ = fs::unlinkat(&folder, temporary, AtFlags::empty());
+        }
+        placed
+    }
+
+    fn make_folder(&self, folder: &Path) -> Result<(), HostError> {
+        let mut missing: Vec<&Path> = Vec::new();
+        let mut there = folder;
+        loop {
+            match Folder::open(there) {
+                Ok(_) => break,
+                Err(error) if error.kind == HostErrorKind::NotFound => missing.push(there),
+                Err(error) => return Err(error),
+            }
+            let Some(parent) = there.parent() else { break };
+            there = parent;
+        }
+        // What is there may be left from a call that was killed before its sync.
+        if let Some(parent) = there.parent() {
+            Folder::open(parent)?.sync(parent)?;
+        }
+        for path in missing.into_iter().rev() {
+            let (parent, name) = Folder::of(path)?;
+            parent.make(name, path)?;
+            parent.sync(path.parent().unwrap_or(path))?;
+        }
+        Folder::open(folder).map(drop)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), HostError> {
+        let opened = Folder::open(folder).map_err(|error| HostError {
+            effect: crate::host::Effect::Unknown,
+            ..error
+        })?;
+        opened.sync(folder)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        let attempted = || format!("remove `{}`", path.display());
+        let (folder, name) = Folder::of(path)?;
+        folder
+            .regular(name)
+            .map_err(|errno| reading(attempted(), &errno.into()))?;
+        fs::unlinkat(&folder, name, AtFlags::empty()).map_err(|errno| changing(attempted(), errno))
+    }
+
+    fn free_bytes(&self, path: &Path) -> Result<u64, HostError> {
+        fs::statvfs(path)
+            .map(|volume| volume.f_bavail.saturating_mul(volume.f_frsize))
+            .map_err(|errno| {
+                reading(
+                    format!("read the free space at `{}`", path.display()),
+                    &errno.into(),
+                )
+            })
+    }
+
+    fn same_volume(&self, a: &Path, b: &Path) -> Result<bool, HostError> {
+        let volume = |path: &Path| {
+            fs::lstat(path).map(|stat| stat.st_dev).map_err(|errno| {
+                reading(
+                    format!("find the volume of `{}`", path.display()),
+                    &errno.into(),
+                )
+            })
+        };
+        Ok(volume(a)? == volume(b)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Effect, FileKind};
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        (folder, path)
+    }
+
+    fn text(path: &Path) -> String {
+        let mut text = String::new();
+        UnixSpool
+            .open(path)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        text
+    }
+
+    #[test]
+    fn move_link_and_write_never_replace() {
+        let (_keep, root) = folder();
+        let (a, b) = (root.join("A"), root.join("B"));
+        UnixSpool.write_new(&a, b"first").unwrap();
+        UnixSpool.write_new(&b, b"second").unwrap();
+        for result in [
+            UnixSpool.move_new(&a, &b),
+            UnixSpool.link_new(&a, &b),
+            UnixSpool.write_new(&b, b"third"),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(
+                (error.kind, error.effect),
+                (HostErrorKind::Exists, Effect::None)
+            );
+        }
+        assert_eq!((text(&a), text(&b)), ("first".into(), "second".into()));
+        assert_eq!(
+            UnixSpool.list(&root).unwrap().len(),
+            2,
+            "no temporary file is left"
+        );
+    }
+
+    #[test]
+    fn a_move_keeps_the_identity_and_a_link_shares_it() {
+        let (_keep, root) = folder();
+        let (a, b, c) = (root.join("A"), root.join("B"), root.join("C"));
+        UnixSpool.write_new(&a, b"mail").unwrap();
+        let before = UnixSpool.look(&a).unwrap().unwrap();
+        UnixSpool.move_new(&a, &b).unwrap();
+        assert_eq!(UnixSpool.look(&a).unwrap(), None);
+        UnixSpool.link_new(&b, &c).unwrap();
+        for path in [&b, &c] {
+            let after = UnixSpool.look(path).unwrap().unwrap();
+            assert_eq!((after.file_id, after.size), (before.file_id, 4));
+            assert_eq!(after.modified_ms, before.modified_ms);
+        }
+        UnixSpool.remove(&b).unwrap();
+        assert_eq!(text(&c), "mail");
+        assert_eq!(
+            UnixSpool.remove(&b).unwrap_err().kind,
+            HostErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn links_are_listed_as_other_and_never_followed() {
+        let (_keep, root) = folder();
+        let real = root.join("real");
+        UnixSpool.make_folder(&real).unwrap();
+        UnixSpool
+            .write_new(&real.join("MAIL0001"), b"mail")
+            .unwrap();
+        symlink(real.join("MAIL0001"), root.join("LINK0001")).unwrap();
+        symlink(&real, root.join("linked")).unwrap();
+        let kinds: Vec<_> = UnixSpool
+            .list(&root)
+            .unwrap()
+            .into_iter()
+            .map(|e| (e.name, e.kind))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("LINK0001".to_owned(), FileKind::Other),
+                ("linked".to_owned(), FileKind::Other),
+                ("real".to_owned(), FileKind::Folder)
+            ]
+        );
+        let link = root.join("LINK0001");
+        let through = root.join("linked/MAIL0001");
+        let target = root.join("NEW");
+        let reparse = |result: Result<(), HostError>| {
+            assert_eq!(result.unwrap_err().kind, HostErrorKind::Reparse);
+        };
+        reparse(UnixSpool.open(&link).map(drop));
+        reparse(UnixSpool.open(&through).map(drop));
+        reparse(UnixSpool.probe_exclusive(&link));
+        reparse(UnixSpool.move_new(&link, &target));
+        reparse(UnixSpool.move_new(&through, &target));
+        reparse(UnixSpool.move_new(&real.join("MAIL0001"), &root.join("linked/NEW")));
+        reparse(UnixSpool.link_new(&link, &target));
+        reparse(UnixSpool.write_new(&root.join("linked/NEW"), b"x"));
+        reparse(UnixSpool.remove(&link));
+        reparse(UnixSpool.list(&root.join("linked")).map(drop));
+        reparse(UnixSpool.sync_folder(&root.join("linked")));
+        reparse(UnixSpool.make_folder(&root.join("linked/deeper")));
+        assert_eq!(text(&real.join("MAIL0001")), "mail");
+    }
+
+    #[test]
+    fn a_file_that_somebody_locked_is_reported_as_locked() {
+        let (_keep, root) = folder();
+        let path = root.join("MAIL0001");
+        UnixSpool.write_new(&path, b"mail").unwrap();
+        UnixSpool.probe_exclusive(&path).unwrap();
+        let held = File::open(&path).unwrap();
+        held.lock().unwrap();
+        assert_eq!(
+            UnixSpool.probe_exclusive(&path).unwrap_err().kind,
+            HostErrorKind::Locked
+        );
+        drop(held);
+        UnixSpool.probe_exclusive(&path).unwrap();
+    }
+
+    #[test]
+    fn folders_are_made_with_their_parents_and_twice_is_no_error() {
+        let (_keep, root) = folder();
+        let deep = root.join("a/b/c");
+        UnixSpool.make_folder(&deep).unwrap();
+        UnixSpool.make_folder(&deep).unwrap();
+        UnixSpool.sync_folder(&deep).unwrap();
+        UnixSpool.write_new(&root.join("FILE"), b"").unwrap();
+        assert!(UnixSpool.make_folder(&root.join("FILE")).is_err());
+        assert!(UnixSpool.make_folder(&root.join("FILE/x")).is_err());
+        assert!(UnixSpool.free_bytes(&deep).unwrap() > 0);
+        assert!(UnixSpool.same_volume(&root, &deep).unwrap());
+    }
+
+    #[test]
+    fn a_move_between_volumes_is_refused_and_changes_nothing() {
+        // /dev/shm is a volume of its own wherever Linux runs; where it is not, nothing to see.
+        let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let (_keep, root) = folder();
+        let other = other.path().canonicalize().unwrap();
+        if UnixSpool.same_volume(&root, &other).unwrap() {
+            return;
+        }
+        let (from, to) = (root.join("A"), other.join("A"));
+        UnixSpool.write_new(&from, b"mail").unwrap();
+        for result in [
+            UnixSpool.move_new(&from, &to),
+            UnixSpool.link_new(&from, &to),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(
+                (error.kind, error.effect),
+                (HostErrorKind::CrossVolume, Effect::None)
+            );
+        }
+        assert_eq!(text(&from), "mail");
+        assert_eq!(UnixSpool.look(&to).unwrap(), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_no_space_and_leaves_nothing_behind() {
+        // Writing to a file system that is full needs root; the device that is always full gives
+        // the same errno, so the mapping is what is tested here.
+        let mut full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let error = full.write_all(&[0; 8192]).unwrap_err();
+        assert_eq!(reading("write", &error).kind, HostErrorKind::NoSpace);
+        assert_eq!(changing("write", Errno::NOSPC).effect, Effect::None);
+        assert_eq!(changing("move", Errno::IO).effect, Effect::Unknown);
+        assert_eq!(changing("move", Errno::INVAL).effect, Effect::None);
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_read_or_is_not_there_says_so() {
+        let (_keep, root) = folder();
+        let gone = root.join("gone");
+        assert_eq!(
+            UnixSpool.list(&gone).unwrap_err().kind,
+            HostErrorKind::NotFound
+        );
+        assert_eq!(UnixSpool.look(&gone.join("X")).unwrap(), None);
+        let error = UnixSpool.sync_folder(&gone).unwrap_err();
+        assert_eq!(error.effect, Effect::Unknown);
+        assert!(error.to_string().contains("gone"), "{error}");
+    }
+}
