@@ -881,3 +881,6 @@ impl Batch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! Whatever the domain can say survives the wire, and whatever the wire can carry is parsed or refused.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use mailmend_policy::digest::Digest;
+use mailmend_proto::convert::{record_from_wire, record_to_wire};
+use mailmend_proto::run::{
+    BatchId, Custody, Ended, Entry, Event, Left, Outcome, Record, RunId, RunState, SectionEnd,
+    ServiceChange, Settlement,
+};
+use mailmend_proto::wire;
+use proptest::prelude::*;
+use proptest::sample::select;
+use prost::Message;
+
+fn text() -> impl Strategy<Value = String> {
+    "[ -~é\\t]{0,20}"
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest::from_bytes)
+}
+
+fn batch() -> impl Strategy<Value = BatchId> {
+    any::<u128>().prop_map(|id| BatchId(uuid::Uuid::from_u128(id)))
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    select(vec![Outcome::Done, Outcome::NoEffect, Outcome::Unknown])
+}
+
+fn custody() -> impl Strategy<Value = Custody> {
+    select(Custody::ALL.map(|(_, custody)| custody).to_vec())
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let ids = (
+        any::<u32>(),
+        text(),
+        any::<u64>(),
+        any::<u64>(),
+        any::<i64>(),
+    );
+    (ids, digest(), text(), text(), custody()).prop_map(
+        |((index, name, file_id, size, modified_ms), hash, mts_id, message_id, custody)| Entry {
+            index,
+            name,
+            file_id,
+            size,
+            modified_ms,
+            hash,
+            mts_id,
+            message_id,
+            custody,
+        },
+    )
+}
+
+fn left() -> impl Strategy<Value = Vec<Left>> {
+    proptest::collection::vec(
+        (any::<u32>(), text()).prop_map(|(index, why)| Left { index, why }),
+        0..3,
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let service =
+        || select(vec!["MSExchangeIMC", "MSExchangeMTA"]).prop_map(|s| s.parse().unwrap());
+    let change = select(vec![
+        ServiceChange::StopIntended,
+        ServiceChange::Stopped,
+        ServiceChange::KillIntended,
+        ServiceChange::Killed,
+        ServiceChange::StartIntended,
+        ServiceChange::Started,
+        ServiceChange::Died,
+    ]);
+    let section_end = select(vec![
+        SectionEnd::Committed,
+        SectionEnd::Exited,
+        SectionEnd::HandedOver,
+    ]);
+    let ended = select(vec![
+        Ended::Committed,
+        Ended::NotNeeded,
+        Ended::Unwound,
+        Ended::AtRest,
+    ]);
+    let range = (any::<u32>(), any::<u32>()).prop_map(|(a, b)| (a.min(b), a.max(b)));
+    prop_oneof![
+        (any::<u64>(), digest(), digest(), any::<Vec<u8>>()).prop_map(
+            |(fence, plan, policy, assignment)| Event::Admitted {
+                fence,
+                plan,
+                policy,
+                assignment
+            }
+        ),
+        (text(), service(), text()).prop_map(|(duty, service, why)| Event::DutyBegan {
+            duty,
+            service,
+            why
+        }),
+        any::<(u64, u32)>().prop_map(|(fence, through)| Event::Advanced { fence, through }),
+        any::<u64>().prop_map(|fence| Event::Fenced { fence }),
+        any::<(u64, u32)>().prop_map(|(fence, down_to)| Event::UnwindOrdered { fence, down_to }),
+        any::<(u32, u32)>().prop_map(|(step, attempt)| Event::StepIntended { step, attempt }),
+        (any::<u32>(), text()).prop_map(|(step, why)| Event::StepSkipped { step, why }),
+        (
+            any::<(u32, u32)>(),
+            outcome(),
+            text(),
+            proptest::collection::vec(text(), 0..3)
+        )
+            .prop_map(
+                |((step, attempt), outcome, detail, evidence)| Event::StepFinished {
+                    step,
+                    attempt,
+                    outcome,
+                    detail,
+                    evidence
+                }
+            ),
+        (any::<u32>(), service(), text(), any::<(u64, u64)>()).prop_map(
+            |(section, service, boot, (since_boot_ms, budget_ms))| Event::SectionBegan {
+                section,
+                service,
+                boot,
+                since_boot_ms,
+                budget_ms
+            }
+        ),
+        (any::<u32>(), section_end, text()).prop_map(|(section, how, detail)| {
+            Event::SectionEnded {
+                section,
+                how,
+                detail,
+            }
+        }),
+        any::<u32>().prop_map(|step| Event::UndoIntended { step }),
+        (any::<u32>(), outcome(), text()).prop_map(|(step, outcome, detail)| Event::UndoFinished {
+            step,
+            outcome,
+            detail
+        }),
+        (service(), change, any::<u32>()).prop_map(|(service, change, pid)| {
+            Event::ServiceChanged {
+                service,
+                change,
+                pid,
+            }
+        }),
+        (
+            batch(),
+            any::<Option<u32>>(),
+            (text(), text(), text()),
+            any::<(u64, u64)>()
+        )
+            .prop_map(|(batch, step, (queue, source, held), (files, bytes))| {
+                Event::BatchIntended {
+                    batch,
+                    step,
+                    queue,
+                    source,
+                    held,
+                    files,
+                    bytes,
+                }
+            }),
+        (batch(), proptest::collection::vec(entry(), 0..4))
+            .prop_map(|(batch, entries)| Event::BatchEntries { batch, entries }),
+        (batch(), left()).prop_map(|(batch, left)| Event::BatchHeld { batch, left }),
+        (
+            batch(),
+            any::<(u32, Option<u32>)>(),
+            text(),
+            proptest::collection::vec(range, 0..3)
+        )
+            .prop_map(
+                |(batch, (replay, step), target, entries)| Event::ReplayIntended {
+                    batch,
+                    replay,
+                    step,
+                    target,
+                    entries
+                }
+            ),
+        (
+            batch(),
+            any::<u32>(),
+            proptest::collection::vec((any::<u32>(), text()), 0..3),
+            left()
+        )
+            .prop_map(|(batch, replay, renamed, left)| Event::ReplayPlaced {
+                batch,
+                replay,
+                renamed,
+                left
+            }),
+        (
+            batch(),
+            proptest::collection::vec(
+                (any::<u32>(), custody(), text()).prop_map(|(index, custody, evidence)| {
+                    Settlement {
+                        index,
+                        custody,
+                        evidence,
+                    }
+                }),
+                0..3
+            )
+        )
+            .prop_map(|(batch, entries)| Event::Settled { batch, entries }),
+        (text(), text()).prop_map(|(from, to)| Event::IndexSetAside { from, to }),
+        (text(), text()).prop_map(|(code, text)| Event::Alarm { code, text }),
+        (ended, text()).prop_map(|(how, detail)| Event::Closed { how, detail }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_record_survives_the_wire(seq: u64, at_ms: i64, run: u128, event in event()) {
+        let record = Record { seq, at_ms, run: RunId(uuid::Uuid::from_u128(run)), event };
+        let bytes = record_to_wire(&record).encode_to_vec();
+        let back = record_from_wire(wire::Record::decode(&bytes[..]).unwrap()).unwrap();
+        prop_assert_eq!(back, record);
+    }
+
+    #[test]
+    fn bytes_from_a_stranger_are_parsed_or_refused_without_a_panic(bytes: Vec<u8>) {
+        if let Ok(record) = wire::Record::decode(&bytes[..]) {
+            let _ = record_from_wire(record);
+        }
+    }
+
+    #[test]
+    fn events_in_any_order_are_folded_or_refused_without_a_panic(
+        events in proptest::collection::vec(event(), 0..12)
+    ) {
+        let first = Event::DutyBegan {
+            duty: "watchdog".into(),
+            service: "MSExchangeIMC".parse().unwrap(),
+            why: String::new(),
+        };
+        let mut state = RunState::default().after(&first).unwrap();
+        for event in &events {
+            state = state.clone().after(event).unwrap_or(state);
+        }
+    }
+}
+
+#[test]
+fn an_unspecified_enum_and_a_short_digest_are_refused_by_name() {
+    let run = uuid::Uuid::nil().to_string();
+    let event = wire::record::Event::Closed(wire::Closed {
+        how: 0,
+        detail: String::new(),
+    });
+    let record = wire::Record {
+        seq: 1,
+        at_ms: 0,
+        run: run.clone(),
+        event: Some(event),
+    };
+    assert!(
+        record_from_wire(record)
+            .unwrap_err()
+            .to_string()
+            .contains("closed.how")
+    );
+    let event = wire::record::Event::Admitted(wire::Admitted {
+        plan_digest: vec![0; 31],
+        ..wire::Admitted::default()
+    });
+    let record = wire::Record {
+        seq: 1,
+        at_ms: 0,
+        run,
+        event: Some(event),
+    };
+    assert!(
+        record_from_wire(record)
+            .unwrap_err()
+            .to_string()
+            .contains("31")
+    );
+    let empty = wire::Record {
+        run: "x".into(),
+        ..wire::Record::default()
+    };
+    assert!(record_from_wire(empty).is_err());
+}
