@@ -84,6 +84,8 @@ pub enum Event {
         fence: u64,
         /// Done steps at or above this are undone.
         down_to: u32,
+        /// Nothing further down will be asked: the agent closes when that is done.
+        last: bool,
     },
     /// A step is about to act.
     StepIntended {
@@ -387,10 +389,14 @@ pub struct RunState {
     pub through: u32,
     /// Set once unwinding was ordered: done steps at or above this are undone.
     pub down_to: Option<u32>,
+    /// Nothing below `down_to` will be asked any more.
+    pub unwind_last: bool,
     /// The agent's steps that have begun.
     pub steps: BTreeMap<u32, StepState>,
     /// The section that is open.
     pub section: Option<OpenSection>,
+    /// The sections that have ended, each in exactly one way.
+    pub ended_sections: BTreeMap<u32, SectionEnd>,
     /// Files in custody.
     pub batches: BTreeMap<BatchId, Batch>,
     /// Starts of services that were intended.
@@ -572,12 +578,17 @@ impl RunState {
                 }
                 self.through = *through;
             }
-            Event::UnwindOrdered { fence, down_to } => {
+            Event::UnwindOrdered {
+                fence,
+                down_to,
+                last,
+            } => {
                 self.raise_fence(event, *fence)?;
                 if self.down_to.is_some_and(|now| *down_to > now) {
                     return illegal(format!("unwinding would rise to {down_to}"));
                 }
                 self.down_to = Some(*down_to);
+                self.unwind_last |= *last;
             }
             Event::StepIntended { step, attempt } => {
                 if *step >= self.through {
@@ -639,6 +650,9 @@ impl RunState {
                 if let Some(open) = &self.section {
                     return illegal(format!("section {} is open", open.section));
                 }
+                if self.ended_sections.contains_key(section) {
+                    return illegal(format!("section {section} has ended"));
+                }
                 self.section = Some(OpenSection {
                     section: *section,
                     service: service.clone(),
@@ -647,11 +661,12 @@ impl RunState {
                     budget_ms: *budget_ms,
                 });
             }
-            Event::SectionEnded { section, .. } => {
+            Event::SectionEnded { section, how, .. } => {
                 if self.section.as_ref().map(|open| open.section) != Some(*section) {
                     return illegal(format!("section {section} is not open"));
                 }
                 self.section = None;
+                self.ended_sections.insert(*section, *how);
             }
             Event::UndoIntended { step } => {
                 if self.down_to.is_none_or(|down_to| *step < down_to) {

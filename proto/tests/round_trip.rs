@@ -102,7 +102,11 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         any::<(u64, u32)>().prop_map(|(fence, through)| Event::Advanced { fence, through }),
         any::<u64>().prop_map(|fence| Event::Fenced { fence }),
-        any::<(u64, u32)>().prop_map(|(fence, down_to)| Event::UnwindOrdered { fence, down_to }),
+        any::<(u64, u32, bool)>().prop_map(|(fence, down_to, last)| Event::UnwindOrdered {
+            fence,
+            down_to,
+            last
+        }),
         any::<(u32, u32)>().prop_map(|(step, attempt)| Event::StepIntended { step, attempt }),
         (any::<u32>(), text()).prop_map(|(step, why)| Event::StepSkipped { step, why }),
         (

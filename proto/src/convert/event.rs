@@ -179,6 +179,7 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
         Wire::UnwindOrdered(e) => Event::UnwindOrdered {
             fence: e.fence,
             down_to: e.down_to,
+            last: e.last,
         },
         Wire::StepIntended(e) => Event::StepIntended {
             step: e.step,
@@ -306,9 +307,15 @@ pub(super) fn to_wire(event: &Event) -> Wire {
         }),
         Event::Advanced { fence, through } => Wire::Advanced(wire::Advanced { fence, through }),
         Event::Fenced { fence } => Wire::Fenced(wire::Fenced { fence }),
-        Event::UnwindOrdered { fence, down_to } => {
-            Wire::UnwindOrdered(wire::UnwindOrdered { fence, down_to })
-        }
+        Event::UnwindOrdered {
+            fence,
+            down_to,
+            last,
+        } => Wire::UnwindOrdered(wire::UnwindOrdered {
+            fence,
+            down_to,
+            last,
+        }),
         Event::StepIntended { step, attempt } => {
             Wire::StepIntended(wire::StepIntended { step, attempt })
         }

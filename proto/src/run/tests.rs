@@ -170,7 +170,11 @@ fn the_watermark_and_the_fence_never_fall() {
 
 #[test]
 fn unwinding_only_goes_down_and_stops_all_forward_work() {
-    let unwind = |down_to| Event::UnwindOrdered { fence: 7, down_to };
+    let unwind = |down_to| Event::UnwindOrdered {
+        fence: 7,
+        down_to,
+        last: false,
+    };
     assert!(
         refused(&[admitted(), advanced(2), unwind(1), unwind(2)])
             .why
@@ -304,4 +308,38 @@ fn a_run_is_not_closed_with_a_section_or_a_step_open() {
             .why
             .contains("closed")
     );
+}
+
+#[test]
+fn a_section_ends_in_one_way_and_does_not_begin_again() {
+    let began = Event::SectionBegan {
+        section: 0,
+        service: "MSExchangeIMC".parse().unwrap(),
+        boot: "boot".into(),
+        since_boot_ms: 0,
+        budget_ms: 1,
+    };
+    let ended = Event::SectionEnded {
+        section: 0,
+        how: SectionEnd::Exited,
+        detail: String::new(),
+    };
+    let state = RunState::of(&[admitted(), began.clone(), ended.clone()]).unwrap();
+    assert_eq!(state.ended_sections.get(&0), Some(&SectionEnd::Exited));
+    assert!(
+        refused(&[admitted(), began.clone(), ended, began])
+            .why
+            .contains("has ended")
+    );
+}
+
+#[test]
+fn an_unwinding_that_is_the_last_stays_the_last() {
+    let ordered = |down_to, last| Event::UnwindOrdered {
+        fence: 7,
+        down_to,
+        last,
+    };
+    let state = RunState::of(&[admitted(), ordered(3, true), ordered(2, false)]).unwrap();
+    assert_eq!((state.down_to, state.unwind_last), (Some(2), true));
 }
