@@ -1,3 +1,6 @@
 //! mailmend's agent: carries out its server's part of a plan, crash-safely, and reports every step.
 
+pub mod faults;
+pub mod guard;
 pub mod host;
+pub mod toml_file;
