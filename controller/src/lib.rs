@@ -1,9 +1,13 @@
 //! mailmend's controller: it distributes policies, decides how far each run may go, and keeps what
-//! the agents report.
+//! the agents report; and the operator's command line, [`cli`].
 //!
 //! The walk: [`server`] receives, [`ingest`] stores what an agent reports, [`decide`] says what
 //! follows, [`orchestrator`] stores that and then acts on it through [`sessions`].
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod enrol;
+pub mod faults;
 pub mod identity;
 pub mod server;

@@ -20,7 +20,10 @@ pub trait Authority: Send + Sync + 'static {
     fn ca_pem(&self) -> String;
 
     /// A fresh token for a person to carry, unguessable.
-    fn fresh_token(&self) -> String;
+    ///
+    /// # Errors
+    /// Where the machine gives no randomness.
+    fn fresh_token(&self) -> Result<String, CertifyFault>;
 
     /// What is stored of a token.
     fn token_hash(&self, token: &str) -> [u8; 32];
