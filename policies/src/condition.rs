@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{ServiceName, StepId};
+use crate::units::{write_duration, write_size};
 use crate::version::VersionRange;
 
 /// A statement about a server.
@@ -211,7 +212,7 @@ pub enum StepWas {
 pub struct PathTemplate {
     /// Which folder the path begins in.
     pub root: PathRoot,
-    /// The parts below it, never empty.
+    /// The parts below it; empty only for the path of a `disk` condition.
     pub parts: Vec<String>,
 }
 
@@ -237,6 +238,121 @@ impl std::fmt::Display for PathTemplate {
             PathRoot::Trackinglog => "trackinglog",
             PathRoot::Exchsrvr => "exchsrvr",
         };
-        write!(f, "${{{root}}}/{}", self.parts.join("/"))
+        write!(f, "${{{root}}}")?;
+        self.parts.iter().try_for_each(|part| write!(f, "/{part}"))
+    }
+}
+
+/// In words, for plans and faults: "`MSExchangeIMC` is running".
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service {
+                service,
+                is: ServiceIs::Running,
+            } => write!(f, "`{service}` is running"),
+            Self::Service {
+                service,
+                is: ServiceIs::Stopped,
+            } => write!(f, "`{service}` is stopped"),
+            Self::Queue { queue, test } => queue_in_words(f, queue.name(), *test),
+            Self::File { file, test } => file_in_words(f, file, test),
+            Self::Event(event) => event_in_words(f, event),
+            Self::Disk { path, free_over } => {
+                write!(
+                    f,
+                    "the volume of {path} has over {} free",
+                    write_size(*free_over)
+                )
+            }
+            Self::Version(range) => write!(f, "the Exchange version is {range}"),
+            Self::Registry { key, value, equals } => {
+                write!(f, "`{value}` in `{key}` is `{equals}`")
+            }
+            Self::Step {
+                step,
+                was: StepWas::Done,
+            } => write!(f, "`{step}` was done"),
+            Self::Step {
+                step,
+                was: StepWas::Skipped,
+            } => write!(f, "`{step}` was skipped"),
+            Self::Fact { fact, equals } => write!(f, "{fact} is `{equals}`"),
+            Self::All(all) => joined(f, all, " and "),
+            Self::Any(any) => joined(f, any, " or "),
+            Self::Not(inner) => write!(f, "not ({inner})"),
+        }
+    }
+}
+
+fn joined(
+    f: &mut std::fmt::Formatter<'_>,
+    conditions: &[Condition],
+    word: &str,
+) -> std::fmt::Result {
+    f.write_str("(")?;
+    for (at, condition) in conditions.iter().enumerate() {
+        write!(f, "{}{condition}", if at == 0 { "" } else { word })?;
+    }
+    f.write_str(")")
+}
+
+fn queue_in_words(
+    f: &mut std::fmt::Formatter<'_>,
+    queue: &str,
+    test: QueueTest,
+) -> std::fmt::Result {
+    match test {
+        QueueTest::OldestOver(age) => {
+            write!(
+                f,
+                "the oldest message in {queue} has waited over {}",
+                write_duration(age)
+            )
+        }
+        QueueTest::OldestUnder(age) => {
+            write!(
+                f,
+                "no message in {queue} has waited {} or longer",
+                write_duration(age)
+            )
+        }
+        QueueTest::CountOver(count) => write!(f, "{queue} has over {count} messages"),
+        QueueTest::CountUnder(count) => write!(f, "{queue} has under {count} messages"),
+    }
+}
+
+fn file_in_words(
+    f: &mut std::fmt::Formatter<'_>,
+    file: &PathTemplate,
+    test: &FileTest,
+) -> std::fmt::Result {
+    match test {
+        FileTest::Exists(true) => write!(f, "{file} is there"),
+        FileTest::Exists(false) => write!(f, "{file} is not there"),
+        FileTest::OlderThanFile(other) => write!(f, "{file} is older than {other}"),
+        FileTest::NewerThanFile(other) => write!(f, "{file} is newer than {other}"),
+        FileTest::OlderThan(age) => write!(f, "{file} is older than {}", write_duration(*age)),
+        FileTest::ChangedSinceRunBegan => write!(f, "{file} has changed since the run began"),
+        FileTest::SizeOver(bytes) => write!(f, "{file} has over {}", write_size(*bytes)),
+        FileTest::Contains(text) => write!(f, "{file} contains `{text}`"),
+    }
+}
+
+fn event_in_words(f: &mut std::fmt::Formatter<'_>, event: &EventMatch) -> std::fmt::Result {
+    let ids: Vec<String> = event.ids.iter().map(u32::to_string).collect();
+    write!(f, "event {} {}", event.source, ids.join(" or "))?;
+    if let Some(text) = &event.contains {
+        write!(f, " with `{text}`")?;
+    }
+    if event.at_least > 1 {
+        write!(f, " stands at least {} times", event.at_least)?;
+    } else {
+        f.write_str(" stands")?;
+    }
+    match event.since {
+        Since::LastStart => f.write_str(" since the last start"),
+        Since::RunBegan => f.write_str(" since the run began"),
+        Since::Within(time) => write!(f, " within {}", write_duration(time)),
     }
 }

@@ -7,11 +7,20 @@
 
 pub mod condition;
 pub mod digest;
+pub mod document;
+pub mod fault;
+pub mod library;
+pub mod lint;
 pub mod name;
+pub mod parse;
 pub mod plan;
 pub mod policy;
+pub mod preview;
 pub mod role;
+pub mod section;
 pub mod selector;
+pub mod source;
 pub mod step;
 pub mod strategy;
+pub mod units;
 pub mod version;

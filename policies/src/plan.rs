@@ -1,5 +1,8 @@
 //! Plans: a policy bound to the servers of one site. Immutable, with a digest.
 
+mod bind;
+mod lay;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Condition;
 use crate::digest::Digest;
 use crate::name::{PolicyName, RoleName, ServerName, ServiceName, SiteName, StepId};
-use crate::policy::Limits;
+use crate::policy::{Limits, Policy};
 use crate::step::{Action, Forbid};
+
+pub use bind::PlanFault;
 
 /// A server as the planner sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,33 @@ pub struct Server {
     pub labels: BTreeMap<String, String>,
     /// The actions that its agent can carry out, by name.
     pub actions: BTreeSet<String>,
+}
+
+/// The id of the step that the planner puts first, from `[detect]`; no policy may use it.
+pub const DETECT: &str = "detect";
+
+/// The fact by which an agent reports the Exchange version of its server.
+pub const VERSION_FACT: &str = "exchange.version";
+
+/// Binds a policy to the servers of any number of sites: one plan for each site, or for each server
+/// of its `each` role. Sites and servers are taken by name, so the order of `servers` never matters.
+///
+/// A site where no server takes the `each` role (or, without one, any role) has nothing to mend and
+/// gets no plan. A site that is selected in part gets a fault.
+///
+/// # Errors
+/// All faults of all sites. No server at all is a fault too: an empty selection never means
+/// "everything", and never "done".
+pub fn plan(
+    policy: &Policy,
+    policy_digest: Digest,
+    servers: &[Server],
+) -> Result<Vec<Plan>, Vec<PlanFault>> {
+    let bindings = bind::bindings(policy, servers)?;
+    Ok(bindings
+        .iter()
+        .map(|binding| lay::plan(policy, policy_digest, binding))
+        .collect())
 }
 
 /// A policy bound to servers of one site.
@@ -71,6 +103,8 @@ pub struct PlannedStep {
     pub point_of_no_return: bool,
     /// The section it belongs to.
     pub section: Option<u32>,
+    /// Why the step is there, for the operator.
+    pub why: Option<String>,
 }
 
 /// Consecutive steps on one server between which service is disturbed.
@@ -86,9 +120,13 @@ pub struct Section {
     pub first: u32,
     /// The index of the step that closes it (a start).
     pub last: u32,
-    /// The service that is disturbed; starting it is the exit.
+    /// The service that is disturbed, stopped first and started last; starting it is the exit.
     pub service: ServiceName,
-    /// The longest that service may be disturbed before the agent takes the exit.
+    /// Other services that the section stops and starts within; the exit starts those that are
+    /// stopped, in this order, before `service`.
+    pub inner: Vec<ServiceName>,
+    /// The longest that service may be disturbed before the agent takes the exit. For a search, which
+    /// is a section by itself: in each of its restarts.
     pub budget: Duration,
 }
 

@@ -1,0 +1,79 @@
+//! Faults for people (a caret under each place) and for programs (JSON).
+
+use std::sync::Arc;
+
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+};
+use serde_json::{Value, json};
+
+use super::{Faults, Severity};
+
+impl Faults {
+    /// Every fault with the line that it is in, a caret under the place and a hint, for a terminal
+    /// of `width` columns. Escape sequences only with `colour`, whatever the environment says.
+    #[must_use]
+    pub fn render(&self, width: usize, colour: bool) -> String {
+        let theme = if colour {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width.max(20))
+            .with_links(false)
+            .with_context_lines(1);
+        let source = Arc::new(NamedSource::new(&self.file, self.text.clone()));
+        let mut out = String::new();
+        for fault in &self.list {
+            let severity = match fault.severity() {
+                Severity::Error => miette::Severity::Error,
+                Severity::Advice => miette::Severity::Advice,
+            };
+            let mut diagnostic = MietteDiagnostic::new(fault.message.clone())
+                .with_code(fault.code.as_str())
+                .with_severity(severity)
+                .with_label(LabeledSpan::underline(self.shown(fault.span.clone())));
+            if let Some(hint) = &fault.hint {
+                diagnostic = diagnostic.with_help(hint.clone());
+            }
+            let report = Report::new(diagnostic).with_source_code(Arc::clone(&source));
+            // Writing to a string fails only where the source cannot be read back; the plain line
+            // still tells everything.
+            if handler.render_report(&mut out, report.as_ref()).is_err() {
+                out.push_str(&fault.message);
+                out.push('\n');
+            }
+        }
+        out
+    }
+
+    /// The part of a span that a person should see: its first line, at least one character wide.
+    fn shown(&self, span: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let line = self.text[span.start..]
+            .find('\n')
+            .map_or(self.text.len(), |at| span.start + at);
+        span.start..span.end.min(line).max(span.start)
+    }
+
+    /// An array of `{file, code, severity, line, column, length, message, hint}`; `hint` is null
+    /// where there is none.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.list
+            .iter()
+            .map(|fault| {
+                json!({
+                    "file": self.file,
+                    "code": fault.code,
+                    "severity": fault.severity(),
+                    "line": fault.line,
+                    "column": fault.column,
+                    "length": fault.length,
+                    "message": fault.message,
+                    "hint": fault.hint,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,133 @@
+//! What the parts of a policy say of each other: ids, roles, earlier steps.
+
+use std::collections::BTreeMap;
+
+use crate::fault::{FaultCode, Sink};
+
+use super::context::{Reference, Why};
+use super::header::DetectDraft;
+use super::reader::{did_you_mean, listed};
+use super::roles::RoleDraft;
+use super::steps::StepDraft;
+
+pub(crate) fn check(
+    roles: &[RoleDraft],
+    detect: Option<&DetectDraft>,
+    steps: &[StepDraft],
+    references: &[Reference],
+    sink: &Sink,
+) {
+    duplicate_ids(steps, sink);
+    role_names(roles, detect, steps, sink);
+    for reference in references {
+        earlier_step(reference, steps, sink);
+    }
+}
+
+fn duplicate_ids(steps: &[StepDraft], sink: &Sink) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, id) in steps
+        .iter()
+        .enumerate()
+        .filter_map(|(at, step)| Some((at, step.id.as_ref()?)))
+    {
+        if let Some(first) = seen.insert(id.value.as_str(), at) {
+            let message = format!(
+                "the id `{}` is that of step {} already",
+                id.value,
+                first + 1
+            );
+            sink.hinted(
+                FaultCode::DuplicateStep,
+                &id.span,
+                message,
+                "give each step an id of its own",
+            );
+        }
+    }
+}
+
+fn role_names(roles: &[RoleDraft], detect: Option<&DetectDraft>, steps: &[StepDraft], sink: &Sink) {
+    let known: Vec<&str> = roles.iter().map(|role| role.name.value.as_str()).collect();
+    let uses = steps
+        .iter()
+        .filter_map(|step| step.on.as_ref())
+        .chain(detect.and_then(|detect| detect.on.as_ref()));
+    let mut used = Vec::new();
+    for on in uses {
+        used.push(on.value.as_str());
+        // Where no role could be read there is a fault already, and one is enough.
+        if known.is_empty() || known.contains(&on.value.as_str()) {
+            continue;
+        }
+        let message = format!("there is no role `{}`", on.value);
+        let hint = did_you_mean(on.value.as_str(), known.iter().copied())
+            .unwrap_or_else(|| format!("`[roles]` has {}", listed(&known)));
+        sink.hinted(FaultCode::UnknownRole, &on.span, message, hint);
+    }
+    for role in roles {
+        if !used.contains(&role.name.value.as_str()) {
+            let message = format!(
+                "no step and no detection uses the role `{}`",
+                role.name.value
+            );
+            let hint = "remove the role, or say `on` which step it is for";
+            sink.hinted(FaultCode::UnusedRole, &role.name.span, message, hint);
+        }
+    }
+}
+
+fn earlier_step(reference: &Reference, steps: &[StepDraft], sink: &Sink) {
+    let named = |step: &StepDraft| step.id.as_ref().is_some_and(|id| id.value == reference.to);
+    let Some(at) = steps.iter().position(named) else {
+        let message = format!("there is no step `{}`", reference.to);
+        let ids = steps
+            .iter()
+            .take(reference.from)
+            .filter_map(|step| step.id.as_ref());
+        let hint = did_you_mean(reference.to.as_str(), ids.map(|id| id.value.as_str()))
+            .unwrap_or_else(|| "name a step that comes before this one".to_owned());
+        sink.hinted(FaultCode::UnknownStep, &reference.span, message, hint);
+        return;
+    };
+    if at >= reference.from {
+        let which = if at == reference.from {
+            "this step itself"
+        } else {
+            "a later step"
+        };
+        let message = format!(
+            "`{}` is {which}, whose outcome is not known yet",
+            reference.to
+        );
+        let hint = "name a step that comes before this one";
+        sink.hinted(FaultCode::LaterStep, &reference.span, message, hint);
+        return;
+    }
+    let (target, from) = (&steps[at], &steps[reference.from]);
+    if reference.why == Why::Of
+        && target
+            .action
+            .is_some_and(|action| action != "queue.quarantine")
+    {
+        let message = format!("the step `{}` takes nothing into custody", reference.to);
+        let hint = "name a `queue.quarantine` step";
+        sink.hinted(FaultCode::NotAQuarantine, &reference.span, message, hint);
+        return;
+    }
+    if let (Some(theirs), Some(ours)) = (&target.on, &from.on)
+        && theirs.value != ours.value
+    {
+        let message = format!(
+            "the step `{}` runs on `{}`, this one on `{}`",
+            reference.to, theirs.value, ours.value
+        );
+        let hint = match reference.why {
+            Why::Of => "mail goes back only to the server that it was taken from",
+            Why::Outcome => {
+                "an agent knows the outcome of its own steps only; a failed step of another role ends the run anyway"
+            }
+        };
+        sink.hinted(FaultCode::OtherRole, &reference.span, message, hint);
+    }
+}

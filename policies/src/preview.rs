@@ -1,0 +1,212 @@
+//! What a plan would do and what it may cost, before anything is touched.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::condition::Condition;
+use crate::name::{ServerName, ServiceName};
+use crate::plan::{Plan, PlannedStep};
+use crate::step::{Action, IfStillRunning, QuarantineUndo};
+use crate::units::write_duration;
+
+/// The most that a plan may cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorstCase {
+    /// Service starts of the whole run, forwards. Unwinding and the dead man's switch may each add one
+    /// for a section that they have to end.
+    pub restarts: u32,
+    /// The longest that each section keeps a service down, in the plan's order.
+    pub sections: Vec<SectionCost>,
+    /// The sum of a server's sections.
+    pub servers: BTreeMap<ServerName, Duration>,
+}
+
+/// The most that one section may cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SectionCost {
+    /// The section's place in the plan.
+    pub section: u32,
+    /// The server.
+    pub server: ServerName,
+    /// The service that is down.
+    pub service: ServiceName,
+    /// For how long at most.
+    pub downtime: Duration,
+    /// Service starts in it at most.
+    pub restarts: u32,
+}
+
+/// The most that a plan may cost if every timeout is used up.
+#[must_use]
+pub fn worst_case(plan: &Plan) -> WorstCase {
+    let mut sections = Vec::new();
+    let mut servers: BTreeMap<ServerName, Duration> = BTreeMap::new();
+    for section in &plan.sections {
+        let steps: Vec<&PlannedStep> = plan
+            .steps
+            .iter()
+            .filter(|step| step.section == Some(section.index))
+            .collect();
+        let timeouts: Duration = steps.iter().map(|step| step.timeout).sum();
+        let restarts = steps.iter().map(|step| restarts(&step.action)).sum::<u32>();
+        // A search has the budget anew for each of its restarts; an ordinary section has it once.
+        let rounds = if section.first == section.last {
+            restarts.max(1)
+        } else {
+            1
+        };
+        let downtime = timeouts.min(section.budget.saturating_mul(rounds));
+        *servers.entry(section.server.clone()).or_default() += downtime;
+        sections.push(SectionCost {
+            section: section.index,
+            server: section.server.clone(),
+            service: section.service.clone(),
+            downtime,
+            restarts,
+        });
+    }
+    let restarts = plan.steps.iter().map(|step| restarts(&step.action)).sum();
+    WorstCase {
+        restarts,
+        sections,
+        servers,
+    }
+}
+
+/// How often an action starts a service at most.
+#[must_use]
+pub const fn restarts(action: &Action) -> u32 {
+    match action {
+        Action::ServiceStart { attempts, .. } => *attempts,
+        Action::QueueSearch { max_restarts, .. } => *max_restarts,
+        _ => 0,
+    }
+}
+
+fn all(conditions: &[Condition]) -> String {
+    let words: Vec<String> = conditions.iter().map(Condition::to_string).collect();
+    words.join(", and ")
+}
+
+/// What a step would do on its server, in words, with its conditions.
+#[must_use]
+pub fn describe(step: &PlannedStep) -> String {
+    let mut text = what(&step.action);
+    if !step.when.is_empty() {
+        text = format!("{text}; only where {}", all(&step.when));
+    }
+    for forbid in &step.forbid {
+        text = format!("{text}; not while {}", forbid.condition);
+    }
+    text
+}
+
+fn what(action: &Action) -> String {
+    match action {
+        Action::Detect { all: symptom } => format!("look for the symptom: {}", all(symptom)),
+        Action::ServiceStop {
+            service,
+            then: IfStillRunning::Kill,
+        } => {
+            format!("stop {service}, end its process where it does not stop in time")
+        }
+        Action::ServiceStop {
+            service,
+            then: IfStillRunning::Fail,
+        } => {
+            format!("stop {service}, fail where it does not stop in time")
+        }
+        Action::ServiceStart {
+            service,
+            observe,
+            attempts,
+        } => {
+            let times = if *attempts == 1 {
+                "once".to_owned()
+            } else {
+                format!("up to {attempts} times")
+            };
+            format!(
+                "start {service} {times} and watch it for {}",
+                write_duration(*observe)
+            )
+        }
+        Action::ServiceKill { service } => format!("end the process of {service}"),
+        Action::RoutingRecalculate { tool, until } => {
+            format!(
+                "have `{tool}` recalculate routing, wait until {}",
+                all(until)
+            )
+        }
+        Action::QueueQuarantine { queue, undo } => {
+            let back = match undo {
+                QuarantineUndo::Keep => "unwinding keeps them held",
+                QuarantineUndo::Replay => "unwinding puts them back",
+            };
+            format!("take the files of {} into custody ({back})", queue.name())
+        }
+        Action::QueueResetIndex {} => "set queue.dat aside".to_owned(),
+        Action::QueueReplay {
+            of,
+            first: Some(first),
+        } => {
+            format!("put the {first} oldest messages of `{of}` back")
+        }
+        Action::QueueReplay { of, first: None } => format!("put the held messages of `{of}` back"),
+        Action::QueueSearch {
+            of,
+            service,
+            max_restarts,
+            max_crashes,
+            max_duplicates,
+            ..
+        } => format!(
+            "search `{of}` for what crashes {service}: at most {max_restarts} restarts, {max_crashes} crashes, {max_duplicates} messages sent twice by a crash"
+        ),
+        Action::MailProbe { tool, to } => {
+            format!("send a test message to {to} with `{tool}`, wait for evidence that it left")
+        }
+        Action::QueueSettle { of } => {
+            format!("wait for evidence that what was replayed of `{of}` is delivered")
+        }
+        Action::WaitUntil { until, poll } => {
+            format!(
+                "wait until {} (look every {})",
+                all(until),
+                write_duration(*poll)
+            )
+        }
+        Action::Check { all: conditions } => format!("check that {}", all(conditions)),
+        Action::ToolRun { tool, with, accept } => {
+            let flags: Vec<String> = with
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            let flags = if flags.is_empty() {
+                String::new()
+            } else {
+                format!(" with {}", flags.join(" "))
+            };
+            format!(
+                "run `{tool}`{flags}, accept the verdict {}",
+                accept.join(" or ")
+            )
+        }
+        Action::HumanTask { ask, accept, .. } => {
+            let ask = ask.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("ask a person: {ask} (goes on with {})", accept.join(" or "))
+        }
+        Action::MailReconcile { over, grace } => format!(
+            "compare SMTP log, tracking log and queues over the last {}, list what has been missing for {}",
+            write_duration(*over),
+            write_duration(*grace)
+        ),
+        Action::MailEscrow { queue, keep } => format!(
+            "keep a second name of every file in {} until {} after its delivery",
+            queue.name(),
+            write_duration(*keep)
+        ),
+    }
+}
