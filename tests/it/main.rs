@@ -1,0 +1,4 @@
+//! The integration tests, in one binary.
+#![allow(clippy::unwrap_used, reason = "everything here is a test, its helpers too")]
+
+mod world;

@@ -1,0 +1,225 @@
+//! Mail for the lab: messages of many sizes, each unlike every other, from a seed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::lab_error::{Attempting, LabError};
+use crate::server_dir::ServerDir;
+use crate::spool::{self, SpoolMessage, SpoolName};
+use crate::store;
+
+/// A message that a user has sent, in a line of the truth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// The site.
+    pub site: String,
+    /// The server that was to send it.
+    pub server: String,
+    /// The Message-ID.
+    pub message_id: String,
+    /// The MTS-ID.
+    pub mts_id: String,
+    /// The name of its spool file.
+    pub spool_name: SpoolName,
+    /// The recipients.
+    pub recipients: Vec<String>,
+    /// The BLAKE3 hash of the body.
+    pub body_hash: String,
+    /// The size of the text in bytes.
+    pub bytes: usize,
+}
+
+/// The users of the lab.
+#[derive(Debug)]
+pub struct Load {
+    random: fastrand::Rng,
+    sent: u64,
+    truth: File,
+}
+
+impl Load {
+    /// Users whose messages follow from the seed, and are noted in the file `truth`.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened.
+    pub fn new(seed: u64, truth: &Path) -> Result<Self, LabError> {
+        let truth = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(truth)
+            .attempting(|| format!("open the truth `{}`", truth.display()))?;
+        Ok(Self {
+            random: fastrand::Rng::with_seed(seed),
+            sent: 0,
+            truth,
+        })
+    }
+
+    /// Sends a message through a server: it is noted, then put into the store.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn send(
+        &mut self,
+        site: &str,
+        server_name: &str,
+        server: &ServerDir,
+    ) -> Result<Submission, LabError> {
+        let now = Timestamp::now();
+        let name = SpoolName::make(&mut self.random);
+        self.sent += 1;
+        let message = compose(&mut self.random, server_name, &name, self.sent, now);
+        let submission = Submission {
+            at_ms: now.as_millisecond(),
+            site: site.to_owned(),
+            server: server_name.to_owned(),
+            message_id: message.message_id().unwrap_or_default(),
+            mts_id: message.mts_id.clone(),
+            spool_name: name.clone(),
+            recipients: message.recipients.clone(),
+            body_hash: spool::body_hash(&message.text),
+            bytes: message.text.len(),
+        };
+        let line = format!("{}\n", serde_json::json!(submission));
+        self.truth
+            .write_all(line.as_bytes())
+            .attempting(|| "note a message in the truth".to_owned())?;
+        store::submit(server, &name, &message)?;
+        Ok(submission)
+    }
+}
+
+/// Writes a message. Sizes are as in life: most are small, few are large.
+fn compose(
+    random: &mut fastrand::Rng,
+    server: &str,
+    name: &SpoolName,
+    number: u64,
+    at: Timestamp,
+) -> SpoolMessage {
+    let body_bytes = match random.u32(..100) {
+        0..70 => random.usize(20..2_000),
+        70..95 => random.usize(2_000..20_000),
+        _ => random.usize(20_000..200_000),
+    };
+    let recipients = if random.u32(..100) < 15 {
+        random.usize(2..=5)
+    } else {
+        1
+    };
+    let recipients = (0..recipients)
+        .map(|index| format!("{}.{index}@{}", person(random), outside(random)))
+        .collect();
+    let mut text = message_head(random, server, number, at).into_bytes();
+    text.extend_from_slice(format!("Message {number}, spooled as {name}.\r\n").as_bytes());
+    let end = text.len() + body_bytes;
+    while text.len() < end {
+        text.extend_from_slice(line(random).as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    SpoolMessage {
+        sender: format!("{}@contoso.example", person(random)),
+        recipients,
+        mts_id: spool::mts_id(server, at, name),
+        text,
+    }
+}
+
+fn message_head(random: &mut fastrand::Rng, server: &str, number: u64, at: Timestamp) -> String {
+    let stamp = at.to_zoned(jiff::tz::TimeZone::UTC);
+    format!(
+        "From: <{0}@contoso.example>\r\nSubject: {1}\r\nDate: {2}\r\n\
+         Message-ID: <c=US%a=_%p=Contoso%l={3}-{4}Z-{number}@{3}.contoso.example>\r\n\
+         X-Mailer: Internet Mail Service (5.0.1458.49)\r\nMIME-Version: 1.0\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+        person(random),
+        subject(random),
+        stamp.strftime("%a, %d %b %Y %H:%M:%S %z"),
+        server.to_ascii_uppercase(),
+        stamp.strftime("%y%m%d%H%M%S"),
+    )
+}
+
+fn person(random: &mut fastrand::Rng) -> &'static str {
+    [
+        "ada", "bjarne", "chandra", "dagny", "edsger", "frances", "grace", "hedy",
+    ][random.usize(..8)]
+}
+
+fn outside(random: &mut fastrand::Rng) -> &'static str {
+    ["example.net", "example.org", "mail.example.com"][random.usize(..3)]
+}
+
+fn subject(random: &mut fastrand::Rng) -> &'static str {
+    [
+        "Minutes of Tuesday",
+        "100%s of the budget",
+        "Re: Re: lunch",
+        "Blåbær",
+    ][random.usize(..4)]
+}
+
+/// A line of text; some are empty, some begin with a dot, some are long, some are not ASCII.
+fn line(random: &mut fastrand::Rng) -> String {
+    match random.u32(..20) {
+        0 => String::new(),
+        1 => ".".to_owned(),
+        2 => format!("..{}", random.u64(..)),
+        3 => "x".repeat(random.usize(80..900)),
+        4 => "på lørdag, æøå".to_owned(),
+        _ => (0..random.usize(3..12))
+            .map(|_| random.u16(..).to_string() + " ")
+            .collect(),
+    }
+}
+
+/// The messages that were sent, oldest first.
+///
+/// # Errors
+/// Where the truth cannot be read or makes no sense.
+pub fn submissions(truth: &Path) -> Result<Vec<Submission>, LabError> {
+    std::fs::read_to_string(truth)
+        .attempting(|| format!("read `{}`", truth.display()))?
+        .lines()
+        .map(|line| {
+            serde_json::from_str(line).map_err(|error| LabError::Malformed {
+                what: format!("a message in `{}`", truth.display()),
+                reason: error.to_string(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_mail_and_no_two_messages_are_alike() {
+        let at: Timestamp = "1998-03-04T05:06:07Z".parse().unwrap();
+        let write = |seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            (0..200)
+                .map(|number| {
+                    let name = SpoolName::make(&mut random);
+                    compose(&mut random, "oslo-b", &name, number, at)
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(write(1), write(1));
+        assert_ne!(write(1), write(2));
+        let hashes: std::collections::BTreeSet<_> = write(1)
+            .iter()
+            .map(|message| spool::body_hash(&message.text))
+            .collect();
+        assert_eq!(hashes.len(), 200);
+        assert!(write(1).iter().any(|message| message.recipients.len() > 1));
+        assert!(write(1).iter().any(|message| message.text.len() > 20_000));
+    }
+}

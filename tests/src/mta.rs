@@ -1,0 +1,188 @@
+//! The MTA of a server, with what the system attendant does for routing.
+//!
+//! It holds the server's replica of the site's routing table and writes it to `GWART0.MTA`. A restart
+//! only writes again what the replica says; it takes a recalculation to learn what the directory says
+//! now. A recalculation is asked for and goes on in the background; event 5000 tells that it is over.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::event_log::{EventLog, Gravity};
+use crate::lab_error::{Attempting, LabError};
+use crate::routing::RoutingTable;
+use crate::server_dir::{ServerConfig, ServerDir};
+use crate::stop_signal;
+use crate::tether;
+use crate::whole_file;
+
+/// How long a recalculation takes in life: "several minutes" (Q268494).
+const RECALCULATION: Duration = Duration::from_secs(120);
+const STOP_LOOK: Duration = Duration::from_millis(20);
+const RECALCULATE: &str = "recalculate";
+const WRITE_AGAIN: &str = "write-again";
+const INITIALIZATION: &str = "Initialization/Termination";
+
+/// Runs the MTA until it is asked to stop.
+///
+/// # Errors
+/// Where the server's folder is not as it should be.
+pub fn run(server: &ServerDir) -> Result<(), LabError> {
+    let config = server.config()?;
+    let stop = stop_signal::install()?;
+    let log = EventLog::open(&server.events(), "MSExchangeMTA")?;
+    publish(server, &RoutingTable::read_directory(&server.replica())?)?;
+    let socket = server.mta_socket();
+    // A killed MTA leaves its socket behind.
+    let _ = std::fs::remove_file(&socket);
+    let listener =
+        UnixListener::bind(&socket).attempting(|| format!("listen at `{}`", socket.display()))?;
+    let (ask, asked) = mpsc::channel();
+    let again = server.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = answer(&again, stream, &ask);
+        }
+    });
+    log.write(
+        9298,
+        Gravity::Information,
+        INITIALIZATION,
+        "The Microsoft Exchange Message Transfer Agent started successfully. (1458.49)",
+    );
+    tether::ready("running");
+    serve(server, &config, &log, &asked, &stop);
+    log.write(
+        9299,
+        Gravity::Information,
+        INITIALIZATION,
+        "The Microsoft Exchange Message Transfer Agent stopped successfully.",
+    );
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+fn serve(
+    server: &ServerDir,
+    config: &ServerConfig,
+    log: &EventLog,
+    asked: &mpsc::Receiver<()>,
+    stop: &AtomicBool,
+) {
+    while !stop.load(Ordering::Relaxed) {
+        match asked.recv_timeout(STOP_LOOK) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+            Ok(()) => {
+                let over = std::time::Instant::now() + config.clock_factor.shorten(RECALCULATION);
+                while std::time::Instant::now() < over && !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(STOP_LOOK.min(config.clock_factor.shorten(RECALCULATION)));
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Requests that came while it went on are answered by this one.
+                while asked.try_recv().is_ok() {}
+                let (gravity, result) = match recalculate(server, config) {
+                    Ok(routes) => (Gravity::Information, format!("success, {routes} route(s)")),
+                    Err(error) => (Gravity::Error, error.whole()),
+                };
+                log.write_as(
+                    "MSExchangeSA",
+                    5000,
+                    gravity,
+                    "General",
+                    &format!(
+                        "The routing table for site {} was recalculated. Result: {result}.",
+                        config.site
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn recalculate(server: &ServerDir, config: &ServerConfig) -> Result<usize, LabError> {
+    let table = RoutingTable::read_directory(&config.directory)?;
+    table.write_directory(&server.replica())?;
+    publish(server, &table)?;
+    Ok(table.0.len())
+}
+
+/// Writes `GWART0.MTA`; the one before becomes `GWART1.MTA`.
+fn publish(server: &ServerDir, table: &RoutingTable) -> Result<(), LabError> {
+    if let Ok(previous) = std::fs::read(server.gwart()) {
+        whole_file::write(&server.gwart_previous(), &previous)?;
+    }
+    whole_file::write(&server.gwart(), table.text().as_bytes())
+}
+
+fn answer(
+    server: &ServerDir,
+    mut stream: UnixStream,
+    ask: &mpsc::Sender<()>,
+) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut request = String::new();
+    BufReader::new(&stream).read_line(&mut request)?;
+    let accepted = match request.trim() {
+        RECALCULATE => ask.send(()).is_ok(),
+        WRITE_AGAIN => RoutingTable::read_directory(&server.replica())
+            .and_then(|table| publish(server, &table))
+            .is_ok(),
+        _ => false,
+    };
+    stream.write_all(if accepted {
+        b"accepted\n"
+    } else {
+        b"refused\n"
+    })
+}
+
+/// Asks a server's MTA to recalculate the routing, and returns when it has taken the request.
+///
+/// # Errors
+/// Where the MTA does not run or does not take it.
+pub fn request_recalculation(server: &ServerDir) -> Result<(), LabError> {
+    request(
+        server,
+        RECALCULATE,
+        "ask the MTA to recalculate the routing",
+    )
+}
+
+/// Has a server's MTA write `GWART0.MTA` again from its replica, as its schedule does every night.
+///
+/// # Errors
+/// Where the MTA does not run or could not write it.
+pub fn request_writing(server: &ServerDir) -> Result<(), LabError> {
+    request(
+        server,
+        WRITE_AGAIN,
+        "ask the MTA to write its routing table again",
+    )
+}
+
+fn request(server: &ServerDir, what: &str, attempted: &str) -> Result<(), LabError> {
+    let attempted = || attempted.to_owned();
+    let mut stream = UnixStream::connect(server.mta_socket()).attempting(attempted)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .attempting(attempted)?;
+    stream
+        .write_all(format!("{what}\n").as_bytes())
+        .attempting(attempted)?;
+    let mut reply = String::new();
+    BufReader::new(stream)
+        .read_line(&mut reply)
+        .attempting(attempted)?;
+    if reply.trim() == "accepted" {
+        return Ok(());
+    }
+    Err(LabError::Refused {
+        attempted: attempted(),
+        reason: reply.trim().to_owned(),
+    })
+}

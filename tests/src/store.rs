@@ -1,0 +1,81 @@
+//! The information store's two folders of the IMS: MTS-OUT (outbound messages awaiting conversion) and
+//! MTS-IN (inbound messages awaiting delivery).
+//!
+//! A message is a file in spool format from the beginning, so that handing it over is one rename. The
+//! store of Exchange does this in a transaction; the rename stands for it.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::lab_error::{Attempting, LabError};
+use crate::server_dir::ServerDir;
+use crate::spool::{SpoolMessage, SpoolName};
+
+/// Puts a message into MTS-OUT, as the MTA does when a user has sent one.
+///
+/// # Errors
+/// Where it cannot be written, or the name is taken.
+pub fn submit(
+    server: &ServerDir,
+    name: &SpoolName,
+    message: &SpoolMessage,
+) -> Result<(), LabError> {
+    let folder = server.mts_out();
+    let attempted = || format!("submit a message in `{}`", folder.display());
+    let file = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(&folder)
+        .attempting(attempted)?;
+    std::fs::write(file.path(), message.encode()).attempting(attempted)?;
+    file.persist_noclobber(folder.join(name.as_str()))
+        .map_err(|error| error.error)
+        .attempting(attempted)?;
+    Ok(())
+}
+
+/// Hands a message from one folder to another, whole or not at all; never replaces one.
+///
+/// # Errors
+/// Where it is not there or the name is taken.
+pub fn hand_over(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabError> {
+    renameat_with(
+        CWD,
+        from.join(name.as_str()),
+        CWD,
+        to.join(name.as_str()),
+        RenameFlags::NOREPLACE,
+    )
+    .attempting(|| {
+        format!(
+            "hand `{name}` from `{}` to `{}`",
+            from.display(),
+            to.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handing_over_never_replaces_a_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let name = SpoolName::parse("AAAAAAA1").unwrap();
+        for (place, text) in [(&from, "new"), (&to, "old")] {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join(name.as_str()), text).unwrap();
+        }
+        assert!(hand_over(&name, &from, &to).is_err());
+        assert_eq!(
+            std::fs::read_to_string(to.join(name.as_str())).unwrap(),
+            "old"
+        );
+        assert_eq!(
+            std::fs::read_to_string(from.join(name.as_str())).unwrap(),
+            "new"
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! The tools of a server that an agent's guard file may name. What Exchange offers only in a window,
+//! an adapter does in life; here it is these.
+
+use jiff::Timestamp;
+
+use crate::lab_error::LabError;
+use crate::mta;
+use crate::server_dir::ServerDir;
+use crate::spool::{self, SpoolMessage, SpoolName};
+use crate::store;
+
+/// Asks for a recalculation of the routing, which then goes on in the background.
+///
+/// # Errors
+/// Where the MTA does not take the request.
+pub fn recalculate(server: &ServerDir) -> Result<String, LabError> {
+    mta::request_recalculation(server)?;
+    Ok("routing recalculation requested".to_owned())
+}
+
+/// Sends a test message to an address through the server; the answer names its MTS-ID.
+///
+/// # Errors
+/// Where it cannot be put into the store.
+pub fn submit(server: &ServerDir, to: &str) -> Result<String, LabError> {
+    let config = server.config()?;
+    let now = Timestamp::now();
+    let name = SpoolName::make(&mut fastrand::Rng::new());
+    let mts_id = spool::mts_id(&config.name, now, &name);
+    let text = format!(
+        "From: <postmaster@contoso.example>\r\nTo: <{to}>\r\nSubject: Test message\r\n\
+         Message-ID: <probe-{name}@{}.contoso.example>\r\n\r\nA test message of mailmend.\r\n",
+        config.name
+    );
+    let message = SpoolMessage {
+        sender: "postmaster@contoso.example".to_owned(),
+        recipients: vec![to.to_owned()],
+        mts_id: mts_id.clone(),
+        text: text.into_bytes(),
+    };
+    store::submit(server, &name, &message)?;
+    Ok(format!("submitted {mts_id}"))
+}

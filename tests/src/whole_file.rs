@@ -1,0 +1,38 @@
+//! Files that are written as a whole: a reader sees the old one or the new one, never a half.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::lab_error::{Attempting, LabError};
+
+/// Replaces a file's content.
+///
+/// # Errors
+/// Where it cannot be written; the old file is then still there.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), LabError> {
+    let attempted = || format!("write `{}`", path.display());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(folder)
+        .attempting(attempted)?;
+    file.write_all(bytes).attempting(attempted)?;
+    file.persist(path)
+        .map_err(|error| error.error)
+        .attempting(attempted)?;
+    Ok(())
+}
+
+/// Replaces a file's content by a value as JSON.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), LabError> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(|error| LabError::Malformed {
+        what: format!("the content of `{}`", path.display()),
+        reason: error.to_string(),
+    })?;
+    write(path, &bytes)
+}
