@@ -16,6 +16,7 @@ use std::time::Duration;
 use mailmend_policy::condition::PathRoot;
 use mailmend_policy::name::ServiceName;
 
+pub mod simulated;
 #[cfg(target_os = "linux")]
 pub mod unix;
 

@@ -1,0 +1,227 @@
+//! The simulated Internet Mail Service: it takes files from Out, sends them, logs, removes them, and
+//! can be killed between any two of these.
+
+use std::path::Path;
+
+use super::world::{OUT, QUEUE_DAT, World};
+
+/// How often it looks for new files.
+const POLL_MS: u64 = 100;
+
+#[derive(Debug, Default)]
+pub(super) struct Ims {
+    /// The process, while there is one.
+    pub(super) pid: Option<u32>,
+    /// Whether it takes new files: not while starting or stopping.
+    pub(super) taking: bool,
+    /// Whether the routes that it loaded lead anywhere.
+    pub(super) routes_fresh: bool,
+    pub(super) in_flight: Vec<Flight>,
+    pub(super) next_poll: u64,
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) name: String,
+    pub(super) number: Option<usize>,
+    connection: usize,
+    stage: Stage,
+    pub(super) due: u64,
+}
+
+/// What has happened last. A kill leaves it at that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// DATA and the header stand in the SMTP log; the text is on the wire.
+    Begun,
+    /// The next hop has it; nobody here knows.
+    Accepted,
+    /// The reply stands in the SMTP log.
+    Replied,
+    /// The tracking log has its 1011.
+    Tracked,
+    /// It holds the file open and gets nowhere.
+    Hung,
+}
+
+impl World {
+    /// The process is up and has loaded what it needs.
+    pub(super) fn ims_ready(&mut self) {
+        self.ims.taking = true;
+        self.ims.in_flight.clear();
+        self.ims.routes_fresh = self.table_fresh;
+        self.ims.next_poll = self.up_ms + POLL_MS;
+        self.write_route();
+        self.write_queue_dat();
+        self.event(
+            "MSExchangeIMC",
+            1000,
+            "The Internet Mail Service 5.0.1460.8 was started",
+        );
+    }
+
+    /// Whatever was on its way stays as it is.
+    pub(super) fn ims_gone(&mut self) {
+        self.ims.pid = None;
+        self.ims.taking = false;
+        self.ims.in_flight.clear();
+    }
+
+    fn write_queue_dat(&mut self) {
+        let names: Vec<String> = self
+            .disk
+            .list(Path::new(OUT))
+            .map(|entries| entries.into_iter().map(|entry| entry.name).collect())
+            .unwrap_or_default();
+        let text = format!("{{\"outbound\":{names:?}}}\n");
+        self.disk
+            .put(Path::new(QUEUE_DAT), text.as_bytes(), self.now_ms);
+    }
+
+    /// When it next does something, in uptime.
+    pub(super) fn ims_due(&self) -> Option<u64> {
+        self.ims.pid?;
+        let poll = self.ims.taking.then_some(self.ims.next_poll);
+        self.ims
+            .in_flight
+            .iter()
+            .map(|flight| flight.due)
+            .chain(poll)
+            .min()
+    }
+
+    pub(super) fn ims_step(&mut self) {
+        let due = self
+            .ims
+            .in_flight
+            .iter()
+            .position(|flight| flight.due <= self.up_ms);
+        if let Some(index) = due {
+            self.fly(index);
+        } else if self.ims.taking && self.ims.next_poll <= self.up_ms {
+            self.ims.next_poll = self.up_ms + POLL_MS;
+            self.poll();
+        }
+    }
+
+    fn poll(&mut self) {
+        let submitted: Vec<usize> = (0..self.messages.len())
+            .filter(|&n| self.messages[n].in_mts_out)
+            .collect();
+        for number in submitted {
+            self.convert(number);
+        }
+        if !self.ims.routes_fresh {
+            return;
+        }
+        let Ok(entries) = self.disk.list(Path::new(OUT)) else {
+            return;
+        };
+        for entry in entries {
+            if self.ims.in_flight.len() >= self.settings.connections {
+                return;
+            }
+            let free = !self
+                .ims
+                .in_flight
+                .iter()
+                .any(|flight| flight.name == entry.name);
+            let spool_file = entry.name.len() == 8 && entry.kind == crate::host::FileKind::File;
+            if free && spool_file {
+                self.take(entry.name);
+            }
+        }
+    }
+
+    fn take(&mut self, name: String) {
+        let Ok((_, content)) = self.disk.file(&Path::new(OUT).join(&name)) else {
+            return;
+        };
+        let number = self
+            .messages
+            .iter()
+            .position(|message| message.bytes == content);
+        let connection = (0..)
+            .find(|n| {
+                self.ims
+                    .in_flight
+                    .iter()
+                    .all(|flight| flight.connection != *n)
+            })
+            .unwrap_or(0);
+        let mut stage = Stage::Begun;
+        if self.hangs.contains(&name) {
+            stage = Stage::Hung;
+        } else if let Some(number) = number {
+            let message = self.messages[number].clone();
+            self.smtp(connection, &format!("MAIL FROM:<{}>", message.sender));
+            self.smtp(connection, "IO: |250 sender ok");
+            for recipient in &message.recipients {
+                self.smtp(connection, &format!("RCPT TO:<{recipient}>"));
+                self.smtp(connection, "IO: |250 recipient ok");
+            }
+            self.smtp(connection, "DATA");
+            self.smtp(connection, "IO: |354 go ahead");
+            self.smtp(connection, &format!("Message-ID: {}", message.message_id));
+        }
+        let due = match stage {
+            Stage::Hung => u64::MAX,
+            _ => self.up_ms + self.settings.send_ms,
+        };
+        self.ims.in_flight.push(Flight {
+            name,
+            number,
+            connection,
+            stage,
+            due,
+        });
+    }
+
+    fn fly(&mut self, index: usize) {
+        let step = self.settings.log_ms;
+        let flight = &mut self.ims.in_flight[index];
+        flight.due = self.up_ms + step;
+        let (number, connection) = (flight.number, flight.connection);
+        let name = flight.name.clone();
+        match flight.stage {
+            Stage::Begun => {
+                flight.stage = Stage::Accepted;
+                match number {
+                    Some(number) if self.messages[number].poison => {
+                        self.event("DrWatson", 4097, "The application msexcimc.exe failed");
+                        self.ims_died(0xC000_0005);
+                    }
+                    Some(number) => self.messages[number].deliveries.push(self.now_ms),
+                    None => self.strangers_sent += 1,
+                }
+            }
+            Stage::Accepted => {
+                flight.stage = Stage::Replied;
+                self.smtp(connection, "IO: |250 message accepted");
+            }
+            Stage::Replied => {
+                flight.stage = Stage::Tracked;
+                if let Some(number) = number {
+                    self.track(number, 1011);
+                }
+            }
+            Stage::Tracked => {
+                self.ims.in_flight.remove(index);
+                // Whoever moved it away under the service's hands has it now; that is a fault of
+                // whoever did, and the balance will show it. The removal is not synced: after a
+                // power loss the file may be back.
+                let _ = self.disk.remove(&Path::new(OUT).join(&name));
+                self.write_queue_dat();
+            }
+            Stage::Hung => flight.due = u64::MAX,
+        }
+    }
+
+    /// Whether the service has this file open.
+    pub(super) fn ims_holds(&self, path: &Path) -> bool {
+        let held = |flight: &Flight| Path::new(OUT).join(&flight.name) == path;
+        let queue = self.ims.pid.is_some() && path == Path::new(QUEUE_DAT);
+        queue || self.ims.in_flight.iter().any(held)
+    }
+}

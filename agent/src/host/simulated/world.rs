@@ -1,0 +1,174 @@
+//! The state of the simulated world, and its time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::SimSettings;
+use super::control::{Service, services};
+use super::disk::Disk;
+use super::ims::Ims;
+use super::mail::Message;
+use crate::host::{EventRecord, HostErrorKind, RegistryValue};
+
+pub(super) const IMCDATA: &str = "/exchsrvr/imcdata";
+pub(super) const OUT: &str = "/exchsrvr/imcdata/Out";
+pub(super) const LOG: &str = "/exchsrvr/imcdata/Log";
+pub(super) const ROUTE: &str = "/exchsrvr/imcdata/Log/Route.txt";
+pub(super) const QUEUE_DAT: &str = "/exchsrvr/imcdata/queue.dat";
+pub(super) const MTADATA: &str = "/exchsrvr/mtadata";
+pub(super) const GWART: &str = "/exchsrvr/mtadata/GWART0.MTA";
+pub(super) const TRACKING: &str = "/exchsrvr/tracking.log";
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) settings: SimSettings,
+    pub(super) rng: fastrand::Rng,
+    pub(super) now_ms: i64,
+    pub(super) up_ms: u64,
+    pub(super) boot: u32,
+    pub(super) disk: Disk,
+    pub(super) services: Vec<Service>,
+    pub(super) next_pid: u32,
+    pub(super) ims: Ims,
+    /// Whether the routing table in the directory leads to the next hop.
+    pub(super) table_fresh: bool,
+    pub(super) messages: Vec<Message>,
+    /// Files sent whose bytes are no message that was ever submitted.
+    pub(super) strangers_sent: u64,
+    pub(super) hangs: BTreeSet<String>,
+    pub(super) events: Vec<EventRecord>,
+    pub(super) events_unreadable: bool,
+    pub(super) registry: BTreeMap<(String, String), RegistryValue>,
+    pub(super) tool_answers: BTreeMap<String, (i32, String)>,
+    pub(super) failure: Option<(u64, HostErrorKind)>,
+    /// Which agent lives; the calls of earlier ones do nothing.
+    pub(super) agent: u64,
+}
+
+impl World {
+    pub(super) fn new(settings: SimSettings) -> Self {
+        let mut disk = Disk::new(settings.free_bytes);
+        let folders = [
+            "/exchsrvr",
+            IMCDATA,
+            "/exchsrvr/imcdata/In",
+            "/exchsrvr/imcdata/In/Archive",
+            OUT,
+            "/exchsrvr/imcdata/Out/Archive",
+            "/exchsrvr/imcdata/Work",
+            LOG,
+            MTADATA,
+            TRACKING,
+        ];
+        for folder in folders {
+            // Each parent stands before its children, so nothing can be missing.
+            let _ = disk.make_one(Path::new(folder), None);
+        }
+        let _ = disk.make_one(Path::new("/other"), Some(2));
+        for folder in ["/"].iter().chain(&folders) {
+            let _ = disk.sync(Path::new(folder));
+        }
+        let parameters = |service: &str| {
+            format!(r"system\currentcontrolset\services\{service}\parameters").to_lowercase()
+        };
+        let registry = [
+            ("MSExchangeIMC", "rootdir", IMCDATA),
+            ("MSExchangeMTA", "mta database path", MTADATA),
+            ("MSExchangeSA", "log directory", TRACKING),
+        ];
+        let registry = registry
+            .into_iter()
+            .map(|(service, value, path)| {
+                (
+                    (parameters(service), value.to_owned()),
+                    RegistryValue::Text(path.to_owned()),
+                )
+            })
+            .collect();
+        let mut world = Self {
+            rng: fastrand::Rng::with_seed(settings.seed),
+            // 5 November 1997, 19:51 UTC: the sample of the MTS-ID in the facts.
+            now_ms: 878_759_460_000,
+            up_ms: 86_400_000,
+            boot: 1,
+            disk,
+            services: services(),
+            next_pid: 100,
+            ims: Ims::default(),
+            table_fresh: !settings.stale_routes,
+            messages: Vec::new(),
+            strangers_sent: 0,
+            hangs: BTreeSet::new(),
+            events: Vec::new(),
+            events_unreadable: false,
+            registry,
+            tool_answers: BTreeMap::new(),
+            failure: None,
+            agent: 0,
+            settings,
+        };
+        world.write_gwart();
+        world.start_everything();
+        if world.settings.stale_routes {
+            // The symptom of Q268494: the service loaded its routes before the table was written.
+            world.advance(60_000);
+            world.write_gwart();
+        }
+        world
+    }
+
+    /// Lets that much time pass; everything that is due happens in order.
+    pub(super) fn advance(&mut self, ms: u64) {
+        let end = self.up_ms + ms;
+        loop {
+            let due = [self.services_due(), self.ims_due()]
+                .into_iter()
+                .flatten()
+                .min();
+            match due {
+                Some(due) if due <= end => {
+                    self.at(due.max(self.up_ms));
+                    if self.services_due().is_some_and(|at| at <= self.up_ms) {
+                        self.services_step();
+                    } else {
+                        self.ims_step();
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.at(end);
+    }
+
+    fn at(&mut self, up_ms: u64) {
+        self.now_ms += i64::try_from(up_ms - self.up_ms).unwrap_or(0);
+        self.up_ms = up_ms;
+    }
+
+    /// Whether this call is the one that was chosen to fail.
+    pub(super) fn fails_now(&mut self) -> Option<HostErrorKind> {
+        let (left, kind) = self.failure?;
+        if left > 1 {
+            self.failure = Some((left - 1, kind));
+            return None;
+        }
+        self.failure = None;
+        Some(kind)
+    }
+
+    pub(super) fn lose_power(&mut self) {
+        self.all_processes_end();
+        let mut rng = self.rng.fork();
+        self.disk.lose_power(|| rng.bool());
+        self.boot += 1;
+        self.now_ms += 120_000;
+        self.up_ms = 30_000;
+        self.start_services_at_boot();
+    }
+
+    fn start_services_at_boot(&mut self) {
+        if self.settings.starts_at_boot {
+            self.start_everything();
+        }
+    }
+}
