@@ -3,4 +3,5 @@
 pub mod faults;
 pub mod guard;
 pub mod host;
+pub mod journal;
 pub mod toml_file;
