@@ -15,7 +15,7 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
     (
         "A002-config-unreadable",
         "The agent's configuration file cannot be read.",
-        "Name it with `--config FILE` or MAILMEND_CONFIG, and make it readable for the agent's account.",
+        "Name it with `--config FILE` or MAILMEND_AGENT_CONFIG, and make it readable for the agent's account.",
     ),
     (
         "A003-guard-faulty",

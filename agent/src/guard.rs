@@ -180,3 +180,6 @@ impl Guard {
         self.hold.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests;
