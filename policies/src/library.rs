@@ -3,10 +3,25 @@
 use crate::source::PolicySource;
 
 /// The shipped policies: name and exact text, by name.
-pub const SHIPPED: [(&str, &str); 1] = [(
-    "stuck-outbound-routing",
-    include_str!("../library/stuck-outbound-routing.toml"),
-)];
+pub const SHIPPED: [(&str, &str); 5] = [
+    (
+        "corrupt-message",
+        include_str!("../library/corrupt-message.toml"),
+    ),
+    (
+        "sent-not-removed",
+        include_str!("../library/sent-not-removed.toml"),
+    ),
+    ("silent-loss", include_str!("../library/silent-loss.toml")),
+    (
+        "stuck-message",
+        include_str!("../library/stuck-message.toml"),
+    ),
+    (
+        "stuck-outbound-routing",
+        include_str!("../library/stuck-outbound-routing.toml"),
+    ),
+];
 
 /// A shipped policy by its name.
 #[must_use]

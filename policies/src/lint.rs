@@ -6,6 +6,8 @@ mod limits;
 mod proof;
 mod sections;
 mod service;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::cell::RefCell;

@@ -2,6 +2,8 @@
 
 mod bind;
 mod lay;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -210,3 +210,97 @@ fn what(action: &Action) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library;
+    use crate::parse::parse;
+    use crate::plan::{Server, VERSION_FACT, plan};
+
+    fn planned(policy: &str, version: &str) -> Plan {
+        let source = library::find(policy).unwrap();
+        let policy = parse(&source).unwrap();
+        let server = |name: &str, direction: &str| Server {
+            name: name.parse().unwrap(),
+            site: "oslo".parse().unwrap(),
+            labels: [("ims.direction", direction), (VERSION_FACT, version)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            actions: policy
+                .steps
+                .iter()
+                .map(|step| step.action.name().to_owned())
+                .collect(),
+        };
+        let servers = [server("a", "both"), server("b", "outbound")];
+        plan(&policy, source.digest(), &servers).unwrap().remove(0)
+    }
+
+    #[test]
+    fn the_worst_case_adds_up_every_timeout_of_each_section() {
+        let plan = planned("stuck-outbound-routing", "5.0.1458.49");
+        let worst = worst_case(&plan);
+        assert_eq!(worst.restarts, 6);
+        let downtimes: Vec<u64> = worst
+            .sections
+            .iter()
+            .map(|cost| cost.downtime.as_secs())
+            .collect();
+        assert_eq!(downtimes, [480, 420, 540]);
+        assert_eq!(worst.servers.len(), 1);
+        assert_eq!(
+            worst.servers[&"b".parse().unwrap()],
+            Duration::from_secs(1440)
+        );
+    }
+
+    #[test]
+    fn a_search_has_the_budget_in_each_of_its_restarts_and_never_more_than_its_timeout() {
+        let worst = worst_case(&planned("corrupt-message", "5.5.2650.21"));
+        assert_eq!(worst.restarts, 61);
+        let search = &worst.sections[1];
+        assert_eq!(
+            (search.restarts, search.downtime),
+            (30, Duration::from_secs(4 * 3600))
+        );
+    }
+
+    #[test]
+    fn every_step_of_every_shipped_policy_is_described_in_one_line() {
+        let versions = [
+            "5.5.2650.21",
+            "5.5.2650.21",
+            "4.0.837.3",
+            "5.5.2650.21",
+            "5.0.1458.49",
+        ];
+        for ((name, _), version) in library::SHIPPED.iter().zip(versions) {
+            for step in planned(name, version).steps {
+                let text = describe(&step);
+                assert!(!text.is_empty() && !text.contains('\n'), "{text}");
+            }
+        }
+        let plan = planned("stuck-outbound-routing", "5.0.1458.49");
+        let text = |id: &str| {
+            describe(
+                plan.steps
+                    .iter()
+                    .find(|step| step.id.as_str() == id)
+                    .unwrap(),
+            )
+        };
+        assert_eq!(
+            text("stop-ims"),
+            "stop MSExchangeIMC, end its process where it does not stop in time; not while event MSExchangeIMC 3038 stands since the last start"
+        );
+        assert_eq!(
+            text("replay-canary"),
+            "put the 10 oldest messages of `hold-outbound` back"
+        );
+        assert_eq!(
+            text("symptom-is-gone"),
+            "wait until no message in outbound-awaiting-delivery has waited 15m or longer (look every 5s)"
+        );
+    }
+}

@@ -81,6 +81,19 @@ fn step(entry: &Spanned<DeValue<'_>>, ctx: &Context<'_>) -> Option<StepDraft> {
         );
     }
     let id: Option<Located<StepId>> = reader.need_name("id", "id = \"stop-ims\"");
+    if let Some(id) = id
+        .as_ref()
+        .filter(|id| id.value.as_str() == crate::plan::DETECT)
+    {
+        let message =
+            "the id `detect` is that of the look for the symptom, which comes first anyway";
+        ctx.sink.hinted(
+            FaultCode::DuplicateStep,
+            &id.span,
+            message,
+            "give the step another id",
+        );
+    }
     let on: Option<Located<RoleName>> = reader.need_name("on", "on = \"outbound\"");
     let kind = reader
         .need_text("action", "action = \"service.stop\"")
