@@ -7,7 +7,10 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decide;
 pub mod enrol;
 pub mod faults;
 pub mod identity;
+pub mod rollout;
 pub mod server;
+pub mod store;

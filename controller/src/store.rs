@@ -1,0 +1,227 @@
+//! The controller's store: SQLite in WAL mode, one writer, and the only SQL of the controller.
+//!
+//! Every write is one `BEGIN IMMEDIATE` transaction on the one writing connection and durable when it
+//! returns (`synchronous=FULL`). Reads go to other connections and never wait for a writer.
+
+mod agents;
+mod alarms;
+mod changes;
+mod custody;
+mod error;
+mod policies;
+mod records;
+mod rollouts;
+mod row;
+mod tokens;
+
+pub use agents::{AgentRow, Greeting, Refused};
+pub use changes::Change;
+pub use custody::{CustodyFilter, CustodyRow};
+pub use error::StoreError;
+pub use policies::{PolicyRow, Published};
+pub use records::{RunRecord, StoredRun, kept};
+
+pub use rollouts::{Duty, NewRollout, NewRun, Order, Orders, PartKey};
+pub use tokens::{NewToken, TokenRefused};
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mailmend_policy::plan::Plan;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// A database up to this size is read through when it is opened, to find damage before it matters.
+const CHECKED_WHEN_OPENED: u64 = 64 << 20;
+
+/// The store. Cloning is cheap; the lock is freed when the last clone is gone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    held: Arc<Held>,
+}
+
+/// What belongs to the one process that has the store open.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    plans: Plans,
+    _lock: File,
+}
+
+/// Frozen plans by run. They never change, and reading them again and again is slow.
+#[derive(Debug, Default)]
+struct Plans(Mutex<HashMap<String, Arc<Plan>>>);
+
+impl Plans {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Plan>>> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() > PLANS_KEPT {
+            plans.clear();
+        }
+        plans
+    }
+}
+
+/// More plans than this are forgotten at once and read again when needed.
+const PLANS_KEPT: usize = 4096;
+
+type Write<'a> = Transaction<'a, Sqlite>;
+
+impl Store {
+    /// Opens the store, made with mode 0600 where it does not exist, and brings its schema up to date.
+    /// A lock file beside it keeps a second controller away.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] where another controller has it, [`StoreError::Newer`] where a later
+    /// version wrote it, [`StoreError::Corrupt`] where it is damaged, [`StoreError::File`] where the
+    /// file cannot be made or read.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let size = make_private(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await
+            .map_err(|fault| StoreError::of(path, fault))?;
+        if (1..=CHECKED_WHEN_OPENED).contains(&size) {
+            let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+                .fetch_one(&writer)
+                .await
+                .map_err(|fault| StoreError::of(path, fault))?;
+            if found != "ok" {
+                return Err(StoreError::Corrupt {
+                    path: path.to_owned(),
+                    why: found,
+                });
+            }
+        }
+        MIGRATIONS.run(&writer).await.map_err(|fault| match fault {
+            MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _) => {
+                StoreError::Newer {
+                    path: path.to_owned(),
+                    found,
+                }
+            }
+            MigrateError::VersionMismatch(found) => StoreError::Corrupt {
+                path: path.to_owned(),
+                why: format!("its schema {found} is not the one that this version knows"),
+            },
+            MigrateError::Execute(fault) | MigrateError::ExecuteMigration(fault, _) => {
+                StoreError::of(path, fault)
+            }
+            other => StoreError::Corrupt {
+                path: path.to_owned(),
+                why: other.to_string(),
+            },
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(|fault| StoreError::of(path, fault))?;
+        Ok(Self {
+            writer,
+            readers,
+            held: Arc::new(Held {
+                path: path.to_owned(),
+                plans: Plans::default(),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.held.path
+    }
+
+    /// Ends all connections; what was written is durable anyway.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn write(&self) -> Result<Write<'static>, StoreError> {
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|fault| self.fault(fault))
+    }
+
+    async fn commit(&self, write: Write<'_>) -> Result<(), StoreError> {
+        write.commit().await.map_err(|fault| self.fault(fault))
+    }
+
+    fn fault(&self, fault: sqlx::Error) -> StoreError {
+        StoreError::of(&self.held.path, fault)
+    }
+}
+
+/// Locks the file beside the database for as long as the process lives.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let beside = path.with_extension("db.lock");
+    let file = options().open(&beside).map_err(|why| StoreError::File {
+        path: beside.clone(),
+        why,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(why)) => Err(StoreError::File { path: beside, why }),
+    }
+}
+
+/// Makes the database file readable by its owner only, before SQLite opens it: SQLite gives the files
+/// beside it the same mode. Answers its size.
+fn make_private(path: &Path) -> Result<u64, StoreError> {
+    let fault = |why| StoreError::File {
+        path: path.to_owned(),
+        why,
+    };
+    let file = options().open(path).map_err(fault)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))
+            .map_err(fault)?;
+    }
+    Ok(file.metadata().map_err(fault)?.len())
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options
+}

@@ -1,0 +1,78 @@
+//! Alarms: what a person must know.
+
+use mailmend_policy::name::ServerName;
+use mailmend_proto::run::RunId;
+
+use super::{Store, StoreError, Write};
+
+impl Store {
+    /// Raises an alarm of the controller's own about an agent; the same one once.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn raise_alarm(
+        &self,
+        agent: &ServerName,
+        code: &str,
+        text: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        self.write_alarm(&mut write, agent, "", code, text, now_ms)
+            .await?;
+        self.commit(write).await
+    }
+
+    pub(super) async fn write_alarm(
+        &self,
+        write: &mut Write<'_>,
+        agent: &ServerName,
+        run: &str,
+        code: &str,
+        text: &str,
+        at_ms: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO alarms (agent, run, code, text, raised_ms)
+             SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS
+               (SELECT 1 FROM alarms WHERE agent = $1 AND run = $2 AND code = $3 AND text = $4)",
+        )
+        .bind(agent.as_str())
+        .bind(run)
+        .bind(code)
+        .bind(text)
+        .bind(at_ms)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(())
+    }
+
+    /// An agent's alarms, newest first, at most 100, each as `code: text`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn agent_alarms(&self, agent: &ServerName) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT code || ': ' || text FROM alarms WHERE agent = $1 ORDER BY id DESC LIMIT 100",
+        )
+        .bind(agent.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))
+    }
+
+    /// A run's alarms, oldest first, each as `agent: code: text`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn run_alarms(&self, run: RunId) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT agent || ': ' || code || ': ' || text FROM alarms WHERE run = $1 ORDER BY id LIMIT 1000",
+        )
+        .bind(run.to_string())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))
+    }
+}

@@ -1,0 +1,91 @@
+//! What can go wrong with the store, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// The store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another controller has it open.
+    #[error(
+        "C101-store-locked: `{path}` is in use by another controller; stop that one, or give this one \
+         another data folder"
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A later version of mailmend wrote it.
+    #[error(
+        "C102-store-newer: `{path}` has schema {found}, which this version does not know; run the \
+         version that wrote it"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The schema found.
+        found: i64,
+    },
+    /// It is damaged.
+    #[error(
+        "C103-store-corrupt: `{path}` is damaged ({why}); stop the controller and put the last backup \
+         in its place: the agents send again what it lacks"
+    )]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite found.
+        why: String,
+    },
+    /// The volume is full.
+    #[error("C104-store-full: no space left for `{path}`; free some, nothing was half written")]
+    Full {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file cannot be made, read or locked.
+    #[error("C105-store-file: cannot open `{path}`")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        why: std::io::Error,
+    },
+    /// Somebody changed it in between; load again and decide again.
+    #[error("C106-store-changed: `{0}` was changed by somebody else at the same time; try again")]
+    Changed(String),
+    /// A row holds what no version of mailmend writes.
+    #[error("C103-store-corrupt: `{table}` holds a value that makes no sense: {why}")]
+    Row {
+        /// The table.
+        table: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Anything else that SQLite says.
+    #[error("C107-store-failed: the store failed")]
+    Sqlite(#[source] sqlx::Error),
+}
+
+impl StoreError {
+    /// The error that SQLite's answer means.
+    pub(super) fn of(path: &Path, fault: sqlx::Error) -> Self {
+        let code = match &fault {
+            sqlx::Error::Database(fault) => fault
+                .code()
+                .and_then(|code| code.parse::<i32>().ok())
+                .map(|code| code & 0xff),
+            _ => None,
+        };
+        let path = path.to_owned();
+        match code {
+            Some(5) => Self::Locked { path },
+            Some(13) => Self::Full { path },
+            Some(11 | 26) => Self::Corrupt {
+                path,
+                why: fault.to_string(),
+            },
+            _ => Self::Sqlite(fault),
+        }
+    }
+}

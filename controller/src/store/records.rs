@@ -1,0 +1,238 @@
+//! The agents' journals, as far as they were reported, and what they add up to.
+
+use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::convert::{record_from_wire, record_to_wire};
+use mailmend_proto::run::{Event, Record, RunId};
+use mailmend_proto::wire;
+use prost::Message;
+use sqlx::Row;
+
+use super::row::{parsed, signed, to_json};
+use super::{Store, StoreError};
+use crate::rollout::Told;
+
+/// A run whose state changed by a report.
+#[derive(Debug, Clone)]
+pub struct StoredRun {
+    /// The run.
+    pub run: RunId,
+    /// What the agent has told of it now.
+    pub told: Told,
+}
+
+/// A record of a run with the agent that wrote it.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    /// The agent.
+    pub agent: ServerName,
+    /// The record.
+    pub record: Record,
+}
+
+fn decoded(bytes: &[u8]) -> Result<Record, StoreError> {
+    let fault = |why: String| StoreError::Row {
+        table: "records",
+        why,
+    };
+    let record = wire::Record::decode(bytes).map_err(|why| fault(why.to_string()))?;
+    record_from_wire(record).map_err(|why| fault(why.to_string()))
+}
+
+/// The bytes that are kept of a record.
+#[must_use]
+pub fn kept(record: &Record) -> Vec<u8> {
+    record_to_wire(record).encode_to_vec()
+}
+
+impl Store {
+    /// Appends the next records of an agent's journal, all or none, with what they add up to.
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] where the stored journal does not end at `after`.
+    pub async fn append(
+        &self,
+        agent: &ServerName,
+        site: &SiteName,
+        journal: &str,
+        after: u64,
+        records: &[Record],
+        runs: &[StoredRun],
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
+        let mut write = self.write().await?;
+        let moved = sqlx::query(
+            "UPDATE agents SET acknowledged = $4, head = max(head, $4), last_seen_ms = $5
+             WHERE name = $1 AND journal = $2 AND acknowledged = $3",
+        )
+        .bind(agent.as_str())
+        .bind(journal)
+        .bind(signed("agents", after)?)
+        .bind(signed("agents", last.seq)?)
+        .bind(now_ms)
+        .execute(&mut *write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        if moved.rows_affected() != 1 {
+            return Err(StoreError::Changed(agent.to_string()));
+        }
+        for record in records {
+            sqlx::query(
+                "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            )
+            .bind(agent.as_str())
+            .bind(journal)
+            .bind(signed("records", record.seq)?)
+            .bind(record.run.to_string())
+            .bind(record.event.name())
+            .bind(record.at_ms)
+            .bind(now_ms)
+            .bind(kept(record))
+            .execute(&mut *write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+            self.write_custody(&mut write, agent, record).await?;
+            let run = record.run.to_string();
+            match &record.event {
+                Event::Alarm { code, text } => {
+                    self.write_alarm(&mut write, agent, &run, code, text, record.at_ms)
+                        .await?;
+                }
+                Event::DutyBegan { duty, service, why } => {
+                    sqlx::query(
+                        "INSERT INTO runs (id, position, site, subject, phase, why, since_ms, started_ms)
+                         VALUES ($1, 0, $2, $3, 'running', $4, $5, $5)",
+                    )
+                    .bind(&run)
+                    .bind(site.as_str())
+                    .bind(agent.as_str())
+                    .bind(format!("{duty} of {service}: {why}"))
+                    .bind(record.at_ms)
+                    .execute(&mut *write)
+                    .await
+                    .map_err(|fault| self.fault(fault))?;
+                    sqlx::query("INSERT INTO parts (run, agent) VALUES ($1, $2)")
+                        .bind(&run)
+                        .bind(agent.as_str())
+                        .execute(&mut *write)
+                        .await
+                        .map_err(|fault| self.fault(fault))?;
+                }
+                Event::Admitted { .. } => {
+                    // It took on what it had refused: nothing was released to it, so it only has to
+                    // be closed again.
+                    sqlx::query(
+                        "UPDATE parts SET down_to = 0, last = 1
+                         WHERE run = $1 AND agent = $2 AND refused IS NOT NULL",
+                    )
+                    .bind(&run)
+                    .bind(agent.as_str())
+                    .execute(&mut *write)
+                    .await
+                    .map_err(|fault| self.fault(fault))?;
+                }
+                Event::Closed { how, .. } => {
+                    sqlx::query(
+                        "UPDATE runs SET phase = $2, since_ms = $3, ended_ms = $3
+                         WHERE id = $1 AND rollout IS NULL",
+                    )
+                    .bind(&run)
+                    .bind(match how {
+                        mailmend_proto::run::Ended::Committed
+                        | mailmend_proto::run::Ended::Unwound => "succeeded",
+                        mailmend_proto::run::Ended::NotNeeded => "not-needed",
+                        mailmend_proto::run::Ended::AtRest => "needs-person",
+                    })
+                    .bind(record.at_ms)
+                    .execute(&mut *write)
+                    .await
+                    .map_err(|fault| self.fault(fault))?;
+                }
+                _ => {}
+            }
+        }
+        for run in runs {
+            sqlx::query("UPDATE parts SET told = $3 WHERE run = $1 AND agent = $2")
+                .bind(run.run.to_string())
+                .bind(agent.as_str())
+                .bind(to_json("parts", &run.told)?)
+                .execute(&mut *write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        }
+        self.commit(write).await
+    }
+
+    /// The bytes kept of one record, to tell a repetition from a second history.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn record_bytes(
+        &self,
+        agent: &ServerName,
+        journal: &str,
+        seq: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT record FROM records WHERE agent = $1 AND journal = $2 AND seq = $3",
+        )
+        .bind(agent.as_str())
+        .bind(journal)
+        .bind(signed("records", seq)?)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))
+    }
+
+    /// All events of a run in one journal of an agent, in order: what its state is folded from.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn events(
+        &self,
+        agent: &ServerName,
+        journal: &str,
+        run: RunId,
+    ) -> Result<Vec<Event>, StoreError> {
+        sqlx::query_scalar::<_, Vec<u8>>(
+            "SELECT record FROM records WHERE run = $1 AND agent = $2 AND journal = $3 ORDER BY seq",
+        )
+        .bind(run.to_string())
+        .bind(agent.as_str())
+        .bind(journal)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(|bytes| decoded(bytes).map(|record| record.event))
+        .collect()
+    }
+
+    /// The records of a run without manifests, by agent and seq.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn run_records(&self, run: RunId) -> Result<Vec<RunRecord>, StoreError> {
+        sqlx::query(
+            "SELECT agent, record FROM records
+             WHERE run = $1 AND kind NOT IN ('batch-entries', 'settled', 'admitted')
+             ORDER BY agent, seq",
+        )
+        .bind(run.to_string())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(|row| {
+            Ok(RunRecord {
+                agent: parsed("records", row.get("agent"))?,
+                record: decoded(row.get("record"))?,
+            })
+        })
+        .collect()
+    }
+}
