@@ -1,4 +1,8 @@
 //! The integration tests, in one binary.
-#![allow(clippy::unwrap_used, reason = "everything here is a test, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "everything here is a test, its helpers too"
+)]
 
+mod arrows;
 mod world;

@@ -27,5 +27,6 @@ pub mod tether;
 pub mod tool;
 pub mod tracking_log;
 pub mod truth;
+pub mod verify;
 pub mod whole_file;
 pub mod world;

@@ -1,0 +1,240 @@
+//! `cargo verify`: every check there is, in the order in which they are cheapest to fail.
+
+mod stage;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use stage::{Ended, Stage};
+
+use crate::lab_error::{Attempting, LabError};
+use crate::stop_signal;
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// The workspace.
+    pub top: PathBuf,
+    /// How many runs the storm has.
+    pub storm_runs: u32,
+    /// The storm's first seed.
+    pub seed: u64,
+    /// Whether to go on after a stage has failed.
+    pub keep_going: bool,
+}
+
+/// Programs that the checks need, each with the Debian package that has it and what needs it.
+const PROGRAMS: [(&str, &str, &str); 2] = [
+    (
+        "cc",
+        "gcc",
+        "the bundled SQLite and the cryptography are compiled with it",
+    ),
+    (
+        "git",
+        "git",
+        "the test of the top level asks it which files are tracked",
+    ),
+];
+
+/// Runs all stages and prints how each ended. Returns whether none failed.
+///
+/// # Errors
+/// Where the folder for the stages' output cannot be made.
+pub fn run(verification: &Verification) -> Result<bool, LabError> {
+    let begun = Instant::now();
+    let logs = verification.top.join("target/verify");
+    std::fs::create_dir_all(&logs).attempting(|| format!("make `{}`", logs.display()))?;
+    let mut left_out = install_what_is_missing();
+    let interrupted = stop_signal::install()?;
+    let mut passed = 0;
+    let mut failed: Vec<&str> = Vec::new();
+    let stages = stages(verification, &mut left_out);
+    for stage in &stages {
+        if interrupted.load(Ordering::Relaxed) {
+            left_out.push(format!("{}: interrupted", stage.name));
+            continue;
+        }
+        if !failed.is_empty() && !verification.keep_going {
+            left_out.push(format!(
+                "{}: an earlier stage failed (--keep-going runs it)",
+                stage.name
+            ));
+            continue;
+        }
+        match stage.run(&verification.top, &logs, &interrupted) {
+            Ended::Passed => passed += 1,
+            Ended::Failed => failed.push(stage.name),
+        }
+    }
+    for what in &left_out {
+        eprintln!("LEFT OUT  {what}");
+    }
+    for name in &failed {
+        eprintln!("FAILED    {name}");
+    }
+    println!(
+        "{passed} passed, {} failed, {} left out, in {:.0} s",
+        failed.len(),
+        left_out.len(),
+        begun.elapsed().as_secs_f32()
+    );
+    println!("{passed} passed, {} failed", failed.len());
+    Ok(failed.is_empty())
+}
+
+fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage> {
+    const MINUTES: u64 = 60;
+    let cargo = |name, minutes: u64, arguments: &[&str]| {
+        Stage::cargo(name, Duration::from_secs(minutes * MINUTES), arguments)
+    };
+    let mut stages = vec![
+        cargo("format", 5, &["fmt", "--all", "--check"]),
+        cargo(
+            "clippy",
+            60,
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        cargo("build", 60, &["build", "--workspace", "--bins"]),
+    ];
+    if has_nextest() {
+        stages.push(cargo(
+            "tests",
+            60,
+            &["nextest", "run", "--workspace", "--no-fail-fast"],
+        ));
+    } else {
+        left_out.push(
+            "cargo-nextest is not installed: the tests run under `cargo test` instead; \
+             `cargo install cargo-nextest --locked` brings it"
+                .to_owned(),
+        );
+        let tests = [
+            "test",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--no-fail-fast",
+        ];
+        stages.push(cargo("tests", 60, &tests));
+    }
+    stages.push(cargo("doc tests", 30, &["test", "--workspace", "--doc"]));
+    stages.push(
+        cargo("documentation", 30, &["doc", "--workspace", "--no-deps"])
+            .with("RUSTDOCFLAGS", "-D warnings"),
+    );
+    stages.push(cargo(
+        "benchmarks compile",
+        60,
+        &["bench", "--workspace", "--no-run"],
+    ));
+    if has_deny() {
+        stages.push(cargo(
+            "dependencies",
+            10,
+            &["deny", "--offline", "check", "bans", "licenses"],
+        ));
+    } else {
+        left_out.push(
+            "cargo-deny is not installed: bans and licences are asserted by a test instead, \
+             advisories are not looked up"
+                .to_owned(),
+        );
+    }
+    let program = std::env::current_exe().unwrap_or_else(|_| "mailmend-lab".into());
+    let lab = |name, minutes: u64, arguments: Vec<String>| {
+        Stage::program(
+            name,
+            Duration::from_secs(minutes * MINUTES),
+            &program,
+            arguments,
+        )
+    };
+    let text = |words: &[&str]| {
+        words
+            .iter()
+            .map(|&word| word.to_owned())
+            .collect::<Vec<_>>()
+    };
+    stages.push(lab(
+        "main job",
+        10,
+        text(&["run", "stuck-outbound", "--json"]),
+    ));
+    let mut storm = text(&["storm", "--runs"]);
+    storm.extend([
+        verification.storm_runs.to_string(),
+        "--seed".into(),
+        verification.seed.to_string(),
+    ]);
+    stages.push(lab("storm", 60, storm));
+    stages
+}
+
+fn has_nextest() -> bool {
+    quiet("cargo", &["nextest", "--version"])
+}
+
+fn has_deny() -> bool {
+    quiet("cargo", &["deny", "--version"])
+}
+
+/// Whether a command succeeds; what it prints does not matter.
+fn quiet(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Installs Debian's packages for missing programs where that may be done; returns what is left out.
+fn install_what_is_missing() -> Vec<String> {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, ..)| !on_path(program))
+        .collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    if rustix::process::getuid().is_root() && on_path("apt-get") {
+        eprintln!("installing {}", packages.join(" "));
+        let arguments = [
+            &["install", "-y", "--no-install-recommends"],
+            packages.as_slice(),
+        ]
+        .concat();
+        let apt = || {
+            Command::new("apt-get")
+                .args(&arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .stdin(std::process::Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        if apt() || (quiet("apt-get", &["update"]) && apt()) {
+            return Vec::new();
+        }
+    }
+    missing
+        .iter()
+        .map(|(program, package, why)| {
+            format!("`{program}` is missing and could not be installed ({why}): apt-get install {package}")
+        })
+        .collect()
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
+}
