@@ -33,6 +33,86 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Give the file and its folder to root or the agent's account and `chmod go-w` both.",
     ),
     (
+        "A014-data-folder",
+        "A file of the agent's data folder cannot be read or written.",
+        "Check the data folder, its owner, its mode and the free space on its volume.",
+    ),
+    (
+        "A015-token-refused",
+        "The controller refuses the enrolment token: unknown, used, expired, or for another name.",
+        "Get a new token with `mailmend agent token NAME` and enrol again; if nobody here used the old one, find out who did.",
+    ),
+    (
+        "A016-authority-unreadable",
+        "The file given as the authority's certificate cannot be read or is none.",
+        "Copy `ca.pem` from the controller's data folder, or the text that `mailmend agent token` printed.",
+    ),
+    (
+        "A017-bad-message",
+        "The controller sent something that makes no sense. It was refused, and nothing was done.",
+        "Compare the versions of agent and controller; if they fit, keep both logs and report it.",
+    ),
+    (
+        "A018-foreign-journal",
+        "The controller knows another journal of this agent, or more of it than there is: the agent was cloned, or its data folder was replaced or restored from a backup.",
+        "Stop the clone. If this server was rebuilt, get a new token and enrol again: that begins a new journal at the controller.",
+    ),
+    (
+        "A019-controller-error",
+        "The controller answered with an error.",
+        "Look at the controller's log at the same time.",
+    ),
+    (
+        "A020-not-enrolled",
+        "The agent has no certificate.",
+        "Get a token with `mailmend agent token NAME` and run `mailmend-agent enrol --token TOKEN --ca CA.PEM`.",
+    ),
+    (
+        "A021-key-exposed",
+        "Others may read the agent's private key.",
+        "`chmod 600` it if nobody has read it; otherwise remove it with `agent.pem` and enrol again.",
+    ),
+    (
+        "A022-identity-broken",
+        "Key, certificate and name of the agent do not fit together, or one cannot be used.",
+        "Put the right files back into the data folder, or remove `agent.pem` and enrol again.",
+    ),
+    (
+        "A023-certificate-expired",
+        "The agent's certificate has ended, because it was off for too long or its clock is wrong.",
+        "Check the clock; then get a token and enrol again. The journal and what is held stay as they are.",
+    ),
+    (
+        "A024-clock",
+        "A certificate does not hold at the time that this machine's clock reads.",
+        "Set the clock of this machine; if it is right, the controller's.",
+    ),
+    (
+        "A025-controller-unreachable",
+        "The controller does not answer. The agent goes on with what it has and keeps trying.",
+        "Check the address, the network, and that `mailmend serve` runs there.",
+    ),
+    (
+        "A026-controller-untrusted",
+        "What answers at the controller's address is not signed by the authority that this agent trusts.",
+        "Check the address, and that `ca.pem` is this controller's.",
+    ),
+    (
+        "A027-controller-refuses",
+        "The controller refuses this agent's certificate.",
+        "Look at `mailmend agent show NAME`; enrol again with a new token if the agent shall be trusted.",
+    ),
+    (
+        "A028-controller-slow",
+        "The controller took too long to answer.",
+        "Look at the controller's load and at the network between.",
+    ),
+    (
+        "A029-already-enrolled",
+        "The agent has a certificate that still holds.",
+        "Nothing is needed; give `--again` to replace it.",
+    ),
+    (
         "A030-guard-service",
         "A step wants to disturb a service that the guard file does not list.",
         "List the service in `services` of the guard file if this agent shall disturb it; otherwise the policy does not belong here.",

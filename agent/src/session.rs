@@ -1,0 +1,269 @@
+//! The one stream between this agent and its controller.
+//!
+//! Everything on it may be lost, repeated or cut off at any point: what the agent has taken on and
+//! what it has done stand in the journal, and at each connect both sides begin from there. While
+//! there is no connection the engine works on as far as it was released.
+
+mod exchange;
+mod orders;
+mod retry;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailmend_policy::name::ServerName;
+use mailmend_proto::wire;
+use mailmend_proto::wire::agents_client::AgentsClient;
+use mailmend_proto::wire::{from_agent, to_agent};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tonic::transport::Channel;
+use tracing::{error, info, warn};
+
+use crate::connection::{CALL, ConnectionError, LARGEST, dial, of_status};
+use crate::host::Facts;
+use crate::identity::{self, Identity, IdentityError};
+use crate::journal::{Journal, JournalError};
+use crate::report::Reporter;
+
+use exchange::Exchange;
+pub use orders::{OrderRefused, Orders};
+pub use retry::Retry;
+
+/// How many messages to the controller may wait for the network.
+const OUTBOX: usize = 32;
+
+/// The agent's side of the session.
+pub struct Session {
+    /// The controller's address.
+    pub address: String,
+    /// The data folder, where the identity is.
+    pub data: PathBuf,
+    /// The server's name.
+    pub name: ServerName,
+    /// The journal.
+    pub journal: Journal,
+    /// Who carries out what the controller orders.
+    pub orders: Arc<dyn Orders>,
+    /// The facts about the server, as they change.
+    pub facts: watch::Receiver<Facts>,
+    /// This machine's time, milliseconds since 1970 UTC.
+    pub now_ms: fn() -> i64,
+    /// How long to wait between two attempts.
+    pub retry: Retry,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No usable identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The controller cannot be spoken with any more.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The controller knows another journal.
+    #[error(
+        "A018-foreign-journal: {why}; was this agent cloned, or its data folder replaced or restored? Stop the clone; if this server was rebuilt, get a new token and enrol again"
+    )]
+    ForeignJournal {
+        /// What it knows, and what there is.
+        why: String,
+    },
+    /// The controller sent something that makes no sense.
+    #[error("A017-bad-message: the controller sent something that makes no sense: {why}")]
+    Message {
+        /// What.
+        why: String,
+    },
+    /// The controller ended the stream.
+    #[error("the controller ended the session")]
+    Ended,
+    /// There is a new certificate: the next session uses it.
+    #[error("the certificate was renewed")]
+    Renewed,
+}
+
+impl Session {
+    /// Connects, and connects again, until `stop`; returns then. Results are never dropped: they
+    /// stay in the journal until the controller has acknowledged them.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut failed: u32 = 0;
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                ended = self.once() => ended,
+                () = stop.cancelled() => break,
+            };
+            if matches!(ended, SessionError::Renewed) {
+                continue;
+            }
+            // A session that stood for a while was a good one; one that is cut off at once, such as
+            // that of a clone, is not.
+            failed = if began.elapsed() >= self.retry.good_after {
+                0
+            } else {
+                failed.saturating_add(1)
+            };
+            let wait = self.retry.wait(failed, fastrand::f64());
+            match &ended {
+                SessionError::Ended => info!(?wait, "{ended}"),
+                SessionError::ForeignJournal { .. } | SessionError::Journal(_) => {
+                    error!(?wait, "{ended}");
+                }
+                other => warn!(?wait, "no session with the controller: {other}"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+    }
+
+    /// One session, from dialling to its end.
+    async fn once(&mut self) -> SessionError {
+        match self.talk().await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn talk(&mut self) -> Result<std::convert::Infallible, SessionError> {
+        let identity = Identity::load(&self.data, &self.name, (self.now_ms)())?;
+        let channel = self.dial(&identity).await?;
+        let (outbox, outgoing) = mpsc::channel(OUTBOX);
+        let facts = self.facts.borrow_and_update().clone();
+        let hello = from_agent::Message::Hello(self.hello(facts));
+        // The channel is empty and its receiver is here, so this neither waits nor fails.
+        let _ = outbox.send(message(hello)).await;
+        let mut client = AgentsClient::new(channel.clone())
+            .max_decoding_message_size(LARGEST)
+            .max_encoding_message_size(LARGEST);
+        let opened = timeout(CALL, client.session(ReceiverStream::new(outgoing))).await;
+        let mut incoming = opened
+            .map_err(|_| self.slow())?
+            .map_err(|status| self.failed(&status))?
+            .into_inner();
+        let welcome = self.welcome(&mut incoming).await?;
+        let journal = self.journal.clone();
+        let acknowledged = welcome.acknowledged;
+        blocking(move || journal.acknowledge(acknowledged)).await?;
+        info!(controller = %self.address, acknowledged, head = self.journal.head(), "connected");
+        Exchange {
+            reporter: Reporter::new(self.journal.clone(), acknowledged),
+            renew_in: self.renew_in(&identity),
+            session: self,
+            channel,
+            outbox,
+            incoming,
+        }
+        .run()
+        .await
+    }
+
+    async fn dial(&self, identity: &Identity) -> Result<Channel, ConnectionError> {
+        let now_ms = (self.now_ms)();
+        dial(&self.address, &identity.ca_pem, Some(identity), now_ms).await
+    }
+
+    fn hello(&self, facts: Facts) -> wire::Hello {
+        wire::Hello {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            journal: self.journal.id().to_string(),
+            head: self.journal.head(),
+            highest_fence: self.journal.highest_fence(),
+            facts: facts.into_iter().collect(),
+            actions: self.orders.supported_actions(),
+        }
+    }
+
+    /// The first message of the controller; what it knows of the journal must be a part of it.
+    async fn welcome(
+        &self,
+        incoming: &mut Streaming<wire::ToAgent>,
+    ) -> Result<wire::Welcome, SessionError> {
+        let first = timeout(CALL, incoming.message())
+            .await
+            .map_err(|_| self.slow())?
+            .map_err(|status| self.failed(&status))?
+            .ok_or(SessionError::Ended)?;
+        let Some(to_agent::Message::Welcome(welcome)) = first.message else {
+            return Err(SessionError::Message {
+                why: "a session begins with a welcome".into(),
+            });
+        };
+        let (ours, head) = (self.journal.id().to_string(), self.journal.head());
+        if !welcome.journal.is_empty() && welcome.journal != ours {
+            return Err(SessionError::ForeignJournal {
+                why: format!(
+                    "the controller knows the journal {} of this agent, and there is {ours}",
+                    welcome.journal.escape_debug()
+                ),
+            });
+        }
+        if welcome.acknowledged > head {
+            return Err(SessionError::ForeignJournal {
+                why: format!(
+                    "the controller has {} records of this journal, and there are {head}",
+                    welcome.acknowledged
+                ),
+            });
+        }
+        Ok(welcome)
+    }
+
+    /// How long until half of the certificate's life has passed.
+    fn renew_in(&self, identity: &Identity) -> Duration {
+        let left = identity.validity.half_ms() - (self.now_ms)();
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// Gets a new certificate for the agent's key over a connection that stands, and stores it.
+    async fn renew(&self, channel: Channel) -> Result<(), SessionError> {
+        let key = identity::own_key(&self.data)?;
+        let csr_pem = identity::request(&self.data, &self.name, &key)?;
+        let mut client = AgentsClient::new(channel);
+        let answered = timeout(CALL, client.renew(wire::RenewRequest { csr_pem })).await;
+        let certificate = answered
+            .map_err(|_| self.slow())?
+            .map_err(|status| self.failed(&status))?
+            .into_inner();
+        let (pem, ca) = (&certificate.certificate_pem, &certificate.ca_pem);
+        let validity = identity::store(&self.data, &self.name, pem, ca)?;
+        info!(until = %identity::time(validity.until_ms), "the certificate was renewed");
+        Ok(())
+    }
+
+    fn slow(&self) -> ConnectionError {
+        ConnectionError::Slow {
+            address: self.address.clone(),
+            limit: CALL,
+        }
+    }
+
+    fn failed(&self, status: &tonic::Status) -> ConnectionError {
+        of_status(&self.address, status, (self.now_ms)())
+    }
+}
+
+fn message(message: from_agent::Message) -> wire::FromAgent {
+    wire::FromAgent {
+        message: Some(message),
+    }
+}
+
+/// Runs what blocks beside the session's own thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The work panicked: so does whoever waits for it.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

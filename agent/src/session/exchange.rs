@@ -1,0 +1,186 @@
+//! A session that stands: orders come in, reports go out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailmend_proto::convert::run_from_wire;
+use mailmend_proto::run::RunId;
+use mailmend_proto::wire;
+use mailmend_proto::wire::{from_agent, to_agent};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Streaming;
+use tonic::transport::Channel;
+use tracing::{info, warn};
+
+use super::{OrderRefused, Orders, Session, SessionError, blocking, message};
+use crate::faults::known;
+use crate::report::Reporter;
+
+/// How long the controller may take to store a report before the session counts as broken.
+const STORE: Duration = Duration::from_secs(60);
+/// How long until a failed renewal is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+
+pub(super) struct Exchange<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) channel: Channel,
+    pub(super) outbox: mpsc::Sender<wire::FromAgent>,
+    pub(super) incoming: Streaming<wire::ToAgent>,
+    pub(super) reporter: Reporter,
+    /// How long until the certificate is to be renewed.
+    pub(super) renew_in: Duration,
+}
+
+impl Exchange<'_> {
+    /// Until the session ends.
+    pub(super) async fn run(mut self) -> Result<Infallible, SessionError> {
+        let mut head = self.session.journal.subscribe();
+        let mut renew_at = Instant::now() + self.renew_in;
+        let mut oldest = (self.reporter.oldest(), Instant::now());
+        loop {
+            self.report().await?;
+            if oldest.0 != self.reporter.oldest() {
+                oldest = (self.reporter.oldest(), Instant::now());
+            }
+            let stuck = oldest.0.map(|_| oldest.1 + STORE);
+            tokio::select! {
+                received = self.incoming.message() => {
+                    let received = received.map_err(|status| self.session.failed(&status))?;
+                    self.take(received.ok_or(SessionError::Ended)?).await?;
+                }
+                // The journal outlives the session.
+                _ = head.changed() => {}
+                Ok(()) = self.session.facts.changed() => {
+                    let facts = self.session.facts.borrow_and_update().clone();
+                    let facts = wire::Facts { facts: facts.into_iter().collect() };
+                    self.send(from_agent::Message::Facts(facts)).await?;
+                }
+                () = tokio::time::sleep_until(renew_at) => {
+                    match self.session.renew(self.channel.clone()).await {
+                        Ok(()) => return Err(SessionError::Renewed),
+                        // Half of the certificate's life is left to try again.
+                        Err(error) => warn!("the certificate could not be renewed: {error}"),
+                    }
+                    renew_at = Instant::now() + RENEW_AGAIN;
+                }
+                () = tokio::time::sleep_until(stuck.unwrap_or_else(Instant::now)), if stuck.is_some() => {
+                    return Err(SessionError::Message {
+                        why: format!("a report is not acknowledged within {STORE:?}"),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Sends what is new in the journal, as far as the window reaches.
+    async fn report(&mut self) -> Result<(), SessionError> {
+        while let Some(report) = self.reporter.next()? {
+            self.send(from_agent::Message::Report(report)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, what: from_agent::Message) -> Result<(), SessionError> {
+        // Waits while the network is slow; ends when the connection does, which keepalive sees to.
+        let sent = self.outbox.send(message(what)).await;
+        sent.map_err(|_| SessionError::Ended)
+    }
+
+    /// Takes one message. Orders are taken one after the other, in the order in which they came.
+    async fn take(&mut self, received: wire::ToAgent) -> Result<(), SessionError> {
+        let Some(received) = received.message else {
+            return Err(nonsense("an empty message, or one of a newer version"));
+        };
+        match received {
+            to_agent::Message::Welcome(_) => Err(nonsense("a second welcome")),
+            to_agent::Message::Acknowledge(wire::Acknowledge { seq }) => {
+                let noted = self.reporter.acknowledged(seq);
+                noted.map_err(|why| nonsense(&why.to_string()))?;
+                let journal = self.session.journal.clone();
+                blocking(move || journal.acknowledge(seq)).await?;
+                Ok(())
+            }
+            to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
+            to_agent::Message::Advance(wire::Advance {
+                run,
+                fence,
+                through,
+            }) => {
+                let taken =
+                    self.order(&run, move |orders, run| orders.advance(run, fence, through));
+                note("advance", &run, fence, taken.await);
+                Ok(())
+            }
+            to_agent::Message::Unwind(wire::Unwind {
+                run,
+                fence,
+                down_to,
+                last,
+            }) => {
+                let taken = self.order(&run, move |orders, run| {
+                    orders.unwind(run, fence, down_to, last)
+                });
+                note("unwind", &run, fence, taken.await);
+                Ok(())
+            }
+            to_agent::Message::Fence(wire::Fence { run, fence }) => {
+                let taken = self
+                    .order(&run, move |orders, run| orders.fence(run, fence))
+                    .await;
+                if note("fence", &run, fence, taken) {
+                    let taken = wire::FenceTaken { run, fence };
+                    self.send(from_agent::Message::FenceTaken(taken)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn admit(&self, assignment: wire::Assignment) -> Result<(), SessionError> {
+        let (run, fence) = (assignment.run.clone(), assignment.fence);
+        let admitted = self
+            .order(&run, move |orders, _| orders.admit(assignment))
+            .await;
+        let refused = admitted.clone().err();
+        let admitted = note("assignment", &run, fence, admitted);
+        let answer = wire::AssignmentAnswer {
+            run,
+            admitted,
+            code: refused
+                .as_ref()
+                .map_or_else(String::new, |r| r.code.to_owned()),
+            why: refused.map_or_else(String::new, |r| r.why),
+        };
+        self.send(from_agent::Message::Answer(answer)).await
+    }
+
+    async fn order(
+        &self,
+        run: &str,
+        order: impl FnOnce(&dyn Orders, RunId) -> Result<(), OrderRefused> + Send + 'static,
+    ) -> Result<(), OrderRefused> {
+        let run = run_from_wire(run).map_err(|why| OrderRefused {
+            code: const { known("A017-bad-message") },
+            why: why.to_string(),
+        })?;
+        let orders = Arc::clone(&self.session.orders);
+        blocking(move || order(orders.as_ref(), run)).await
+    }
+}
+
+fn nonsense(why: &str) -> SessionError {
+    SessionError::Message {
+        why: why.to_owned(),
+    }
+}
+
+/// Tells what became of an order; answers whether it was taken.
+fn note(order: &str, run: &str, fence: u64, taken: Result<(), OrderRefused>) -> bool {
+    match taken {
+        Ok(()) => info!(run, fence, "{order} taken"),
+        Err(ref refused) => warn!(run, fence, "{order} refused: {refused}"),
+    }
+    taken.is_ok()
+}

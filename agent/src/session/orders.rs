@@ -1,0 +1,43 @@
+//! What the session asks of whoever carries out the controller's orders.
+
+use mailmend_proto::run::RunId;
+use mailmend_proto::wire;
+
+/// Carries out orders. Each call returns when the order is durable in the journal, or refused;
+/// what it sets going goes on by itself. An order that was taken before is taken again without
+/// effect.
+pub trait Orders: Send + Sync {
+    /// Takes a run on.
+    ///
+    /// # Errors
+    /// Where it is refused: another plan than the controller's, an old fence, something that the
+    /// guard does not allow.
+    fn admit(&self, assignment: wire::Assignment) -> Result<(), OrderRefused>;
+    /// Releases steps with an index below `through`.
+    ///
+    /// # Errors
+    /// Where the run is unknown, the fence is old or the watermark would fall.
+    fn advance(&self, run: RunId, fence: u64, through: u32) -> Result<(), OrderRefused>;
+    /// Undoes done steps from `down_to` on; with `last` nothing further down will be asked.
+    ///
+    /// # Errors
+    /// Where the run is unknown or the fence is old.
+    fn unwind(&self, run: RunId, fence: u64, down_to: u32, last: bool) -> Result<(), OrderRefused>;
+    /// Refuses everything older than this for the run.
+    ///
+    /// # Errors
+    /// Where the run is unknown or the fence is old.
+    fn fence(&self, run: RunId, fence: u64) -> Result<(), OrderRefused>;
+    /// The names of the actions that can be carried out here.
+    fn supported_actions(&self) -> Vec<String>;
+}
+
+/// An order was refused; nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {why}")]
+pub struct OrderRefused {
+    /// A code of `docs/faults.md`.
+    pub code: &'static str,
+    /// Why.
+    pub why: String,
+}
