@@ -3,6 +3,7 @@
 pub mod config;
 pub mod connection;
 pub mod enrol;
+pub mod evidence;
 pub mod facts;
 pub mod faults;
 pub mod guard;

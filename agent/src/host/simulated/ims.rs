@@ -54,6 +54,9 @@ impl World {
         self.ims.next_poll = self.up_ms + POLL_MS;
         self.write_route();
         self.write_queue_dat();
+        for connection in 0..self.settings.connections {
+            self.open_smtp_log(connection);
+        }
         self.event(
             "MSExchangeIMC",
             1000,

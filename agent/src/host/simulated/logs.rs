@@ -82,6 +82,12 @@ impl World {
         self.disk.append(&path, line.as_bytes(), self.now_ms);
     }
 
+    /// Makes the log of a connection be there, empty where it is new.
+    pub(super) fn open_smtp_log(&mut self, connection: usize) {
+        let path = Path::new(LOG).join(format!("L{connection:07}.LOG"));
+        self.disk.append(&path, b"", self.now_ms);
+    }
+
     pub(super) fn event(&mut self, source: &str, id: u32, description: &str) {
         self.events.push(EventRecord {
             at_ms: self.now_ms,
