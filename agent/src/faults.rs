@@ -33,6 +33,26 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Give the file and its folder to root or the agent's account and `chmod go-w` both.",
     ),
     (
+        "A010-journal-in-use",
+        "Another agent has the journal open.",
+        "Stop the other agent, or give this one a data folder of its own; two agents never share a journal.",
+    ),
+    (
+        "A011-journal-corrupt",
+        "The journal does not read back as it was written. The agent changes nothing on this server.",
+        "Keep the file. Compare the held folders with their `MANIFEST.tsv`, give back by hand what is held, then move the journal away and enrol the agent anew.",
+    ),
+    (
+        "A012-journal-poisoned",
+        "A write or sync failed, so what the disk holds is not known. No file moves any more; service may be started.",
+        "Mend the disk, then restart the agent: it reads what is really there and goes on.",
+    ),
+    (
+        "A013-journal-unusable",
+        "The journal cannot be opened, read or written.",
+        "Check the data folder, its owner and the free space on its volume, then start the agent again.",
+    ),
+    (
         "A014-data-folder",
         "A file of the agent's data folder cannot be read or written.",
         "Check the data folder, its owner, its mode and the free space on its volume.",
@@ -131,6 +151,56 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "A033-guard-flag",
         "A step gives a tool a flag that the guard file does not declare, or a value that its pattern refuses.",
         "Change the policy, or declare the flag with a pattern that fits in the guard file.",
+    ),
+    (
+        "A080-service-not-stopped",
+        "Files of a queue cannot be moved because the service that owns them runs, or its process is still there.",
+        "See who started it; stop it, or let the policy stop it. Nothing was moved.",
+    ),
+    (
+        "A081-custody-precondition",
+        "A folder or file is not as it must be before mail is moved: another volume, a held folder inside the queue or not empty, something that is no file.",
+        "Mend what the message names, usually `[hold] folder` of the guard file, and start the run again. Nothing was moved.",
+    ),
+    (
+        "A082-custody-limit",
+        "There is more mail in the queue than the guard file allows one action to move.",
+        "Look at the queue; if it may be moved, raise `files_per_action` or `bytes_per_action` in the guard file. Nothing was moved.",
+    ),
+    (
+        "A083-no-room",
+        "The volume has too little free space for manifest, journal and exit. This is found before the service is stopped.",
+        "Make room on the volume and start the run again. No mail was moved.",
+    ),
+    (
+        "A084-held-mail-damaged",
+        "A held file is gone or not what the manifest has. It is not given back.",
+        "Look at the file and its line in `MANIFEST.tsv`; restore it from a backup or decide about it by hand.",
+    ),
+    (
+        "A085-durability-unknown",
+        "A folder could not be synced, so what a power cut would leave is not known. No file moves any more.",
+        "Mend the disk, then restart the agent: it looks where every file is and goes on.",
+    ),
+    (
+        "A086-batch-unknown",
+        "The run has no such batch or replay on this server.",
+        "List what is held with `mailmend-agent ledger --config FILE`.",
+    ),
+    (
+        "A087-custody-contradiction",
+        "A file is in the queue and in the held folder, or another file has its place. Neither was removed.",
+        "Compare the two files with `MANIFEST.tsv`, and move one away by hand.",
+    ),
+    (
+        "A088-may-be-sent-again",
+        "A message that was sent, or may have been, could not be taken out of the queue.",
+        "Move the file out of the queue before the service starts, or accept that its recipients may get it twice.",
+    ),
+    (
+        "A089-mail-missing",
+        "A message in custody is under neither of its names. It counts as in doubt.",
+        "Look for it by its MTS-ID in the tracking log and by its digest in backups; its line is in `MANIFEST.tsv`.",
     ),
 ];
 

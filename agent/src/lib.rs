@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod connection;
+pub mod custody;
 pub mod enrol;
 pub mod evidence;
 pub mod facts;

@@ -1,0 +1,285 @@
+//! Custody: message files that the agent takes out of the server's queues, keeps, and gives back.
+//!
+//! A message file is always in exactly one state, and every change of it is a record of the journal
+//! that was durable before the files changed. Files move only by verbs that never replace anything.
+//! The rooms: [`survey`] looks while the service still runs; [`quarantine`] takes; [`manifest`] is
+//! what was taken; [`verify`] reads it again; [`replay`] gives back; [`settle`] learns what became
+//! of it; [`in_doubt`] sets aside what may have been sent; [`withdraw`] takes back what a replay
+//! placed; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
+//! [`ledger`] tells it all to people.
+
+pub mod in_doubt;
+pub mod index;
+pub mod ledger;
+pub mod manifest;
+pub mod quarantine;
+pub mod recover;
+pub mod replay;
+pub mod settle;
+pub mod survey;
+pub mod verify;
+pub mod withdraw;
+
+use std::path::PathBuf;
+
+use mailmend_policy::name::ServiceName;
+use mailmend_proto::run::{BatchId, Event, RunId};
+
+use crate::faults::known;
+use crate::host::{Effect, Host, HostError, HostErrorKind, ProcessIdentity, ServiceState};
+use crate::journal::{Journal, JournalError};
+
+/// Why custody could not be taken, kept or given back.
+#[derive(Debug, thiserror::Error)]
+pub enum CustodyError {
+    /// The machine refused before anything was intended.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The journal refused; whatever was about to happen did not.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A precondition does not hold. Nothing was changed.
+    #[error("{code}: {why}")]
+    Refused {
+        /// The code in `docs/faults.md`.
+        code: &'static str,
+        /// What does not hold, with values, and what to do.
+        why: String,
+    },
+    /// A folder could not be synced or a call failed half way. The journal is poisoned: no file moves
+    /// any more until the agent starts again and looks. Service may be started.
+    #[error("{}: {why}", DURABILITY)]
+    Unsure {
+        /// What failed.
+        why: String,
+    },
+}
+
+const DURABILITY: &str = known("A085-durability-unknown");
+
+impl CustodyError {
+    /// Whether anything may have changed.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::Host(error) => error.effect,
+            Self::Refused { .. }
+            | Self::Journal(
+                JournalError::Illegal(_) | JournalError::Poisoned { .. } | JournalError::ReadOnly,
+            ) => Effect::None,
+            Self::Journal(_) | Self::Unsure { .. } => Effect::Unknown,
+        }
+    }
+
+    fn refused(code: &'static str, why: impl Into<String>) -> Self {
+        Self::Refused {
+            code,
+            why: why.into(),
+        }
+    }
+}
+
+/// How the service that owns the queue came to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HowStopped {
+    /// It was asked to stop, and did: what it was sending, it finished.
+    Cleanly,
+    /// Its process was ended, died, or nobody knows: what it was sending may have been sent.
+    Uncleanly,
+}
+
+/// Proof that the service which owns a queue is stopped. Files move in and out of a queue only with it.
+#[derive(Debug, Clone)]
+pub struct Stopped {
+    service: ServiceName,
+    process: Option<ProcessIdentity>,
+    how: HowStopped,
+}
+
+impl Stopped {
+    /// Proves it: the manager says so, and the process that it had, where that is known, is gone.
+    ///
+    /// # Errors
+    /// `A080-service-not-stopped` where it is not, and the host's error where that cannot be told.
+    pub fn prove(
+        host: &dyn Host,
+        service: &ServiceName,
+        process: Option<&ProcessIdentity>,
+        how: HowStopped,
+    ) -> Result<Self, CustodyError> {
+        let proof = Self {
+            service: service.clone(),
+            process: process.cloned(),
+            how,
+        };
+        proof.still(host)?;
+        Ok(proof)
+    }
+
+    /// Which service.
+    #[must_use]
+    pub const fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// How it came to be stopped.
+    #[must_use]
+    pub const fn how(&self) -> HowStopped {
+        self.how
+    }
+
+    /// Proves it once more, right before files move: somebody may have started it by hand.
+    fn still(&self, host: &dyn Host) -> Result<(), CustodyError> {
+        let status = host.services().query(&self.service)?;
+        let alive = match (&status.process, &self.process) {
+            (Some(process), _) => host.services().process_alive(process)?,
+            (None, Some(process)) => host.services().process_alive(process)?,
+            (None, None) => false,
+        };
+        if status.state == ServiceState::Stopped && !alive {
+            return Ok(());
+        }
+        let what = if alive {
+            "its process is still there"
+        } else {
+            "the service manager says that it is not stopped"
+        };
+        Err(CustodyError::refused(
+            const { known("A080-service-not-stopped") },
+            format!(
+                "files of the queue cannot be moved while `{}` runs: {what}; nothing was moved",
+                self.service
+            ),
+        ))
+    }
+}
+
+/// What the guard allows one action, and what must stay free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// At most so many files.
+    pub files: u64,
+    /// At most so many bytes in them.
+    pub bytes: u64,
+    /// So many bytes must stay free on the volume.
+    pub least_free: u64,
+}
+
+/// A message that evidence is sought for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sought<'a> {
+    /// Its spool name, the one it has or had in the queue.
+    pub name: &'a str,
+    /// Its MTS-ID; empty where the file shows none.
+    pub mts_id: &'a str,
+    /// Its Message-ID; empty where the file shows none.
+    pub message_id: &'a str,
+}
+
+/// What the server's logs say about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// The logs are whole and do not show it.
+    No,
+    /// Sending began, and no final reply was logged; with the place.
+    Begun(String),
+    /// It was delivered; with the place.
+    Delivered(String),
+    /// The logs cannot tell, and why: a gap, or a level of logging that does not show it.
+    CannotTell(String),
+}
+
+/// What the server's logs say about messages.
+pub trait Evidence {
+    /// One answer for each message, in order. A log that cannot be read is
+    /// [`Sent::CannotTell`], never [`Sent::No`].
+    fn of(&self, messages: &[Sought<'_>]) -> Vec<Sent>;
+}
+
+/// Where custody acts: the machine, the journal, and the run that its records belong to.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    /// The machine.
+    pub host: &'a dyn Host,
+    /// The journal.
+    pub journal: &'a Journal,
+    /// The run or duty.
+    pub run: RunId,
+}
+
+impl Desk<'_> {
+    fn append(&self, events: Vec<Event>) -> Result<(), CustodyError> {
+        self.append_to(self.run, events)
+    }
+
+    fn append_to(&self, run: RunId, events: Vec<Event>) -> Result<(), CustodyError> {
+        let at_ms = self.host.clock().wall_ms();
+        self.journal.append(run, at_ms, events)?;
+        Ok(())
+    }
+
+    /// A failure after which nobody knows what the disk holds ends all moving.
+    fn unsure(&self, error: &HostError) -> CustodyError {
+        let why = error.to_string();
+        self.journal.poison(&why);
+        CustodyError::Unsure { why }
+    }
+
+    fn sync(&self, folder: &std::path::Path) -> Result<(), CustodyError> {
+        self.host
+            .spool()
+            .sync_folder(folder)
+            .map_err(|error| self.unsure(&error))
+    }
+
+    /// The state of one batch.
+    fn batch(&self, batch: BatchId) -> Result<mailmend_proto::run::Batch, CustodyError> {
+        self.journal
+            .state(self.run)?
+            .and_then(|state| state.batches.get(&batch).cloned())
+            .ok_or_else(|| {
+                CustodyError::refused(
+                    const { known("A086-batch-unknown") },
+                    format!("run `{}` has no batch `{batch}` on this server", self.run),
+                )
+            })
+    }
+}
+
+/// The entries of a folder, or none where the folder is not there.
+fn list_if_there(
+    host: &dyn Host,
+    folder: &std::path::Path,
+) -> Result<Option<Vec<crate::host::FileInfo>>, HostError> {
+    match host.spool().list(folder) {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if error.kind == HostErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn alarm(code: &'static str, text: impl Into<String>) -> Event {
+    Event::Alarm {
+        code: code.to_owned(),
+        text: text.into(),
+    }
+}
+
+/// A path as the journal keeps it. Spool folders of Exchange have names that are text.
+fn text(path: &std::path::Path) -> Result<String, CustodyError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        CustodyError::refused(
+            const { known("A081-custody-precondition") },
+            format!("the folder `{}` has a name that is no text", path.display()),
+        )
+    })
+}
+
+/// The folder that a batch is held in.
+#[must_use]
+pub fn held_folder(root: &std::path::Path, batch: BatchId) -> PathBuf {
+    root.join(batch.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Finishing what a crash interrupted.
+//!
+//! Recovery is the ordinary path: a batch or replay that was intended and not written down as finished
+//! is finished by the same code that does it the first time, from the journal and from which names
+//! are there. It is safe to interrupt and to repeat.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use mailmend_proto::run::{BatchId, Event, RunState, ServiceChange};
+
+use super::settle::settle;
+use super::{CustodyError, Desk, Evidence, Stopped, quarantine, replay, withdraw};
+
+/// What recovery knows of the service that owns the queues.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// Proof that it is stopped now. Without it no file moves into or out of a queue: what was taken is
+    /// kept, what was not is left.
+    pub stopped: Option<&'a Stopped>,
+    /// Whether it may have run since the agent's last record, other than by a start that the agent
+    /// itself intended: started by hand, or with the machine.
+    pub may_have_run: bool,
+}
+
+/// What recovery did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Batches that were finished.
+    pub batches: Vec<BatchId>,
+    /// Replays that were finished.
+    pub replays: Vec<(BatchId, u32)>,
+    /// Names that an interrupted withdrawal had left in a queue, now removed.
+    pub withdrawn: u64,
+    /// Entries that are in doubt because the service may have sent what an interrupted replay placed.
+    pub in_doubt: u64,
+}
+
+/// Whether a run has a batch or a replay that was intended and is not finished.
+#[must_use]
+pub fn needed(state: &RunState) -> bool {
+    state
+        .batches
+        .values()
+        .any(|batch| !batch.taken || batch.replays.values().any(|replay| !replay.placed))
+}
+
+/// Finishes the run's batches and replays that were interrupted.
+///
+/// # Errors
+/// Where the machine or the journal fails; calling it again goes on.
+pub fn recover(
+    desk: &Desk<'_>,
+    circumstances: Circumstances<'_>,
+    evidence: &dyn Evidence,
+) -> Result<Recovered, CustodyError> {
+    let mut recovered = Recovered::default();
+    if let Some(stopped) = circumstances.stopped {
+        stopped.still(desk.host)?;
+    }
+    let Some(state) = desk.journal.state(desk.run)? else {
+        return Ok(recovered);
+    };
+    let batches: Vec<BatchId> = state
+        .batches
+        .iter()
+        .filter(|(_, batch)| !batch.taken)
+        .map(|(id, _)| *id)
+        .collect();
+    let replays: Vec<(BatchId, u32)> = state
+        .batches
+        .iter()
+        .flat_map(|(id, batch)| {
+            let open = batch.replays.iter().filter(|(_, replay)| !replay.placed);
+            open.map(|(number, _)| (*id, *number))
+        })
+        .collect();
+    let targets: BTreeSet<PathBuf> = state
+        .batches
+        .values()
+        .flat_map(|batch| batch.replays.values())
+        .map(|replay| PathBuf::from(&replay.target))
+        .collect();
+    // Whoever holds the state while the journal appends to it makes it copy all entries.
+    drop(state);
+
+    for id in batches {
+        let stopped = circumstances.stopped;
+        quarantine::finish(desk, id, stopped, quarantine::Interrupted::Yes)?;
+        recovered.batches.push(id);
+    }
+    for (id, number) in replays {
+        let ran = circumstances.may_have_run || started_after(desk, id, number)?;
+        replay::finish(desk, id, number, circumstances.stopped, ran)?;
+        if ran {
+            let settling = settle(desk, id, evidence, true)?;
+            recovered.in_doubt += settling.in_doubt;
+        }
+        recovered.replays.push((id, number));
+    }
+    if circumstances.stopped.is_some() {
+        for target in targets {
+            recovered.withdrawn += withdraw::finish(desk, &target)?;
+        }
+    }
+    Ok(recovered)
+}
+
+/// Whether a start was intended, or seen, after the replay was intended.
+fn started_after(desk: &Desk<'_>, id: BatchId, number: u32) -> Result<bool, CustodyError> {
+    let records = desk.journal.records(desk.run)?;
+    let mut intended = false;
+    for record in records {
+        match record.event {
+            Event::ReplayIntended { batch, replay, .. } if batch == id && replay == number => {
+                intended = true;
+            }
+            Event::ServiceChanged {
+                change: ServiceChange::StartIntended | ServiceChange::Started | ServiceChange::Died,
+                ..
+            } if intended => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,264 @@
+//! What is in a queue folder: looked at while the service still runs, and again after it stopped.
+//!
+//! The outage must not grow with the queue: the files are read and hashed here, before the stop. After
+//! it only their identity is compared (file id, size, time), and what changed or is new is read.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use mailmend_policy::digest::Digest;
+use mailmend_proto::run::{Custody, Entry};
+
+use super::CustodyError;
+use crate::host::{FileInfo, FileKind, Host, HostErrorKind};
+
+/// A file that was written less than this before it was hashed is hashed again after the stop: a
+/// second write within one tick of the file system's clock would not show. FAT ticks every 2 s.
+const TICK_MS: i64 = 2_000;
+/// From so many files on two threads read them; reading 4 KiB files is bound by calls, not by the disk.
+pub(super) const WORTH_A_THREAD: usize = 256;
+
+/// Whether a name is one of a spool file: `^[A-Z0-9]{8}$`, in any case.
+#[must_use]
+pub fn is_spool_name(name: &str) -> bool {
+    name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A message file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What the folder says of it.
+    pub info: FileInfo,
+    /// The digest of its content.
+    pub hash: Digest,
+    /// Its MTS-ID; empty where the file shows none.
+    pub mts_id: String,
+    /// Its Message-ID; empty where the file shows none.
+    pub message_id: String,
+}
+
+impl Surveyed {
+    pub(super) fn entry(&self, index: u32) -> Entry {
+        Entry {
+            index,
+            name: self.info.name.clone(),
+            file_id: self.info.file_id,
+            size: self.info.size,
+            modified_ms: self.info.modified_ms,
+            hash: self.hash,
+            mts_id: self.mts_id.clone(),
+            message_id: self.message_id.clone(),
+            custody: Custody::Live,
+        }
+    }
+}
+
+/// A message file that cannot be taken now, and why; it stays where it is. Often it is the one that
+/// the service chokes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What was found in a queue folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// The message files, in name order.
+    pub files: Vec<Surveyed>,
+    /// Message files that could not be read.
+    pub suspects: Vec<Suspect>,
+    /// Folders, links and files of other names: never touched.
+    pub untouched: u64,
+    /// When it began, on the wall clock.
+    at_ms: i64,
+}
+
+impl Survey {
+    /// The bytes of its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.info.size).sum()
+    }
+
+    /// Looks again, after the stop: the identity of each file is compared, and only what changed, is
+    /// new or was written just before it was read is read (again).
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn again(self, host: &dyn Host, folder: &Path) -> Result<Self, CustodyError> {
+        let settled_before = self.at_ms - TICK_MS;
+        let known = self
+            .files
+            .into_iter()
+            .map(|file| (file.info.name.clone(), file))
+            .collect();
+        look(host, folder, known, settled_before)
+    }
+}
+
+/// Looks at a queue folder: top level only, spool names only; folders, links and other files are
+/// never touched. Changes nothing. A file that goes away meanwhile is not in the result.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn survey(host: &dyn Host, folder: &Path) -> Result<Survey, CustodyError> {
+    look(host, folder, BTreeMap::new(), i64::MIN)
+}
+
+fn look(
+    host: &dyn Host,
+    folder: &Path,
+    mut known: BTreeMap<String, Surveyed>,
+    settled_before: i64,
+) -> Result<Survey, CustodyError> {
+    let at_ms = host.clock().wall_ms();
+    let mut survey = Survey {
+        at_ms,
+        ..Survey::default()
+    };
+    let mut unread = Vec::new();
+    for info in host.spool().list(folder)? {
+        if info.kind != FileKind::File || !is_spool_name(&info.name) {
+            survey.untouched += 1;
+            continue;
+        }
+        match known.remove(&info.name) {
+            Some(file) if file.info == info && info.modified_ms < settled_before => {
+                survey.files.push(file);
+            }
+            _ => unread.push(info),
+        }
+    }
+    for (info, read) in read_all(host, folder, unread) {
+        match read {
+            Ok(Some(file)) => survey.files.push(file),
+            Ok(None) => {}
+            Err(why) => survey.suspects.push(Suspect {
+                name: info.name,
+                why,
+            }),
+        }
+    }
+    survey
+        .files
+        .sort_unstable_by(|a, b| a.info.name.cmp(&b.info.name));
+    Ok(survey)
+}
+
+type Read1 = (FileInfo, Result<Option<Surveyed>, String>);
+
+fn read_all(host: &dyn Host, folder: &Path, mut files: Vec<FileInfo>) -> Vec<Read1> {
+    let read = |files: Vec<FileInfo>| -> Vec<Read1> {
+        files
+            .into_iter()
+            .map(|info| {
+                let read = read(host, folder, &info);
+                (info, read)
+            })
+            .collect()
+    };
+    if files.len() < WORTH_A_THREAD {
+        return read(files);
+    }
+    let second = files.split_off(files.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| read(second));
+        let mut all = read(files);
+        match other.join() {
+            Ok(more) => all.extend(more),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        all
+    })
+}
+
+fn read(host: &dyn Host, folder: &Path, info: &FileInfo) -> Result<Option<Surveyed>, String> {
+    let path = folder.join(&info.name);
+    let read = match host.spool().open(&path) {
+        Ok(reader) => hash(reader).map_err(|error| error.to_string())?,
+        Err(error) if error.kind == HostErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.reason),
+    };
+    if read.size != info.size {
+        return Err(format!(
+            "it changes while it is read: {} bytes, then {}",
+            info.size, read.size
+        ));
+    }
+    let (mts_id, message_id) = keys(&read.head);
+    Ok(Some(Surveyed {
+        info: info.clone(),
+        hash: read.hash,
+        mts_id,
+        message_id,
+    }))
+}
+
+/// The content of a file, read once.
+pub(super) struct Content {
+    pub(super) hash: Digest,
+    pub(super) size: u64,
+    /// Its beginning, long enough for the headers.
+    head: Vec<u8>,
+}
+
+/// How much of a file is searched for its headers; those of real mail are far shorter.
+const HEAD: usize = 64 << 10;
+
+pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> std::io::Result<Content> {
+    let mut hasher = blake3::Hasher::new();
+    let mut size = 0;
+    let mut head = Vec::new();
+    let mut buffer = [0; 64 << 10];
+    loop {
+        let read = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let piece = &buffer[..read];
+        hasher.update(piece);
+        size += read as u64;
+        if head.len() < HEAD {
+            head.extend_from_slice(&piece[..read.min(HEAD - head.len())]);
+        }
+    }
+    Ok(Content {
+        hash: Digest::from_bytes(*hasher.finalize().as_bytes()),
+        size,
+        head,
+    })
+}
+
+/// The keys by which logs know a message: MTS-ID and Message-ID, empty where the file shows none.
+fn keys(head: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(head);
+    let (envelope, message) = text.split_once("EwLs").unwrap_or(("", &text));
+    (mts_id(envelope), message_id(message))
+}
+
+fn mts_id(envelope: &str) -> String {
+    let Some(start) = envelope.find("c=").or_else(|| envelope.find("C=")) else {
+        return String::new();
+    };
+    envelope[start..]
+        .chars()
+        .take_while(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER)
+        .collect()
+}
+
+fn message_id(message: &str) -> String {
+    for line in message.lines().take_while(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("message-id")
+        {
+            return value.trim().to_owned();
+        }
+    }
+    String::new()
+}

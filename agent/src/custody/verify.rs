@@ -1,0 +1,98 @@
+//! Reading held files again: the content is what the manifest has, byte for byte, or it is not given
+//! back.
+
+use std::path::Path;
+
+use mailmend_proto::run::{Batch, Entry, Left};
+
+use super::Desk;
+use super::quarantine::Seen;
+use super::survey::hash;
+
+/// What reading held files again showed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Entries whose file is whole, in order of index.
+    pub whole: Vec<u32>,
+    /// Entries whose file is gone, changed or unreadable.
+    pub damaged: Vec<Left>,
+}
+
+/// Reads the held files of these entries and compares identity, size and digest with the manifest.
+/// Changes nothing. May be done while the service runs.
+#[must_use]
+pub fn verify(desk: &Desk<'_>, batch: &Batch, mut indices: Vec<u32>) -> Verified {
+    indices.sort_unstable();
+    indices.dedup();
+    let held = Path::new(&batch.held);
+    let check = |indices: Vec<u32>| -> Vec<(u32, Result<(), String>)> {
+        indices
+            .into_iter()
+            .map(|index| {
+                let result = batch
+                    .entries
+                    .get(index as usize)
+                    .ok_or_else(|| "the manifest has no such entry".to_owned())
+                    .and_then(|entry| same(desk, held, entry));
+                (index, result)
+            })
+            .collect()
+    };
+    let checked = if indices.len() < super::survey::WORTH_A_THREAD {
+        check(indices)
+    } else {
+        let second = indices.split_off(indices.len() / 2);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| check(second));
+            let mut all = check(indices);
+            match other.join() {
+                Ok(more) => all.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+            all
+        })
+    };
+    let mut verified = Verified::default();
+    for (index, result) in checked {
+        match result {
+            Ok(()) => verified.whole.push(index),
+            Err(why) => verified.damaged.push(Left { index, why }),
+        }
+    }
+    verified
+}
+
+fn same(desk: &Desk<'_>, held: &Path, entry: &Entry) -> Result<(), String> {
+    let path = held.join(&entry.name);
+    let spool = desk.host.spool();
+    let content = spool
+        .open(&path)
+        .map_err(|error| error.to_string())
+        .and_then(|reader| {
+            hash(reader).map_err(|error| format!("read `{}`: {error}", path.display()))
+        })?;
+    if content.hash != entry.hash {
+        return Err(format!(
+            "`{}` has the digest {} and {} bytes; the manifest has {} and {}",
+            path.display(),
+            content.hash.short(),
+            content.size,
+            entry.hash.short(),
+            entry.size
+        ));
+    }
+    Ok(())
+}
+
+/// Compares identity, size and time only, for files that were verified a moment ago.
+pub(super) fn unchanged(
+    entry: &Entry,
+    found: Option<&crate::host::FileInfo>,
+) -> Result<(), String> {
+    match Seen::of(entry, found) {
+        Seen::Same => Ok(()),
+        Seen::Nothing => Err("it is no longer in the held folder".into()),
+        Seen::Changed => Err("its size or time is not what the manifest has".into()),
+        Seen::Other => Err("another file has its name in the held folder".into()),
+    }
+}
