@@ -190,6 +190,17 @@ impl Action {
             Self::MailEscrow { .. } => "mail.escrow",
         }
     }
+
+    /// Whether undoing the action does anything. Agents undo only such steps, and the controller waits
+    /// only for them.
+    #[must_use]
+    pub fn has_undo(&self) -> bool {
+        match self {
+            Self::ServiceStop { .. } | Self::ServiceKill { .. } => true,
+            Self::QueueQuarantine { undo, .. } => *undo == QuarantineUndo::Replay,
+            _ => false,
+        }
+    }
 }
 
 /// What to do with a service that does not stop in time.

@@ -1,7 +1,25 @@
-//! What agents may call.
+//! What agents may call: enrolment, renewal, and the one stream of each.
+
+mod session;
+
+use std::pin::Pin;
+use std::sync::Arc;
 
 use mailmend_policy::name::ServerName;
 use mailmend_proto::wire;
+use mailmend_proto::wire::agents_server::Agents;
+use mailmend_proto::wire::enrolment_server::Enrolment;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::identity::agent_of;
+use crate::orchestrator::Controller;
+use crate::store::{StoreError, TokenRefused};
+
+/// Messages to an agent that wait to be sent; more wait in the store.
+const WAITING: usize = 64;
 
 /// Who signs certificates and makes tokens. The services know nothing of keys.
 pub trait Authority: Send + Sync + 'static {
@@ -37,4 +55,134 @@ pub struct CertifyFault {
     pub code: &'static str,
     /// What is wrong with the request.
     pub why: String,
+}
+
+impl From<CertifyFault> for Status {
+    fn from(fault: CertifyFault) -> Self {
+        Self::invalid_argument(fault.to_string())
+    }
+}
+
+impl From<StoreError> for Status {
+    /// What the caller may know: whether to try again. The whole of it stands in the log.
+    fn from(fault: StoreError) -> Self {
+        tracing::error!(error = &fault as &dyn std::error::Error, "the store failed");
+        match fault {
+            StoreError::Changed(_) => Self::aborted(fault.to_string()),
+            StoreError::Full { .. } | StoreError::Locked { .. } => {
+                Self::unavailable(fault.to_string())
+            }
+            _ => Self::internal(fault.to_string()),
+        }
+    }
+}
+
+/// The services that agents call.
+pub struct AgentsService {
+    controller: Controller,
+    authority: Arc<dyn Authority>,
+}
+
+impl std::fmt::Debug for AgentsService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentsService").finish_non_exhaustive()
+    }
+}
+
+impl AgentsService {
+    /// The services over a controller at work.
+    #[must_use]
+    pub fn new(controller: Controller, authority: Arc<dyn Authority>) -> Self {
+        Self {
+            controller,
+            authority,
+        }
+    }
+
+    async fn certified(
+        &self,
+        agent: &ServerName,
+        certificate: wire::Certificate,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        self.controller
+            .store()
+            .certificate_issued(agent, certificate.not_after_ms)
+            .await?;
+        Ok(Response::new(certificate))
+    }
+}
+
+#[tonic::async_trait]
+impl Enrolment for AgentsService {
+    async fn enrol(
+        &self,
+        request: Request<wire::EnrolRequest>,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        let request = request.into_inner();
+        // All refusals are one answer: a stranger learns neither names nor tokens.
+        let refused = || {
+            Status::unauthenticated(
+                "C070-token-refused: the token is unknown, used, expired or for another name; ask for a new \
+                 one from `mailmend agent token`",
+            )
+        };
+        let name: ServerName = request.name.parse().map_err(|_| refused())?;
+        let hash = self.authority.token_hash(&request.token);
+        let now_ms = self.controller.now_ms();
+        // Before the token is used up: a bad request must not cost a good token.
+        let certificate = self.authority.certify(&name, &request.csr_pem, now_ms)?;
+        let store = self.controller.store();
+        if let Err(why) = store.take_token(&hash, &name, now_ms).await? {
+            tracing::warn!(agent = %name, ?why, "refused an enrolment");
+            if matches!(why, TokenRefused::Used | TokenRefused::OtherName) {
+                let text = match why {
+                    TokenRefused::Used => "a token for this name was shown again after it was used",
+                    _ => "a token for another name was shown with this name",
+                };
+                store
+                    .raise_alarm(&name, "C071-token-misused", text, now_ms)
+                    .await?;
+            }
+            return Err(refused());
+        }
+        tracing::info!(agent = %name, "enrolled");
+        self.controller.changed();
+        self.certified(&name, certificate).await
+    }
+}
+
+#[tonic::async_trait]
+impl Agents for AgentsService {
+    async fn renew(
+        &self,
+        request: Request<wire::RenewRequest>,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        let name = agent_of(&request)?;
+        if self.controller.store().agent(&name).await?.is_none() {
+            return Err(Status::permission_denied(
+                crate::store::Refused::Unknown(name).to_string(),
+            ));
+        }
+        let now_ms = self.controller.now_ms();
+        let certificate = self
+            .authority
+            .certify(&name, &request.into_inner().csr_pem, now_ms)?;
+        self.certified(&name, certificate).await
+    }
+
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<wire::ToAgent, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::FromAgent>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let name = agent_of(&request)?;
+        let (outgoing, stream) = mpsc::channel(WAITING);
+        let incoming = request.into_inner();
+        let controller = self.controller.clone();
+        self.controller
+            .tasks()
+            .spawn(session::serve(controller, name, incoming, outgoing));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
 }

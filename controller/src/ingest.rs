@@ -1,0 +1,281 @@
+//! Taking in what an agent reports: from the wire to the store, each record once.
+//!
+//! A record is folded into its run's state before it is stored, with the same function that the agent
+//! used; what is not legal is stored nowhere. Only what is durable is acknowledged.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::convert::{WireFault, record_from_wire};
+use mailmend_proto::run::{Event, Illegal, Record, RunId, RunState};
+use mailmend_proto::wire;
+
+use crate::rollout::Told;
+use crate::store::{AgentRow, Store, StoreError, StoredRun, kept};
+
+/// A report that is not taken in. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestFault {
+    /// A record cannot be understood.
+    #[error("C060-report-malformed: record {seq} of `{agent}` makes no sense: {why}")]
+    Malformed {
+        /// The agent.
+        agent: ServerName,
+        /// The record.
+        seq: u64,
+        /// What is wrong.
+        why: WireFault,
+    },
+    /// A record is missing between what is stored and what came.
+    #[error(
+        "C061-report-gap: `{agent}` reported record {came}, but {expected} is the next to come"
+    )]
+    Gap {
+        /// The agent.
+        agent: ServerName,
+        /// What came.
+        came: u64,
+        /// What should have come.
+        expected: u64,
+    },
+    /// A record that is stored came again and says something else.
+    #[error(
+        "C062-agent-second-history: record {seq} of `{agent}` came again and says something else: two machines \
+         use one identity, or its journal was changed"
+    )]
+    SecondHistory {
+        /// The agent.
+        agent: ServerName,
+        /// The record.
+        seq: u64,
+    },
+    /// A record belongs to a run that the agent has no part in.
+    #[error("C063-report-foreign: record {seq} of `{agent}` belongs to run {run}, {why}")]
+    Foreign {
+        /// The agent.
+        agent: ServerName,
+        /// The record.
+        seq: u64,
+        /// The run.
+        run: RunId,
+        /// Why that cannot be.
+        why: &'static str,
+    },
+    /// A record is not legal after those before it.
+    #[error("C064-report-illegal: record {seq} of `{agent}` in run {run}: {why}")]
+    Illegal {
+        /// The agent.
+        agent: ServerName,
+        /// The record.
+        seq: u64,
+        /// The run.
+        run: RunId,
+        /// Which rule it breaks.
+        why: Illegal,
+    },
+    /// The store failed; the same report may come again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl IngestFault {
+    /// Whether a person must know of it: everything but a failing store and a mere gap.
+    #[must_use]
+    pub const fn is_alarm(&self) -> bool {
+        !matches!(self, Self::Store(_) | Self::Gap { .. })
+    }
+}
+
+/// How far an agent's journal is stored, and the states of the runs that it reports on. Owned by the
+/// agent's one session; it is dropped when a report is refused.
+#[derive(Debug)]
+pub struct Ledger {
+    agent: ServerName,
+    site: SiteName,
+    journal: String,
+    acknowledged: u64,
+    runs: HashMap<RunId, Folded>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Folded {
+    state: RunState,
+    told: Told,
+    changed: bool,
+}
+
+impl Ledger {
+    /// The ledger of an agent that was just let in.
+    #[must_use]
+    pub fn of(agent: &AgentRow) -> Self {
+        Self {
+            agent: agent.name.clone(),
+            site: agent.site.clone(),
+            journal: agent.journal.clone(),
+            acknowledged: agent.acknowledged,
+            runs: HashMap::new(),
+        }
+    }
+
+    /// The highest seq that is stored without a gap.
+    #[must_use]
+    pub const fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Takes a report in, all of it or nothing, and answers up to where the journal is stored now.
+    /// Records that are stored already change nothing.
+    ///
+    /// # Errors
+    /// Where a record is malformed, missing, foreign or illegal, or the store fails. The ledger must
+    /// not be used any more then.
+    pub async fn report(
+        &mut self,
+        store: &Store,
+        records: Vec<wire::Record>,
+        now_ms: i64,
+    ) -> Result<u64, IngestFault> {
+        let mut fresh: Vec<Record> = Vec::with_capacity(records.len());
+        for record in records {
+            let seq = record.seq;
+            let record = record_from_wire(record).map_err(|why| IngestFault::Malformed {
+                agent: self.agent.clone(),
+                seq,
+                why,
+            })?;
+            let expected = self.acknowledged + 1 + fresh.len() as u64;
+            if seq <= self.acknowledged {
+                self.compare(store, &record).await?;
+            } else if seq == expected {
+                fresh.push(record);
+            } else if fresh.iter().any(|earlier| *earlier == record) {
+                // The same record twice in one report.
+            } else {
+                return Err(IngestFault::Gap {
+                    agent: self.agent.clone(),
+                    came: seq,
+                    expected,
+                });
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(self.acknowledged);
+        }
+        for record in &fresh {
+            self.fold(store, record).await?;
+        }
+        let changed: Vec<StoredRun> = self
+            .runs
+            .iter_mut()
+            .filter(|(_, folded)| folded.changed)
+            .map(|(run, folded)| {
+                folded.changed = false;
+                folded.told = std::mem::take(&mut folded.told).counted(&folded.state);
+                StoredRun {
+                    run: *run,
+                    told: folded.told.clone(),
+                }
+            })
+            .collect();
+        store
+            .append(
+                &self.agent,
+                &self.site,
+                &self.journal,
+                self.acknowledged,
+                &fresh,
+                &changed,
+                now_ms,
+            )
+            .await?;
+        self.acknowledged += fresh.len() as u64;
+        // What is over is folded again from the store in the rare case that something follows.
+        self.runs.retain(|_, folded| folded.state.closed.is_none());
+        Ok(self.acknowledged)
+    }
+
+    async fn compare(&self, store: &Store, record: &Record) -> Result<(), IngestFault> {
+        let stored = store
+            .record_bytes(&self.agent, &self.journal, record.seq)
+            .await?;
+        if stored.as_deref() == Some(kept(record).as_slice()) {
+            return Ok(());
+        }
+        Err(IngestFault::SecondHistory {
+            agent: self.agent.clone(),
+            seq: record.seq,
+        })
+    }
+
+    async fn fold(&mut self, store: &Store, record: &Record) -> Result<(), IngestFault> {
+        self.check_begin(store, record).await?;
+        let folded = match self.runs.entry(record.run) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let events = store.events(&self.agent, &self.journal, record.run).await?;
+                let mut folded = Folded::default();
+                for event in &events {
+                    folded = folded.after(event).map_err(|why| StoreError::Row {
+                        table: "records",
+                        why: why.to_string(),
+                    })?;
+                }
+                unknown.insert(folded)
+            }
+        };
+        *folded =
+            std::mem::take(folded)
+                .after(&record.event)
+                .map_err(|why| IngestFault::Illegal {
+                    agent: self.agent.clone(),
+                    seq: record.seq,
+                    run: record.run,
+                    why,
+                })?;
+        Ok(())
+    }
+
+    /// A run begins for an agent only as it was assigned to it; a duty only under an id of its own.
+    async fn check_begin(&self, store: &Store, record: &Record) -> Result<(), IngestFault> {
+        let foreign = |why| IngestFault::Foreign {
+            agent: self.agent.clone(),
+            seq: record.seq,
+            run: record.run,
+            why,
+        };
+        match &record.event {
+            Event::Admitted { fence, plan, .. } => {
+                let Some(part) = store.part(record.run, &self.agent).await? else {
+                    return Err(foreign("which it has no part in"));
+                };
+                if part.plan != Some(*plan) {
+                    return Err(foreign("but with another plan than the one approved"));
+                }
+                if part.fence.is_none_or(|minted| *fence > minted) {
+                    return Err(foreign("with a fence that was never minted for it"));
+                }
+                Ok(())
+            }
+            Event::DutyBegan { .. } => {
+                match store.runs_named(&record.run.to_string()).await?.first() {
+                    Some(_) => Err(foreign("which exists already")),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Folded {
+    fn after(self, event: &Event) -> Result<Self, Illegal> {
+        let state = self.state.after(event)?;
+        let told = self.told.after(&state, event);
+        Ok(Self {
+            state,
+            told,
+            changed: true,
+        })
+    }
+}

@@ -1,0 +1,281 @@
+//! The controller at work: load, decide, store, act; again after every change.
+//!
+//! Acting is nothing but waking sessions, which tell their agents what the store says. So it does not
+//! matter where this process dies: what was stored is told when the agents connect again, and what was
+//! not stored is decided again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailmend_policy::name::ServerName;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::decide::{Fleet, decide};
+use crate::liveness::{Liveness, WRITTEN_EVERY};
+use crate::rollout::RolloutId;
+use crate::sessions::Sessions;
+use crate::store::{Store, StoreError};
+
+/// How often everything is looked at though nothing was heard of: a net under defects, not a timer of
+/// anything.
+const TICK: Duration = Duration::from_secs(10);
+
+/// How long the loop rests after the store has failed.
+const REST: Duration = Duration::from_secs(1);
+
+/// More rounds than any rollout needs to come to rest; beyond it a decision contradicts itself.
+const ROUNDS: u32 = 10_000;
+
+/// A place where a test may end the controller as if it were killed there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Something was decided and is not stored.
+    Decided,
+    /// It is stored and nobody was told.
+    Stored,
+    /// The sessions were woken.
+    Told,
+    /// A report came and is not stored.
+    Reported,
+    /// It is stored and not acknowledged.
+    Ingested,
+}
+
+/// Asked at each [`Point`] whether the controller dies there.
+pub type Killer = Arc<dyn Fn(Point) -> bool + Send + Sync>;
+
+/// A controller at work. Cloning is cheap.
+#[derive(Clone)]
+pub struct Controller(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    clock: Clock,
+    sessions: Arc<Sessions>,
+    liveness: Liveness,
+    work: Notify,
+    changes: watch::Sender<u64>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    killer: Option<Killer>,
+}
+
+impl fmt::Debug for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controller")
+            .field("store", &self.0.store.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Controller {
+    /// Starts working on what the store holds.
+    #[must_use]
+    pub fn start(store: Store, clock: Clock) -> Self {
+        Self::begin(store, clock, None)
+    }
+
+    /// Starts a controller that dies where `killer` says so. For tests.
+    #[must_use]
+    pub fn start_mortal(store: Store, clock: Clock, killer: Killer) -> Self {
+        Self::begin(store, clock, Some(killer))
+    }
+
+    fn begin(store: Store, clock: Clock, killer: Option<Killer>) -> Self {
+        let controller = Self(Arc::new(Shared {
+            store,
+            clock,
+            sessions: Arc::default(),
+            liveness: Liveness::default(),
+            work: Notify::new(),
+            changes: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            killer,
+        }));
+        let (deciding, listening) = (controller.clone(), controller.clone());
+        controller
+            .0
+            .tasks
+            .spawn(async move { deciding.run().await });
+        controller
+            .0
+            .tasks
+            .spawn(async move { listening.note_liveness().await });
+        controller
+    }
+
+    /// Stops: no more decisions, all streams end. What was stored stays; agents go on by themselves as
+    /// far as they were told. Returns when nothing is under way.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        if let Err(fault) = self.0.liveness.write_down(&self.0.store).await {
+            tracing::warn!(%fault, "could not note when agents were last heard");
+        }
+        self.0.store.close().await;
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The agents' streams.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.0.sessions
+    }
+
+    /// When agents were last heard.
+    #[must_use]
+    pub fn liveness(&self) -> &Liveness {
+        &self.0.liveness
+    }
+
+    /// Milliseconds since 1970 UTC.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.0.clock.now_ms()
+    }
+
+    /// Cancelled when the controller stops: streams end then.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    /// The tasks that must have ended before the store is closed.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    /// Something changed: look at everything again, and tell those who watch.
+    pub fn changed(&self) {
+        self.0
+            .changes
+            .send_modify(|change| *change = change.wrapping_add(1));
+        self.0.work.notify_one();
+    }
+
+    /// Answers each change, whatever it is.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Whether the controller dies here; only in tests.
+    pub(crate) fn dies_at(&self, point: Point) -> bool {
+        let dies = self.0.stop.is_cancelled()
+            || self.0.killer.as_ref().is_some_and(|killer| killer(point));
+        if dies {
+            self.0.stop.cancel();
+        }
+        dies
+    }
+
+    async fn run(&self) {
+        loop {
+            let rest = match self.settle().await {
+                Ok(true) => return,
+                Ok(false) => TICK,
+                Err(fault) => {
+                    tracing::error!(%fault, "could not go on with the rollouts; trying again");
+                    REST
+                }
+            };
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = self.0.work.notified() => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// Goes on until nothing follows any more. Answers whether it died.
+    async fn settle(&self) -> Result<bool, StoreError> {
+        // A run that ends frees its site, perhaps for an older rollout: until all are at rest.
+        loop {
+            let mut moved = false;
+            for rollout in self.0.store.open_rollouts().await? {
+                match self.settle_one(rollout.id).await? {
+                    Settled::Died => return Ok(true),
+                    Settled::Moved => moved = true,
+                    Settled::AtRest => {}
+                }
+            }
+            if !moved {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn settle_one(&self, id: RolloutId) -> Result<Settled, StoreError> {
+        let store = &self.0.store;
+        let mut settled = Settled::AtRest;
+        for _ in 0..ROUNDS {
+            let Some(rollout) = store.rollout(id).await? else {
+                return Ok(settled);
+            };
+            let fleet = Fleet {
+                locks: store.locks().await?,
+                connected: self.0.sessions.connected(),
+            };
+            let actions = decide(&rollout, &fleet);
+            if actions.is_empty() {
+                return Ok(settled);
+            }
+            if self.dies_at(Point::Decided) {
+                return Ok(Settled::Died);
+            }
+            let told: Vec<ServerName> =
+                match store.carry_out(&rollout, &actions, self.now_ms()).await {
+                    Ok(told) => told,
+                    // An operator was faster, or another rollout took the site.
+                    Err(StoreError::Changed(what)) => {
+                        tracing::debug!(what, "decided on what is not so any more");
+                        continue;
+                    }
+                    Err(fault) => return Err(fault),
+                };
+            settled = Settled::Moved;
+            tracing::debug!(rollout = %id, ?actions, "stored");
+            if self.dies_at(Point::Stored) {
+                return Ok(Settled::Died);
+            }
+            self.0.sessions.wake(&told);
+            self.0
+                .changes
+                .send_modify(|change| *change = change.wrapping_add(1));
+            if self.dies_at(Point::Told) {
+                return Ok(Settled::Died);
+            }
+        }
+        tracing::error!(rollout = %id, "decisions do not come to rest; this is a defect");
+        Ok(Settled::AtRest)
+    }
+
+    async fn note_liveness(&self) {
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = tokio::time::sleep(WRITTEN_EVERY) => {}
+            }
+            if let Err(fault) = self.0.liveness.write_down(&self.0.store).await {
+                tracing::warn!(%fault, "could not note when agents were last heard");
+            }
+        }
+    }
+}
+
+enum Settled {
+    AtRest,
+    Moved,
+    Died,
+}

@@ -1,0 +1,270 @@
+//! One agent's stream, from hello to its end.
+
+use std::time::Duration;
+
+use mailmend_policy::name::ServerName;
+use mailmend_proto::convert::run_from_wire;
+use mailmend_proto::wire::from_agent::Message;
+use mailmend_proto::wire::{self, to_agent};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
+
+use crate::ingest::{IngestFault, Ledger};
+use crate::orchestrator::{Controller, Point};
+use crate::rollout::Refusal;
+use crate::sessions::{Session, Telling};
+use crate::store::{AgentRow, Greeting};
+
+/// How long an agent may take to say hello, and to take what it is told.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An agent's facts and actions: more than this many are refused.
+const MOST_FACTS: usize = 256;
+
+type Outgoing = mpsc::Sender<Result<wire::ToAgent, Status>>;
+
+/// Serves a stream until it, the controller or its place among the sessions ends; the agent is told
+/// why.
+pub(super) async fn serve(
+    controller: Controller,
+    name: ServerName,
+    incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,
+    outgoing: Outgoing,
+) {
+    let ended = tokio::select! {
+        ended = session(&controller, &name, incoming, &outgoing) => ended,
+        () = controller.stopping().cancelled() => {
+            Err(Status::unavailable("C078-stopping: the controller is stopping; connect again"))
+        }
+        () = outgoing.closed() => Ok(()),
+    };
+    match ended {
+        Ok(()) => tracing::info!(agent = %name, "the stream ended"),
+        Err(status) => {
+            tracing::warn!(agent = %name, why = status.message(), "ended the stream");
+            // Nobody may be there to be told.
+            drop(tokio::time::timeout(PATIENCE, outgoing.send(Err(status))).await);
+        }
+    }
+    // Who is connected has changed.
+    controller.changed();
+}
+
+async fn session(
+    controller: &Controller,
+    name: &ServerName,
+    mut incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,
+    outgoing: &Outgoing,
+) -> Result<(), Status> {
+    let hello = tokio::time::timeout(PATIENCE, incoming.next())
+        .await
+        .map_err(|_| Status::deadline_exceeded("C072-no-hello: the agent said nothing"))?;
+    let hello = match hello.transpose()?.and_then(|first| first.message) {
+        Some(Message::Hello(hello)) => hello,
+        Some(_) | None => {
+            return Err(Status::invalid_argument(
+                "C072-no-hello: a stream begins with hello",
+            ));
+        }
+    };
+    let session = controller.sessions().begin(name).await;
+    let agent = greet(controller, name, hello).await?;
+    let mut ledger = Ledger::of(&agent);
+    let welcome = to_agent::Message::Welcome(wire::Welcome {
+        acknowledged: agent.acknowledged,
+        journal: agent.journal,
+    });
+    tell(outgoing, welcome).await?;
+    session.greeted();
+    controller.liveness().heard(name, controller.now_ms());
+    controller.changed();
+    tracing::info!(agent = %name, acknowledged = ledger.acknowledged(), "connected");
+    tokio::select! {
+        ended = listen(controller, name, &mut ledger, incoming, outgoing) => ended,
+        ended = talk(controller, name, &session, outgoing) => ended,
+        () = session.replaced() => Err(Status::aborted(
+            "C073-replaced: another stream of this agent has begun",
+        )),
+    }
+}
+
+async fn greet(
+    controller: &Controller,
+    name: &ServerName,
+    hello: wire::Hello,
+) -> Result<AgentRow, Status> {
+    if hello.facts.len() > MOST_FACTS || hello.actions.len() > MOST_FACTS {
+        return Err(too_many());
+    }
+    if uuid::Uuid::try_parse(&hello.journal).is_err() {
+        return Err(Status::invalid_argument(format!(
+            "C072-no-hello: the journal of `{name}` has no id"
+        )));
+    }
+    let greeting = Greeting {
+        version: hello.agent_version,
+        journal: hello.journal,
+        head: hello.head,
+        highest_fence: hello.highest_fence,
+        facts: hello.facts.into_iter().collect(),
+        actions: hello.actions.into_iter().collect(),
+    };
+    let store = controller.store();
+    match store.greet(name, &greeting, controller.now_ms()).await? {
+        Ok(agent) => Ok(agent),
+        Err(refused) => {
+            let text = refused.to_string();
+            let (code, why) = text.split_once(": ").unwrap_or(("", &text));
+            store
+                .raise_alarm(name, code, why, controller.now_ms())
+                .await?;
+            Err(Status::failed_precondition(text))
+        }
+    }
+}
+
+fn too_many() -> Status {
+    Status::invalid_argument(format!(
+        "C074-too-many-facts: at most {MOST_FACTS} facts and actions are taken"
+    ))
+}
+
+/// Takes in what the agent says, one message after the other.
+async fn listen(
+    controller: &Controller,
+    name: &ServerName,
+    ledger: &mut Ledger,
+    mut incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,
+    outgoing: &Outgoing,
+) -> Result<(), Status> {
+    while let Some(message) = incoming.next().await {
+        controller.liveness().heard(name, controller.now_ms());
+        match message?.message {
+            Some(Message::Report(report)) => {
+                let seq = take_in(controller, name, ledger, report).await?;
+                tell(
+                    outgoing,
+                    to_agent::Message::Acknowledge(wire::Acknowledge { seq }),
+                )
+                .await?;
+            }
+            Some(Message::Answer(answer)) if answer.admitted => {}
+            Some(Message::Answer(answer)) => {
+                let run = run_from_wire(&answer.run)
+                    .map_err(|why| Status::invalid_argument(why.to_string()))?;
+                tracing::warn!(agent = %name, %run, code = answer.code, why = answer.why, "refused a run");
+                let refusal = Refusal {
+                    code: answer.code,
+                    why: answer.why,
+                };
+                controller.store().refuse(run, name, &refusal).await?;
+                controller.changed();
+            }
+            Some(Message::Facts(facts)) => {
+                if facts.facts.len() > MOST_FACTS {
+                    return Err(too_many());
+                }
+                let facts = facts.facts.into_iter().collect();
+                controller
+                    .store()
+                    .replace_facts(name, &facts, controller.now_ms())
+                    .await?;
+                controller.changed();
+            }
+            // The record of it is what counts.
+            Some(Message::FenceTaken(_)) => {}
+            Some(Message::Hello(_)) => {
+                return Err(Status::invalid_argument(
+                    "C072-no-hello: hello is said once in a stream",
+                ));
+            }
+            // A kind of message that a newer agent knows.
+            None => tracing::warn!(agent = %name, "ignored a message of an unknown kind"),
+        }
+    }
+    Ok(())
+}
+
+async fn take_in(
+    controller: &Controller,
+    name: &ServerName,
+    ledger: &mut Ledger,
+    report: wire::Report,
+) -> Result<u64, Status> {
+    let store = controller.store();
+    let before = ledger.acknowledged();
+    let dead = || Status::unavailable("C078-stopping: the controller is stopping; connect again");
+    if controller.dies_at(Point::Reported) {
+        return Err(dead());
+    }
+    let taken = ledger
+        .report(store, report.records, controller.now_ms())
+        .await;
+    let seq = match taken {
+        Ok(seq) => seq,
+        Err(fault) => return Err(refuse_report(controller, name, fault).await),
+    };
+    if controller.dies_at(Point::Ingested) {
+        return Err(dead());
+    }
+    if seq > before {
+        controller.changed();
+    }
+    Ok(seq)
+}
+
+async fn refuse_report(controller: &Controller, name: &ServerName, fault: IngestFault) -> Status {
+    if fault.is_alarm() {
+        let text = fault.to_string();
+        let (code, why) = text.split_once(": ").unwrap_or(("", &text));
+        let raised = controller
+            .store()
+            .raise_alarm(name, code, why, controller.now_ms())
+            .await;
+        if let Err(failed) = raised {
+            return failed.into();
+        }
+    }
+    match fault {
+        IngestFault::Store(fault) => fault.into(),
+        IngestFault::Gap { .. } => Status::out_of_range(fault.to_string()),
+        IngestFault::Malformed { .. } => Status::invalid_argument(fault.to_string()),
+        IngestFault::SecondHistory { .. }
+        | IngestFault::Foreign { .. }
+        | IngestFault::Illegal { .. } => Status::failed_precondition(fault.to_string()),
+    }
+}
+
+/// Tells the agent what the store says that it must know, now and whenever that may have changed.
+async fn talk(
+    controller: &Controller,
+    name: &ServerName,
+    session: &Session,
+    outgoing: &Outgoing,
+) -> Result<(), Status> {
+    let mut telling = Telling::default();
+    loop {
+        for message in telling.lacking(controller.store(), name).await? {
+            sent(outgoing, Ok(message)).await?;
+        }
+        session.woken().await;
+    }
+}
+
+async fn tell(outgoing: &Outgoing, message: to_agent::Message) -> Result<(), Status> {
+    let message = wire::ToAgent {
+        message: Some(message),
+    };
+    sent(outgoing, Ok(message)).await
+}
+
+async fn sent(outgoing: &Outgoing, message: Result<wire::ToAgent, Status>) -> Result<(), Status> {
+    match tokio::time::timeout(PATIENCE, outgoing.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Status::cancelled("the agent has gone")),
+        Err(_) => Err(Status::deadline_exceeded(
+            "C075-slow-agent: the agent does not take what it is told",
+        )),
+    }
+}
