@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::fault::{FaultCode, Sink};
+use crate::fault::{FaultCode, Sink, hidden};
 
 /// The most bytes that a policy file may have.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -148,18 +148,6 @@ fn end_of_string(bytes: &[u8], at: usize, quote: u8) -> usize {
         }
     }
     bytes.len()
-}
-
-/// Whether a character changes what a reader sees without being seen: direction marks, zero-width
-/// and filler characters, tags, variation selectors, controls.
-const fn hidden(c: char) -> bool {
-    matches!(c,
-        '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{9f}'
-        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
 }
 
 const HIDDEN_HINT: &str =

@@ -124,7 +124,7 @@ struct Raw {
 impl Sink {
     /// Notes a fault.
     pub(crate) fn fault(&self, code: FaultCode, span: &Range<usize>, message: impl Into<String>) {
-        self.push(code, span, message.into(), None);
+        self.push(code, span, &message.into(), None);
     }
 
     /// Notes a fault with a hint.
@@ -135,10 +135,11 @@ impl Sink {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.push(code, span, message.into(), Some(hint.into()));
+        self.push(code, span, &message.into(), Some(&hint.into()));
     }
 
-    fn push(&self, code: FaultCode, span: &Range<usize>, message: String, hint: Option<String>) {
+    fn push(&self, code: FaultCode, span: &Range<usize>, message: &str, hint: Option<&str>) {
+        let (message, hint) = (visible(message), hint.map(visible));
         self.raw.borrow_mut().push(Raw {
             code,
             span: span.clone(),
@@ -168,7 +169,7 @@ impl Sink {
     /// The faults with their lines and columns, by place.
     pub(crate) fn finish(self, file: &str, text: &str) -> Faults {
         let mut raw = self.raw.into_inner();
-        raw.sort_by(|a, b| (a.span.start, a.code).cmp(&(b.span.start, b.code)));
+        raw.sort_by_key(|fault| (fault.span.start, fault.code));
         raw.dedup_by(|a, b| a.code == b.code && a.span == b.span && a.message == b.message);
         let all = raw.len();
         if all > MOST_FAULTS {
@@ -187,11 +188,37 @@ impl Sink {
         let lines = Lines::of(text);
         let list = raw.into_iter().map(|raw| lines.place(text, raw)).collect();
         Faults {
-            file: file.to_owned(),
+            file: visible(file),
             text: text.to_owned(),
             list,
         }
     }
+}
+
+/// Whether a character changes what a reader sees without being seen: direction marks, zero-width
+/// and filler characters, tags, variation selectors, controls other than line breaks and tabs.
+pub(crate) const fn hidden(c: char) -> bool {
+    matches!(c,
+        '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{9f}'
+        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A text with every hidden character written as its escape: what a file says is repeated to a
+/// terminal, and must not command it.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) || c == '\r' {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Where the lines of a text begin.

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod preview;
 pub mod role;
+pub mod schema;
 pub mod section;
 pub mod selector;
 pub mod source;

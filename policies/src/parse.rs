@@ -1,6 +1,6 @@
 //! From text to policy: every fault at once, each with its place.
 
-mod actions;
+pub(crate) mod actions;
 pub(crate) mod conditions;
 mod context;
 mod header;
@@ -20,6 +20,7 @@ use context::Context;
 use reader::Reader;
 
 pub use header::SCHEMA;
+pub(crate) use header::{MAX_FILES, PARAGRAPH};
 pub use steps::MOST_STEPS;
 pub(crate) use steps::StepPlaces;
 
@@ -116,7 +117,7 @@ fn whole(root: &toml::de::DeTable<'_>, sink: &Sink) -> Option<Policy> {
     let steps = steps::steps(&reader, &ctx);
     reader.finish(|_| None);
     let references = ctx.into_references();
-    references::check(&roles, detect.as_ref(), &steps, &references, sink);
+    let fitting = references::check(&roles, detect.as_ref(), &steps, &references, sink);
 
     let detect_place = detect.as_ref().map_or(0..0, |detect| detect.span.clone());
     let detect = detect.and_then(|detect| detect.detect);
@@ -125,8 +126,8 @@ fn whole(root: &toml::de::DeTable<'_>, sink: &Sink) -> Option<Policy> {
         .map(|draft| (draft.step, draft.places))
         .unzip();
     let steps: Option<Vec<_>> = steps.into_iter().collect();
-    if let Some(steps) = &steps {
-        // The rules look at the steps as a whole, so they wait until each step could be read.
+    if let Some(steps) = steps.as_ref().filter(|_| fitting) {
+        // The rules look at the steps as a whole, so they wait until each could be read and found.
         let subject = lint::Subject {
             steps,
             places: &places,

@@ -88,10 +88,10 @@ pub fn outlines(steps: &[Step]) -> (Vec<Outline>, Vec<Disorder>) {
                 }
             }
             // Ending a process that a stop has ended already changes nothing.
-            Action::ServiceKill { service } => {
-                if !stopped.iter().any(|(_, other)| *other == service) {
-                    stopped.push((at, service));
-                }
+            Action::ServiceKill { service }
+                if !stopped.iter().any(|(_, other)| *other == service) =>
+            {
+                stopped.push((at, service));
             }
             Action::ServiceStart { service, .. } => {
                 let Some(found) = stopped.iter().position(|(_, other)| *other == service) else {

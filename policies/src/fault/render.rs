@@ -7,7 +7,7 @@ use miette::{
 };
 use serde_json::{Value, json};
 
-use super::{Faults, Severity};
+use super::{Faults, Severity, hidden};
 
 impl Faults {
     /// Every fault with the line that it is in, a caret under the place and a hint, for a terminal
@@ -23,9 +23,12 @@ impl Faults {
             .with_width(width.max(20))
             .with_links(false)
             .with_context_lines(1);
-        let source = Arc::new(NamedSource::new(&self.file, self.text.clone()));
+        let source = Arc::new(NamedSource::new(&self.file, harmless(&self.text)));
         let mut out = String::new();
-        for fault in &self.list {
+        for (at, fault) in self.list.iter().enumerate() {
+            if at > 0 {
+                out.push('\n');
+            }
             let severity = match fault.severity() {
                 Severity::Error => miette::Severity::Error,
                 Severity::Advice => miette::Severity::Advice,
@@ -75,5 +78,36 @@ impl Faults {
                 })
             })
             .collect()
+    }
+}
+
+/// The text with every hidden character replaced by visible ones of the same number of bytes, so that
+/// places stay where they are and a terminal is never commanded by what it shows.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let bare_return = c == '\r' && rest.peek() != Some(&'\n');
+        match c.len_utf8() {
+            _ if !hidden(c) && !bare_return => shown.push(c),
+            1 => shown.push('?'),
+            2 => shown.push('\u{bf}'),
+            3 => shown.push('\u{fffd}'),
+            _ => shown.push_str("\u{fffd}?"),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_is_shown_as_something_else_of_the_same_length() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{202e}\u{e0041}\rb\r\n\tc\u{7}";
+        let shown = harmless(text);
+        assert_eq!(shown, "a?[2J\u{bf}31m\u{fffd}\u{fffd}??b\r\n\tc?");
+        assert_eq!(shown.len(), text.len());
     }
 }

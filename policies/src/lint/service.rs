@@ -27,11 +27,11 @@ pub(super) const STOP_WHILE_3038: Rule = Rule {
     reason: "add `forbid = [{ event = { source = \"MSExchangeIMC\", id = 3038, since = \"last-start\" }, why = \"..\" }]`, or that event and `{ queue = \"outbound-awaiting-conversion\", count_over = 0 }` in one `all`: what could not be removed is sent again at the next start (Q296879)",
     check: |case| {
         for (at, step) in case.steps.iter().enumerate() {
-            let service = match &step.action {
-                Action::ServiceStop { service, .. }
-                | Action::ServiceKill { service }
-                | Action::QueueSearch { service, .. } => service,
-                _ => continue,
+            let (Action::ServiceStop { service, .. }
+            | Action::ServiceKill { service }
+            | Action::QueueSearch { service, .. }) = &step.action
+            else {
+                continue;
             };
             let forbidden = step
                 .forbid

@@ -12,137 +12,62 @@ use super::conditions::need_conditions;
 use super::context::{Context, Place};
 use super::reader::{Located, Reader, did_you_mean, prose, text};
 
-/// What the parser knows of an action before it reads its keys.
+/// What the parser and the schema know of an action before its keys are read.
 #[derive(Debug)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// Its own keys, besides those that every step has.
-    pub(crate) keys: &'static [&'static str],
+    /// Its own keys that have to be there.
+    pub(crate) needs: &'static [&'static str],
+    /// Its own keys that may be there.
+    pub(crate) may: &'static [&'static str],
     /// How long it may take unless told.
     pub(crate) timeout: Duration,
     /// What it does, for the schema.
     pub(crate) about: &'static str,
 }
 
+impl Kind {
+    /// Its own keys, besides those that every step has.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.needs.iter().chain(self.may).copied()
+    }
+}
+
 const fn kind(
     name: &'static str,
-    keys: &'static [&'static str],
+    needs: &'static [&'static str],
+    may: &'static [&'static str],
     seconds: u64,
     about: &'static str,
 ) -> Kind {
     Kind {
         name,
-        keys,
+        needs,
+        may,
         timeout: Duration::from_secs(seconds),
         about,
     }
 }
 
 /// Every action that a policy may write.
+#[rustfmt::skip]
 pub(crate) const KINDS: [Kind; 16] = [
-    kind(
-        "service.stop",
-        &["service", "then"],
-        90,
-        "Stop a service and prove that it is stopped and its process gone.",
-    ),
-    kind(
-        "service.start",
-        &["service", "observe", "attempts"],
-        180,
-        "Start a service and watch it; it counts only once it has stayed up.",
-    ),
-    kind(
-        "service.kill",
-        &["service"],
-        30,
-        "End the process of a service that cannot be stopped.",
-    ),
-    kind(
-        "routing.recalculate",
-        &["tool", "until"],
-        900,
-        "Have routing recalculated by a tool and wait until the effect is to be seen.",
-    ),
-    kind(
-        "queue.quarantine",
-        &["queue", "undo"],
-        180,
-        "Take the files of a queue folder into custody.",
-    ),
-    kind(
-        "queue.reset-index",
-        &[],
-        30,
-        "Set queue.dat aside so that the service rebuilds it.",
-    ),
-    kind(
-        "queue.replay",
-        &["of", "first"],
-        180,
-        "Give files in custody back to their queue.",
-    ),
-    kind(
-        "queue.search",
-        &[
-            "of",
-            "service",
-            "observe",
-            "max_restarts",
-            "max_crashes",
-            "max_duplicates",
-        ],
-        7200,
-        "Find the messages that crash a service.",
-    ),
-    kind(
-        "mail.probe",
-        &["tool", "to"],
-        600,
-        "Send a test message and wait for evidence that it left.",
-    ),
-    kind(
-        "queue.settle",
-        &["of"],
-        1800,
-        "Wait for evidence that what was replayed has been delivered.",
-    ),
-    kind(
-        "wait.until",
-        &["until", "poll"],
-        900,
-        "Wait until conditions hold.",
-    ),
-    kind(
-        "check",
-        &["all"],
-        30,
-        "Judge conditions once; the run fails where they do not hold.",
-    ),
-    kind(
-        "tool.run",
-        &["tool", "with", "accept"],
-        1800,
-        "Run a tool of the guard file and judge its output by the verdicts defined there.",
-    ),
-    kind(
-        "human.task",
-        &["ask", "answers", "accept"],
-        86_400,
-        "Ask a person to do something, and take a typed answer.",
-    ),
-    kind(
-        "mail.reconcile",
-        &["over", "grace"],
-        600,
-        "List the messages that vanished between the logs and the queues.",
-    ),
-    kind(
-        "mail.escrow",
-        &["queue", "keep"],
-        30,
-        "Keep a second name of every file that appears in a queue folder.",
-    ),
+    kind("service.stop", &["service", "then"], &[], 90, "Stop a service and prove that it is stopped and its process gone."),
+    kind("service.start", &["service", "observe"], &["attempts"], 180, "Start a service and watch it; it counts only once it has stayed up."),
+    kind("service.kill", &["service"], &[], 30, "End the process of a service that cannot be stopped."),
+    kind("routing.recalculate", &["tool", "until"], &[], 900, "Have routing recalculated by a tool and wait until the effect is to be seen."),
+    kind("queue.quarantine", &["queue", "undo"], &[], 180, "Take the files of a queue folder into custody."),
+    kind("queue.reset-index", &[], &[], 30, "Set queue.dat aside so that the service rebuilds it. Never deletes it."),
+    kind("queue.replay", &["of"], &["first"], 180, "Give files in custody back to their queue."),
+    kind("queue.search", &["of", "service", "observe", "max_restarts", "max_crashes", "max_duplicates"], &[], 7200, "Find the messages that crash a service, and give back the others."),
+    kind("mail.probe", &["tool", "to"], &[], 600, "Send a test message and wait for evidence that it left."),
+    kind("queue.settle", &["of"], &[], 1800, "Wait for evidence that what was replayed has been delivered."),
+    kind("wait.until", &["until"], &["poll"], 900, "Wait until conditions hold."),
+    kind("check", &["all"], &[], 30, "Judge conditions once; the run fails, with nothing changed, where they do not hold."),
+    kind("tool.run", &["tool", "accept"], &["with"], 1800, "Run a tool of the guard file and judge its output by the verdicts defined there."),
+    kind("human.task", &["ask", "answers", "accept"], &[], 86_400, "Ask a person to do something that no program can, and take a typed answer."),
+    kind("mail.reconcile", &["over", "grace"], &[], 600, "List the messages that vanished between the logs and the queues."),
+    kind("mail.escrow", &["queue", "keep"], &[], 30, "Keep a second name of every file that appears in a queue folder."),
 ];
 
 /// The keys that every step may have.
@@ -195,7 +120,7 @@ pub(crate) fn find(found: &Located<&str>, ctx: &Context<'_>) -> Option<&'static 
 pub(crate) fn owner(key: &str) -> Option<String> {
     let owners: Vec<&str> = KINDS
         .iter()
-        .filter(|kind| kind.keys.contains(&key))
+        .filter(|kind| kind.keys().any(|own| own == key))
         .map(|kind| kind.name)
         .collect();
     (!owners.is_empty()).then(|| format!("the key belongs to {}", super::reader::listed(&owners)))

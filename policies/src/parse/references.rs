@@ -10,18 +10,22 @@ use super::reader::{did_you_mean, listed};
 use super::roles::RoleDraft;
 use super::steps::StepDraft;
 
+/// Notes what does not fit. Returns whether every id and reference does, so that rules about the
+/// steps as a whole can be judged.
 pub(crate) fn check(
     roles: &[RoleDraft],
     detect: Option<&DetectDraft>,
     steps: &[StepDraft],
     references: &[Reference],
     sink: &Sink,
-) {
-    duplicate_ids(steps, sink);
+) -> bool {
     role_names(roles, detect, steps, sink);
+    let before = sink.count();
+    duplicate_ids(steps, sink);
     for reference in references {
         earlier_step(reference, steps, sink);
     }
+    sink.count() == before
 }
 
 fn duplicate_ids(steps: &[StepDraft], sink: &Sink) {

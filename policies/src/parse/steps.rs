@@ -123,7 +123,7 @@ fn step(entry: &Spanned<DeValue<'_>>, ctx: &Context<'_>) -> Option<StepDraft> {
     let action = kind.and_then(|kind| actions::read(kind, &reader, ctx));
     if let Some(kind) = kind {
         // What an action could not read because of another fault is known all the same.
-        for key in kind.keys {
+        for key in kind.keys() {
             let _known = reader.get(key);
         }
         if let Some(Action::ServiceStart { observe, .. }) = &action
