@@ -56,7 +56,7 @@ impl TomlFaults {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(width.max(20))
             .with_links(false)
-            .with_context_lines(0);
+            .with_context_lines(1);
         let source = Arc::new(NamedSource::new(&self.file, self.text.clone()));
         let mut out = String::new();
         for fault in &self.list {

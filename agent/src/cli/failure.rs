@@ -1,0 +1,151 @@
+//! A command that did not succeed: what is told, and the exit code.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use mailmend_agent::config::ConfigError;
+use mailmend_agent::connection::ConnectionError;
+use mailmend_agent::enrol::EnrolError;
+use mailmend_agent::guard::GuardError;
+use mailmend_agent::identity::IdentityError;
+use mailmend_agent::journal::JournalError;
+use mailmend_agent::toml_file::TomlFaults;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: u8,
+    told: Told,
+}
+
+#[derive(Debug)]
+enum Told {
+    Line(String),
+    Faults(TomlFaults),
+    /// Everything has been said on standard output.
+    Already,
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const WAITS: u8 = 3;
+const GATE: u8 = 5;
+const UNREACHABLE: u8 = 6;
+const TIMED_OUT: u8 = 7;
+
+impl Failure {
+    const fn of(exit: u8, line: String) -> Self {
+        Self {
+            exit,
+            told: Told::Line(line),
+        }
+    }
+
+    /// Something went wrong.
+    pub(crate) fn failed(line: impl Into<String>) -> Self {
+        Self::of(FAILED, line.into())
+    }
+
+    /// The command line or the configuration makes no sense.
+    pub(crate) fn usage(line: impl Into<String>) -> Self {
+        Self::of(USAGE, line.into())
+    }
+
+    /// What was printed says it all, and it is not success.
+    pub(crate) const fn already_told() -> Self {
+        Self {
+            exit: FAILED,
+            told: Told::Already,
+        }
+    }
+
+    /// The same with another exit code.
+    pub(crate) const fn with_exit(mut self, exit: u8) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Tells it on standard error.
+    pub(crate) fn tell(&self) -> ExitCode {
+        match &self.told {
+            Told::Line(line) => anstream::eprintln!("error: {line}"),
+            Told::Faults(faults) => {
+                let colour = std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+                anstream::eprint!("{}", faults.render(100, colour));
+            }
+            Told::Already => {}
+        }
+        ExitCode::from(self.exit)
+    }
+}
+
+fn faulty(faults: TomlFaults) -> Failure {
+    Failure {
+        exit: USAGE,
+        told: Told::Faults(faults),
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Faulty(faults) => faulty(faults),
+            other => Self::usage(other.to_string()),
+        }
+    }
+}
+
+impl From<GuardError> for Failure {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Faulty(faults) => faulty(faults),
+            error @ GuardError::Unreadable { .. } => Self::usage(error.to_string()),
+            error @ GuardError::Unsafe(_) => Self::of(GATE, error.to_string()),
+        }
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let exit = match error {
+            IdentityError::NotEnrolled { .. } => WAITS,
+            IdentityError::Expired { .. } | IdentityError::Clock { .. } => UNREACHABLE,
+            IdentityError::Exposed { .. } => GATE,
+            IdentityError::Broken { .. } | IdentityError::Folder { .. } => FAILED,
+        };
+        Self::of(exit, error.to_string())
+    }
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Self {
+        let exit = match error {
+            ConnectionError::Slow { .. } => TIMED_OUT,
+            ConnectionError::Answered { .. } => FAILED,
+            ConnectionError::Unreachable { .. }
+            | ConnectionError::Untrusted { .. }
+            | ConnectionError::Clock { .. }
+            | ConnectionError::Refused { .. } => UNREACHABLE,
+        };
+        Self::of(exit, error.to_string())
+    }
+}
+
+impl From<EnrolError> for Failure {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            EnrolError::Identity(error) => error.into(),
+            EnrolError::Connection(error) => error.into(),
+            EnrolError::Token { .. } => Self::of(UNREACHABLE, error.to_string()),
+            EnrolError::Authority { .. } => Self::usage(error.to_string()),
+            EnrolError::Already { .. } => Self::of(GATE, error.to_string()),
+        }
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::failed(error.to_string())
+    }
+}

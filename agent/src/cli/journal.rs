@@ -1,0 +1,95 @@
+//! `journal`: what the agent has done and is about to do.
+
+mod words;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use mailmend_agent::config::Config;
+use mailmend_agent::identity::time;
+use mailmend_agent::journal::Journal;
+use mailmend_proto::run::Record;
+use serde::Serialize;
+
+use super::Output;
+use super::failure::Failure;
+use super::table::print;
+
+#[derive(Args)]
+pub(super) struct Listing {
+    /// Only records of this run; its leading characters are enough
+    #[arg(long)]
+    run: Option<String>,
+    /// Only records after this one
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    after: u64,
+    /// Only the last so many
+    #[arg(long, value_name = "COUNT")]
+    last: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    seq: u64,
+    at: String,
+    run: String,
+    event: &'static str,
+    text: String,
+}
+
+pub(super) fn list(config: &Config, what: &Listing, output: Output) -> Result<(), Failure> {
+    let file = existing(config)?;
+    // A damaged journal is read as far as it can be trusted: at 3 a.m. that is what is needed.
+    let (records, fault) = Journal::salvage(&file)?;
+    let wanted = |record: &Record| {
+        record.seq > what.after
+            && what
+                .run
+                .as_ref()
+                .is_none_or(|prefix| record.run.to_string().starts_with(prefix.as_str()))
+    };
+    let mut rows: Vec<Row> = records
+        .iter()
+        .filter(|record| wanted(record))
+        .map(|record| Row {
+            seq: record.seq,
+            at: time(record.at_ms),
+            run: record.run.to_string(),
+            event: record.event.name(),
+            text: words::of(&record.event),
+        })
+        .collect();
+    if let Some(last) = what.last {
+        rows.drain(..rows.len().saturating_sub(last));
+    }
+    print(
+        output,
+        &["seq", "at", "run", "event", "text"],
+        &rows,
+        |row| {
+            vec![
+                row.seq.to_string(),
+                row.at.clone(),
+                row.run[..8].to_owned(),
+                row.event.to_owned(),
+                row.text.clone(),
+            ]
+        },
+    )?;
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(fault.into()),
+    }
+}
+
+/// The journal, where there is one.
+pub(super) fn existing(config: &Config) -> Result<PathBuf, Failure> {
+    let file = config.journal_file();
+    if file.exists() {
+        return Ok(file);
+    }
+    let shown = file.display();
+    Err(Failure::failed(format!(
+        "there is no journal `{shown}` yet: the agent has never run here, or `--data` is another folder"
+    )))
+}

@@ -1,0 +1,148 @@
+//! Events in one line for people.
+
+use mailmend_proto::run::{Ended, Event, Outcome, SectionEnd, ServiceChange};
+
+pub(super) fn of(event: &Event) -> String {
+    match event {
+        Event::Admitted { fence, plan, .. } => format!("plan {}, fence {fence}", plan.short()),
+        Event::DutyBegan { duty, service, why } => format!("{duty} for `{service}`: {why}"),
+        Event::Advanced { fence, through } => {
+            format!("steps below {through} are released, fence {fence}")
+        }
+        Event::Fenced { fence } => format!("fence {fence}"),
+        Event::UnwindOrdered { down_to, fence, .. } => {
+            format!("steps from {down_to} on are to be undone, fence {fence}")
+        }
+        Event::StepIntended { step, attempt } => format!("step {step}, attempt {attempt}"),
+        Event::StepSkipped { step, why } => format!("step {step}: {why}"),
+        Event::StepFinished {
+            step,
+            outcome,
+            detail,
+            ..
+        } => format!("step {step} {}: {detail}", outcome_in_words(*outcome)),
+        Event::SectionBegan {
+            section,
+            service,
+            budget_ms,
+            ..
+        } => format!(
+            "section {section}: `{service}` for at most {} s",
+            budget_ms / 1000
+        ),
+        Event::SectionEnded {
+            section,
+            how,
+            detail,
+        } => {
+            let how = match how {
+                SectionEnd::Committed => "committed",
+                SectionEnd::Exited => "exited: service was started",
+                SectionEnd::HandedOver => "handed over to a person",
+            };
+            format!("section {section} {how}: {detail}")
+        }
+        Event::UndoIntended { step } => format!("step {step}"),
+        Event::UndoFinished {
+            step,
+            outcome,
+            detail,
+        } => format!("step {step} {}: {detail}", outcome_in_words(*outcome)),
+        Event::ServiceChanged {
+            service,
+            change,
+            pid,
+        } => {
+            let change = match change {
+                ServiceChange::StopIntended => "is about to be stopped",
+                ServiceChange::Stopped => "is stopped, proven",
+                ServiceChange::KillIntended => "is about to be ended",
+                ServiceChange::Killed => "was ended",
+                ServiceChange::StartIntended => "is about to be started",
+                ServiceChange::Started => "is up",
+                ServiceChange::Died => "was found dead",
+            };
+            match pid {
+                0 => format!("`{service}` {change}"),
+                pid => format!("`{service}` {change} (process {pid})"),
+            }
+        }
+        Event::BatchIntended {
+            batch,
+            queue,
+            files,
+            bytes,
+            held,
+            ..
+        } => format!(
+            "batch {}: {files} files ({bytes} bytes) of {queue} to {held}",
+            short(batch)
+        ),
+        Event::BatchEntries { batch, entries } => {
+            format!(
+                "batch {}: {} entries of its manifest",
+                short(batch),
+                entries.len()
+            )
+        }
+        Event::BatchHeld { batch, left } => {
+            format!(
+                "batch {} is held; {} stayed in the queue",
+                short(batch),
+                left.len()
+            )
+        }
+        Event::ReplayIntended {
+            batch,
+            replay,
+            entries,
+            target,
+            ..
+        } => {
+            let count: u64 = entries
+                .iter()
+                .map(|(first, last)| u64::from(last.saturating_sub(*first)) + 1)
+                .sum();
+            format!(
+                "batch {}, replay {replay}: {count} files to {target}",
+                short(batch)
+            )
+        }
+        Event::ReplayPlaced {
+            batch,
+            replay,
+            left,
+            ..
+        } => format!(
+            "batch {}, replay {replay} is placed; {} stayed held",
+            short(batch),
+            left.len()
+        ),
+        Event::Settled { batch, entries } => {
+            format!("batch {}: {} files", short(batch), entries.len())
+        }
+        Event::IndexSetAside { from, to } => format!("{from} to {to}"),
+        Event::Alarm { code, text } => format!("{code}: {text}"),
+        Event::Closed { how, detail } => {
+            let how = match how {
+                Ended::Committed => "committed",
+                Ended::NotNeeded => "not needed",
+                Ended::Unwound => "unwound",
+                Ended::AtRest => "at rest: a person is needed",
+            };
+            format!("{how}: {detail}")
+        }
+    }
+}
+
+const fn outcome_in_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::NoEffect => "failed without effect",
+        Outcome::Unknown => "ended, it is not known how",
+    }
+}
+
+fn short(batch: &impl ToString) -> String {
+    batch.to_string().chars().take(8).collect()
+}
