@@ -9,20 +9,18 @@
 
 pub mod event_log;
 mod lines;
+mod records;
 pub mod smtp_log;
 pub mod spool_file;
 pub mod tracking_log;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mailmend_policy::condition::PathRoot;
-
-use self::lines::Malformed;
-use self::smtp_log::{End, Transaction};
+use self::records::Records;
+use self::smtp_log::End;
 use self::spool_file::SpoolHeader;
 use self::tracking_log::Record;
-use crate::host::{FileKind, Host, HostError};
+use crate::host::Host;
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,7 +113,8 @@ pub enum Sent {
 
 /// Times in the logs are whole seconds, and clocks of two writers differ a little.
 const SLOP_MS: i64 = 60_000;
-const DAY_MS: i64 = 86_400_000;
+/// Lines of evidence for one message; what comes after says nothing new.
+const ENOUGH: usize = 20;
 
 /// Compares as the records do: case differs between components, and a tracking record writes `%`
 /// for `;` and `_` for a space.
@@ -145,104 +144,37 @@ fn address(text: &str) -> String {
 #[must_use]
 pub fn what_was_sent(host: &dyn Host, since_ms: i64, keys: &[MessageKey]) -> Vec<Sent> {
     let records = Records::read(host, since_ms);
-    keys.iter().map(|key| records.judge(key, keys)).collect()
+    let mut namesakes: HashMap<String, usize> = HashMap::new();
+    for id in keys.iter().filter_map(|key| key.message_id.as_deref()) {
+        *namesakes.entry(fold(id)).or_default() += 1;
+    }
+    keys.iter()
+        .map(|key| records.judge(key, &namesakes))
+        .collect()
 }
 
-/// Everything that was read.
-struct Records {
-    tracking: Vec<Record>,
-    smtp: Vec<Transaction>,
-    malformed: Vec<Malformed>,
-    /// Why nothing can be concluded from silence.
-    gap: Option<String>,
-    /// The same for silence about outbound mail.
-    outbound_gap: Option<String>,
-    since_ms: i64,
+/// The keys of messages by their spool names; for callers that look up by name.
+#[must_use]
+pub fn by_spool_name(keys: &[MessageKey], sent: Vec<Sent>) -> BTreeMap<String, Sent> {
+    keys.iter()
+        .map(|key| key.spool_name.clone())
+        .zip(sent)
+        .collect()
 }
 
 impl Records {
-    fn read(host: &dyn Host, since_ms: i64) -> Self {
-        let mut records = Self {
-            tracking: Vec::new(),
-            smtp: Vec::new(),
-            malformed: Vec::new(),
-            gap: None,
-            outbound_gap: None,
-            since_ms,
-        };
-        if let Err(error) = records.read_tracking(host) {
-            records.gap = Some(format!("the tracking log cannot be read: {error}"));
-        }
-        if let Err(error) = records.read_smtp(host) {
-            records.outbound_gap = Some(format!("the SMTP log cannot be read: {error}"));
-        }
-        match event_log::records_dropped(host.events(), since_ms) {
-            Ok(None) => {}
-            Ok(Some(event)) => records.gap = Some(event),
-            Err(error) => records.gap = Some(format!("the event log cannot be read: {error}")),
-        }
-        records
-    }
-
-    fn read_tracking(&mut self, host: &dyn Host) -> Result<(), HostError> {
-        let folder = host.root(PathRoot::Trackinglog)?;
-        // The day before, too: its last records may be stamped an hour off.
-        let first = tracking_log::file_name(self.since_ms.saturating_sub(DAY_MS));
-        for file in host.spool().list(&folder)? {
-            if file.kind != FileKind::File || !tracking_log::is_file_name(&file.name) {
-                continue;
-            }
-            if file.name.to_ascii_lowercase() < first {
-                continue;
-            }
-            let mut open = host.spool().open(&folder.join(&file.name))?;
-            let read = tracking_log::read(&mut *open, &file.name)
-                .map_err(|error| unreadable(&folder.join(&file.name), &error))?;
-            self.tracking.extend(read.records);
-            self.malformed.extend(read.malformed);
-        }
-        Ok(())
-    }
-
-    fn read_smtp(&mut self, host: &dyn Host) -> Result<(), HostError> {
-        let folder = host.root(PathRoot::Imcdata)?.join("Log");
-        let mut any = false;
-        for file in host.spool().list(&folder)? {
-            if file.kind != FileKind::File || !smtp_log::is_file_name(&file.name) {
-                continue;
-            }
-            any = true;
-            let mut open = host.spool().open(&folder.join(&file.name))?;
-            let read = smtp_log::read(&mut *open, &file.name)
-                .map_err(|error| unreadable(&folder.join(&file.name), &error))?;
-            self.smtp.extend(read.transactions);
-            self.malformed.extend(read.malformed);
-        }
-        if !any {
-            self.outbound_gap = Some(format!(
-                "`{}` holds no SMTP log: set SMTP protocol logging of the service to its maximum",
-                folder.display()
-            ));
-        }
-        Ok(())
-    }
-
-    fn judge(&self, key: &MessageKey, keys: &[MessageKey]) -> Sent {
-        let own: Vec<&Record> = self
-            .tracking
-            .iter()
-            .filter(|record| key.is_named_by(record))
-            .collect();
+    fn judge(&self, key: &MessageKey, namesakes: &HashMap<String, usize>) -> Sent {
+        let own = self.tracked(key);
         match key.direction {
             Direction::Inbound => self.judge_inbound(key, &own),
-            Direction::Outbound => self.judge_outbound(key, keys, &own),
+            Direction::Outbound => self.judge_outbound(key, &own, namesakes),
         }
     }
 
     fn judge_inbound(&self, key: &MessageKey, own: &[&Record]) -> Sent {
         let evidence: Vec<String> = own
             .iter()
-            .filter(|record| matches!(record.event, tracking_log::TRANSFERRED_INBOUND))
+            .filter(|record| record.event == tracking_log::TRANSFERRED_INBOUND)
             .map(|record| record.evidence())
             .collect();
         if evidence.is_empty() {
@@ -252,65 +184,41 @@ impl Records {
         }
     }
 
-    fn judge_outbound(&self, key: &MessageKey, keys: &[MessageKey], own: &[&Record]) -> Sent {
-        let expected: Option<BTreeSet<String>> = match &key.recipients {
-            Some(recipients) => Some(recipients.iter().map(|r| address(r)).collect()),
-            None => own
-                .iter()
-                .find(|record| record.event == tracking_log::QUEUED_OUTBOUND)
-                .map(|record| record.recipients.iter().map(|r| address(r)).collect()),
-        };
-        let expected = expected.filter(|recipients| !recipients.is_empty());
-        let mut served = BTreeSet::new();
-        let mut all_served = false;
-        let mut evidence = Vec::new();
-        let mut began = false;
-        for record in own {
-            if record.event != tracking_log::TRANSFERRED_OUTBOUND {
-                continue;
-            }
-            evidence.push(record.evidence());
-            began = true;
-            served.extend(record.recipients.iter().map(|recipient| address(recipient)));
+    fn judge_outbound(
+        &self,
+        key: &MessageKey,
+        own: &[&Record],
+        namesakes: &HashMap<String, usize>,
+    ) -> Sent {
+        let expected = envelope(key, own);
+        let mut case = Case::default();
+        for record in own
+            .iter()
+            .filter(|r| r.event == tracking_log::TRANSFERRED_OUTBOUND)
+        {
+            case.evidence.push(record.evidence());
+            case.serve(&record.recipients);
             // Recipients may be written in another form than the envelope's; their number tells.
-            all_served |= expected
+            case.all_served |= expected
                 .as_ref()
                 .is_some_and(|e| record.recipients.len() >= e.len());
         }
-        let twins = self.has_twins(key, keys);
-        let untracked = self.accepted_but_not_tracked(key);
-        for transaction in self.smtp.iter().filter(|t| self.may_be_of(t, key)) {
-            let named = transaction.message_id.is_some();
-            match &transaction.end {
-                End::Refused { .. } => {}
-                // Only a transaction that is surely this message's proves that it was delivered.
-                End::Accepted { .. } if named && !twins && !transaction.doubtful => {
-                    evidence.push(transaction.evidence());
-                    began = true;
-                    served.extend(transaction.recipients.iter().map(|r| address(r)));
-                }
-                End::Accepted { .. } => {
-                    if untracked || transaction.doubtful {
-                        evidence.push(transaction.evidence());
-                        began = true;
-                    }
-                }
-                End::Unanswered => {
-                    evidence.push(transaction.evidence());
-                    began = true;
-                }
-            }
-        }
-        if !began {
+        self.named_transactions(key, own, namesakes, &mut case);
+        self.unnamed_transactions(key, &mut case);
+        if case.evidence.is_empty() {
             return self.silence(key);
         }
+        let mut evidence = case.evidence;
         match expected {
-            Some(expected) if all_served || expected.is_subset(&served) => {
+            Some(expected) if case.all_served || expected.is_subset(&case.served) => {
                 Sent::Delivered { evidence }
             }
             Some(expected) => {
-                let open: Vec<&str> = expected.difference(&served).map(String::as_str).collect();
-                if !served.is_empty() {
+                if !case.served.is_empty() {
+                    let open: Vec<&str> = expected
+                        .difference(&case.served)
+                        .map(String::as_str)
+                        .collect();
                     evidence.push(format!("nothing shows that it reached {}", open.join(", ")));
                 }
                 Sent::Begun { evidence }
@@ -322,122 +230,107 @@ impl Records {
         }
     }
 
-    /// Whether a transaction is this message's, or may be.
-    fn may_be_of(&self, transaction: &Transaction, key: &MessageKey) -> bool {
-        if let Some(message_id) = &transaction.message_id {
-            return key
-                .message_id
-                .as_ref()
-                .is_some_and(|own| fold(own) == fold(message_id));
-        }
-        let earliest = self.since_ms.max(key.written_ms).saturating_sub(SLOP_MS);
-        if transaction.at_ms < earliest {
-            return false;
-        }
-        let same_sender = key
-            .sender
-            .as_ref()
-            .is_none_or(|own| address(own) == address(&transaction.sender));
-        let one_of_its = key.recipients.as_ref().is_none_or(|own| {
-            let own: BTreeSet<String> = own.iter().map(|recipient| address(recipient)).collect();
-            transaction
-                .recipients
-                .iter()
-                .any(|recipient| own.contains(&address(recipient)))
-        });
-        same_sender && one_of_its
-    }
-
-    /// Whether another spool file has the same Message-ID: a message to several domains, or one that
-    /// was submitted twice.
-    fn has_twins(&self, key: &MessageKey, keys: &[MessageKey]) -> bool {
-        let Some(own) = key.message_id.as_deref().map(fold) else {
-            return false;
+    /// The transactions of the SMTP log that name the message's Message-ID.
+    fn named_transactions(
+        &self,
+        key: &MessageKey,
+        own: &[&Record],
+        namesakes: &HashMap<String, usize>,
+        case: &mut Case,
+    ) {
+        let Some(id) = key.message_id.as_deref().map(fold) else {
+            return;
         };
-        let same = |other: &MessageKey| other.message_id.as_deref().map(fold) == Some(own.clone());
-        keys.iter().filter(|other| same(other)).count() > 1
-            || self.tracking.iter().any(|record| {
-                let named = record
-                    .remote
-                    .as_ref()
-                    .is_some_and(|(id, _)| fold(id) == own);
-                named && !key.is_named_by(record)
-            })
+        let named = self.transactions_named(&id);
+        if named.is_empty() {
+            return;
+        }
+        // A message to several domains, or submitted twice, has several spool files with one
+        // Message-ID: then a reply may be another file's.
+        let twins = namesakes.get(&id).is_some_and(|&n| n > 1) || self.tracked_as(&id) > own.len();
+        let accepted = named
+            .iter()
+            .filter(|t| matches!(t.end, End::Accepted { .. }))
+            .count();
+        let untracked = accepted > self.transferred_as(&id);
+        for transaction in named {
+            let counts = match &transaction.end {
+                End::Refused { .. } => false,
+                End::Unanswered => true,
+                // Only a transaction that is surely this message's proves that it was delivered.
+                End::Accepted { .. } if !twins && !transaction.doubtful => {
+                    case.serve(&transaction.recipients);
+                    true
+                }
+                End::Accepted { .. } => untracked || transaction.doubtful,
+            };
+            if counts && case.evidence.len() < ENOUGH {
+                case.evidence.push(transaction.evidence());
+            }
+        }
     }
 
-    /// Whether more transactions that may be this message's were accepted than the tracking log
-    /// accounts for.
-    fn accepted_but_not_tracked(&self, key: &MessageKey) -> bool {
-        let accepted = self
-            .smtp
-            .iter()
-            .filter(|t| matches!(t.end, End::Accepted { .. }) && self.may_be_of(t, key))
-            .count();
-        let own = key.message_id.as_deref().map(fold);
-        let recipients: Option<BTreeSet<String>> = key
+    /// The transactions of which the SMTP log does not say whose they are.
+    fn unnamed_transactions(&self, key: &MessageKey, case: &mut Case) {
+        let earliest = self.since_ms.max(key.written_ms).saturating_sub(SLOP_MS);
+        let own: Option<BTreeSet<String>> = key
             .recipients
             .as_ref()
             .map(|list| list.iter().map(|r| address(r)).collect());
-        let tracked = self
-            .tracking
-            .iter()
-            .filter(|record| record.event == tracking_log::TRANSFERRED_OUTBOUND)
-            .filter(|record| {
-                let same_id = record
-                    .remote
-                    .as_ref()
-                    .is_some_and(|(id, _)| own.as_deref() == Some(fold(id).as_str()));
-                let same_people = recipients.as_ref().is_some_and(|own| {
-                    record
-                        .recipients
-                        .iter()
-                        .any(|recipient| own.contains(&address(recipient)))
-                });
-                same_id || (same_people && record.at_ms >= key.written_ms - SLOP_MS)
-            })
-            .count();
-        accepted > tracked
+        let unanswered = self.unnamed_unanswered().filter(|t| {
+            let same_sender = key
+                .sender
+                .as_ref()
+                .is_none_or(|own| address(own) == address(&t.sender));
+            let one_of_its = own
+                .as_ref()
+                .is_none_or(|own| t.recipients.iter().any(|r| own.contains(&address(r))));
+            t.at_ms >= earliest && same_sender && one_of_its
+        });
+        case.evidence
+            .extend(unanswered.take(ENOUGH).map(smtp_log::Transaction::evidence));
+        if let Some(transaction) = self.unaccounted(own.as_ref(), earliest) {
+            case.evidence.push(format!(
+                "{}; the tracking log accounts for fewer transfers to the same recipient",
+                transaction.evidence()
+            ));
+        }
     }
 
     /// What it means that nothing was found.
     fn silence(&self, key: &MessageKey) -> Sent {
-        let outbound = self
-            .outbound_gap
-            .as_ref()
-            .filter(|_| key.direction == Direction::Outbound);
-        let why = self.gap.as_ref().or(outbound).cloned().or_else(|| {
-            let damaged = self.malformed.iter().find(|line| {
-                let ids = [
-                    Some(&key.spool_name),
-                    key.mts_id.as_ref(),
-                    key.message_id.as_ref(),
-                ];
-                line.is_unreadable() || ids.into_iter().flatten().any(|id| line.mentions(id))
-            })?;
-            Some(format!(
-                "{} makes no sense and may be about it",
-                damaged.place()
-            ))
-        });
-        why.map_or(Sent::NotSeen, |why| Sent::CannotTell { why })
+        match self.gap_for(key) {
+            Some(why) => Sent::CannotTell { why },
+            None => Sent::NotSeen,
+        }
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> HostError {
-    HostError::unchanged(
-        crate::host::HostErrorKind::Io,
-        format!("read `{}`", path.display()),
-        error.to_string(),
-    )
+/// What has been found about one message so far.
+#[derive(Default)]
+struct Case {
+    evidence: Vec<String>,
+    served: BTreeSet<String>,
+    all_served: bool,
 }
 
-/// The keys of messages by their spool names; for callers that look up by name.
-#[must_use]
-pub fn by_spool_name(keys: &[MessageKey], sent: Vec<Sent>) -> BTreeMap<String, Sent> {
-    keys.iter()
-        .map(|key| key.spool_name.clone())
-        .zip(sent)
-        .collect()
+impl Case {
+    fn serve(&mut self, recipients: &[String]) {
+        self.served
+            .extend(recipients.iter().map(|recipient| address(recipient)));
+    }
+}
+
+/// The recipients that a message has, where they are known from its file or from the record that it
+/// was queued.
+fn envelope(key: &MessageKey, own: &[&Record]) -> Option<BTreeSet<String>> {
+    let queued = || {
+        own.iter()
+            .find(|r| r.event == tracking_log::QUEUED_OUTBOUND)
+            .map(|r| &r.recipients)
+    };
+    let recipients = key.recipients.as_ref().or_else(queued)?;
+    (!recipients.is_empty()).then(|| recipients.iter().map(|r| address(r)).collect())
 }
 
 #[cfg(test)]

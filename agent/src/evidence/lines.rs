@@ -78,7 +78,7 @@ mod tests {
     fn lines(bytes: &[u8]) -> Vec<(u64, String)> {
         let mut found = Vec::new();
         for_each(&mut &*bytes, |number, text| {
-            found.push((number, text.to_owned()))
+            found.push((number, text.to_owned()));
         })
         .unwrap();
         found

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::host::Registry;
 use crate::host::simulated::{Balance, SimSettings, SimWorld};
+use crate::host::{FileKind, Registry};
 
 const OUT: &str = "/exchsrvr/imcdata/Out";
 const LOG: &str = "/exchsrvr/imcdata/Log/L0000000.LOG";
@@ -131,6 +131,77 @@ fn another_file_with_the_same_message_id_turns_a_reply_into_doubt_and_a_tracked_
 }
 
 #[test]
+fn an_accepted_text_that_the_log_does_not_name_is_doubt_unless_a_transfer_accounts_for_it() {
+    let unnamed = format!("{DATA}IO: |354 go\nIO: |250 ok");
+    let Sent::Begun { evidence } = judged("", &unnamed) else {
+        panic!()
+    };
+    assert!(evidence[0].contains("unnamed message"), "{evidence:?}");
+    let other = TRANSFERRED
+        .replace("MTS", "c=US;a= ;p=X;l=Y")
+        .replace("MID[SPOOL]", "<other@x>[OTHER000]");
+    assert_eq!(judged(&other, &unnamed), Sent::NotSeen);
+    assert!(matches!(
+        judged(&other, &format!("{unnamed}\n{unnamed}")),
+        Sent::Begun { .. }
+    ));
+    let elsewhere = unnamed.replace("WHOM", "else@where.example");
+    assert_eq!(judged("", &elsewhere), Sent::NotSeen);
+}
+
+#[test]
+fn a_long_queue_and_long_logs_are_judged_in_linear_time() {
+    // Quadratic work would take minutes here; the test asserts the answers, the suite's limit the time.
+    let world = SimWorld::new(SimSettings::default());
+    let host = world.host();
+    let count = 20_000;
+    let (mut tracking, mut smtp) = (String::new(), String::new());
+    let keys: Vec<MessageKey> = (0..count)
+        .map(|n| {
+            let (mts, mid, spool) = (
+                format!("c=x;l=S{n}"),
+                format!("<{n}@x>"),
+                format!("S{n:07}"),
+            );
+            let fill = |text: &str| {
+                text.replace("MTS", &mts)
+                    .replace("MID", &mid)
+                    .replace("SPOOL", &spool)
+                    .replace("WHOM", "one@and.only")
+            };
+            if n % 2 == 0 {
+                tracking += &fill(TRANSFERRED);
+                for line in fill(&format!("{DATA}IO: |354 go\nIO: |250 ok")).lines() {
+                    smtp += &format!("11/5/97 8:30:00 PM : {line}\r\n");
+                }
+            }
+            MessageKey {
+                spool_name: spool.clone(),
+                mts_id: Some(mts.clone()),
+                message_id: Some(mid.clone()),
+                sender: None,
+                recipients: Some(vec!["one@and.only".into()]),
+                written_ms: 0,
+                direction: Direction::Outbound,
+            }
+        })
+        .collect();
+    world.put_file(&PathBuf::from(LOG), smtp.as_bytes(), Duration::ZERO);
+    world.put_file(
+        &PathBuf::from(TRACKING),
+        tracking.as_bytes(),
+        Duration::ZERO,
+    );
+    let sent = what_was_sent(&host, 0, &keys);
+    let delivered = sent
+        .iter()
+        .filter(|s| matches!(s, Sent::Delivered { .. }))
+        .count();
+    let not_seen = sent.iter().filter(|s| **s == Sent::NotSeen).count();
+    assert_eq!((delivered, not_seen), (count / 2, count / 2));
+}
+
+#[test]
 fn a_transfer_to_some_recipients_only_is_begun_and_names_the_others() {
     let world = SimWorld::new(SimSettings::default());
     world.add_outbound(1, 10);
@@ -172,17 +243,18 @@ fn a_transfer_to_some_recipients_only_is_begun_and_names_the_others() {
 
 #[test]
 fn gaps_make_silence_mean_nothing_and_leave_proofs_alone() {
-    let gaps: [(&str, &dyn Fn(&SimWorld)); 6] = [
-        ("3016", &|w| w.write_event("MSExchangeIMC", 3016, "x")),
-        ("5007", &|w| w.write_event("MSExchangeSA", 5007, "x")),
-        ("2026", &|w| w.write_event("MSExchangeMTA", 2026, "x")),
-        ("event log", &|w| w.set_events_unreadable(true)),
-        ("tracking log", &|w| {
+    type Gap = (&'static str, fn(&SimWorld));
+    let gaps: [Gap; 6] = [
+        ("3016", |w| w.write_event("MSExchangeIMC", 3016, "x")),
+        ("5007", |w| w.write_event("MSExchangeSA", 5007, "x")),
+        ("2026", |w| w.write_event("MSExchangeMTA", 2026, "x")),
+        ("event log", |w| w.set_events_unreadable(true)),
+        ("tracking log", |w| {
             let key = r"SYSTEM\CurrentControlSet\Services\MSExchangeSA\Parameters";
             w.set_registry(key, "Log Directory", None);
         }),
-        ("makes no sense", &|w| {
-            w.put_file(&PathBuf::from(TRACKING), b"\0\0\n", Duration::ZERO)
+        ("makes no sense", |w| {
+            w.put_file(&PathBuf::from(TRACKING), b"\0\0\n", Duration::ZERO);
         }),
     ];
     for (name, gap) in gaps {
