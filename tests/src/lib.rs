@@ -6,16 +6,22 @@
 //! asking any agent or controller.
 
 pub mod awaited;
+pub mod chaos;
 pub mod clock_factor;
+pub mod daemon;
+pub mod demo;
 pub mod event_log;
 pub mod ims;
 pub mod lab_error;
 pub mod load;
 pub mod mta;
+pub mod outage;
 pub mod peer;
+pub mod programs;
 pub mod queue_index;
 pub mod registry;
 pub mod routing;
+pub mod scenario;
 pub mod server_dir;
 pub mod service_manager;
 pub mod smtp_log;
@@ -23,6 +29,7 @@ pub mod smtp_server;
 pub mod spool;
 pub mod stop_signal;
 pub mod store;
+pub mod storm;
 pub mod tether;
 pub mod tool;
 pub mod tracking_log;

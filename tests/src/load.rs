@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,20 @@ impl Load {
         server_name: &str,
         server: &ServerDir,
     ) -> Result<Submission, LabError> {
+        self.send_waiting_since(site, server_name, server, None)
+    }
+
+    /// As [`Self::send`]; the message's file says that it has been waiting since then.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn send_waiting_since(
+        &mut self,
+        site: &str,
+        server_name: &str,
+        server: &ServerDir,
+        since: Option<SystemTime>,
+    ) -> Result<Submission, LabError> {
         let now = Timestamp::now();
         let name = SpoolName::make(&mut self.random);
         self.sent += 1;
@@ -90,7 +105,7 @@ impl Load {
         self.truth
             .write_all(line.as_bytes())
             .attempting(|| "note a message in the truth".to_owned())?;
-        store::submit(server, &name, &message)?;
+        store::submit(server, &name, &message, since)?;
         Ok(submission)
     }
 }

@@ -5,9 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use mailmend_lab::clock_factor::ClockFactor;
 use mailmend_lab::lab_error::LabError;
+use mailmend_lab::programs::Programs;
+use mailmend_lab::scenario::{Options, stuck_outbound};
 use mailmend_lab::server_dir::ServerDir;
-use mailmend_lab::{ims, mta, peer, service_manager, tether, tool};
+use mailmend_lab::storm::Storm;
+use mailmend_lab::verify::Verification;
+use mailmend_lab::{demo, ims, mta, peer, service_manager, storm, tether, tool, verify};
 
 /// A miniature Exchange site to run mailmend against.
 #[derive(Debug, Parser)]
@@ -19,6 +24,47 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a scenario: break a site, have it mended, tell what became of every message.
+    Run(Run),
+    /// Run many small scenarios in which processes are killed at moments that follow from the seed.
+    Storm {
+        /// How many runs.
+        #[arg(long, default_value_t = 100)]
+        runs: u32,
+        /// The seed of the first run; each next one is one more.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many runs at once; as many as the machine stands unless told.
+        #[arg(long)]
+        at_once: Option<usize>,
+        /// How many messages each.
+        #[arg(long, default_value_t = 30)]
+        messages: usize,
+        /// How many processes are killed in each.
+        #[arg(long, default_value_t = 3)]
+        kills: usize,
+    },
+    /// Show the main job (this is `cargo demo`).
+    Demo {
+        /// Mail follows from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many messages users send.
+        #[arg(long, default_value_t = 120, value_parser = messages)]
+        messages: usize,
+    },
+    /// Check everything (this is `cargo verify`).
+    Verify {
+        /// How many runs the storm has.
+        #[arg(long, default_value_t = 100)]
+        storm_runs: u32,
+        /// The storm's first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Go on after a stage has failed.
+        #[arg(long)]
+        keep_going: bool,
+    },
     /// A tool of a server, as an agent's guard file names it.
     #[command(subcommand)]
     Tool(Tool),
@@ -50,6 +96,65 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// The scenario.
+    #[arg(value_parser = [stuck_outbound::NAME])]
+    scenario: String,
+    /// Mail and kills follow from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many messages users send, over all sites.
+    #[arg(long, default_value_t = 120, value_parser = messages)]
+    messages: usize,
+    /// How many sites of two servers, 1 to 50.
+    #[arg(long, default_value_t = 1, value_parser = sites)]
+    sites: usize,
+    /// Keep the folder of the world.
+    #[arg(long)]
+    keep: bool,
+    /// Print the report as one JSON object in the last line.
+    #[arg(long)]
+    json: bool,
+    /// How many processes to kill during the rollout.
+    #[arg(long, visible_alias = "chaos", default_value_t = 0)]
+    kills: usize,
+    /// How much faster than life the clock runs, 1 to 600.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    clock_factor: u32,
+    /// Let the stuck mail have waited since before the lab began, instead of waiting for it.
+    #[arg(long)]
+    waited_before: bool,
+    /// How many seconds the rollout may take.
+    #[arg(long, default_value_t = 240)]
+    patience: u64,
+    /// Another policy file instead of the shipped one.
+    #[arg(long)]
+    policy: Option<PathBuf>,
+}
+
+fn messages(text: &str) -> Result<usize, String> {
+    within(text, 4..=1_000_000)
+}
+
+fn sites(text: &str) -> Result<usize, String> {
+    within(text, 1..=50)
+}
+
+fn within(text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize, String> {
+    let number: usize = text
+        .parse()
+        .map_err(|_| "it is not a whole number".to_owned())?;
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    Err(format!(
+        "it is not within {} to {}",
+        range.start(),
+        range.end()
+    ))
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +190,41 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, LabError> {
     match command {
+        Command::Run(arguments) => return run_scenario(&arguments),
+        Command::Storm {
+            runs,
+            seed,
+            at_once,
+            messages,
+            kills,
+        } => {
+            tether::to_parent();
+            let at_once = at_once.unwrap_or_else(|| 2 * processors());
+            let storm = Storm {
+                runs,
+                seed,
+                at_once,
+                messages,
+                kills,
+            };
+            return Ok(code(storm::run(&storm, &Programs::locate()?)?));
+        }
+        Command::Demo { seed, messages } => {
+            return Ok(code(demo::run(&top(), seed, messages)?));
+        }
+        Command::Verify {
+            storm_runs,
+            seed,
+            keep_going,
+        } => {
+            let verification = Verification {
+                top: top(),
+                storm_runs,
+                seed,
+                keep_going,
+            };
+            return Ok(code(verify::run(&verification)?));
+        }
         Command::Tool(Tool::Recalculate(server)) => {
             println!("{}", tool::recalculate(&ServerDir::new(server.server_dir))?);
         }
@@ -113,4 +253,53 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_scenario(arguments: &Run) -> Result<ExitCode, LabError> {
+    tether::to_parent();
+    let options = Options {
+        seed: arguments.seed,
+        messages: arguments.messages,
+        sites: arguments.sites,
+        keep: arguments.keep,
+        kills: arguments.kills,
+        clock_factor: ClockFactor(arguments.clock_factor),
+        waited_before: arguments.waited_before,
+        patience: Duration::from_secs(arguments.patience),
+        policy: arguments.policy.clone(),
+        watch: false,
+    };
+    let begun = std::time::Instant::now();
+    let say = |line: &str| eprintln!("[{:>5.1} s] {line}", begun.elapsed().as_secs_f32());
+    let outcome = stuck_outbound::run(&options, &Programs::locate()?, &say)?;
+    if arguments.json {
+        // To text at once: by way of a value the fields would lose their order.
+        println!(
+            "{}",
+            serde_json::to_string(&outcome.report).unwrap_or_default()
+        );
+    } else {
+        print!("{}", demo::account(&outcome));
+    }
+    Ok(code(outcome.report.against().is_empty()))
+}
+
+const fn code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The workspace: two levels above the program's own folder `target/debug`, or where cargo says.
+fn top() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .and_then(|folder| folder.parent().map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from("."))
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

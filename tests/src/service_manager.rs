@@ -201,7 +201,7 @@ impl Manager {
             .arg(role)
             .arg("--server-dir")
             .arg(self.server.root())
-            .env("MAILMEND_LAB_PARENT", std::process::id().to_string())
+            .env(tether::PARENT, std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)

@@ -5,6 +5,7 @@
 //! store of Exchange does this in a transaction; the rename stands for it.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -12,7 +13,8 @@ use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
 use crate::spool::{SpoolMessage, SpoolName};
 
-/// Puts a message into MTS-OUT, as the MTA does when a user has sent one.
+/// Puts a message into MTS-OUT, as the MTA does when a user has sent one: now, or at another time that
+/// its file then says.
 ///
 /// # Errors
 /// Where it cannot be written, or the name is taken.
@@ -20,6 +22,7 @@ pub fn submit(
     server: &ServerDir,
     name: &SpoolName,
     message: &SpoolMessage,
+    since: Option<SystemTime>,
 ) -> Result<(), LabError> {
     let folder = server.mts_out();
     let attempted = || format!("submit a message in `{}`", folder.display());
@@ -28,6 +31,9 @@ pub fn submit(
         .tempfile_in(&folder)
         .attempting(attempted)?;
     std::fs::write(file.path(), message.encode()).attempting(attempted)?;
+    if let Some(since) = since {
+        file.as_file().set_modified(since).attempting(attempted)?;
+    }
     file.persist_noclobber(folder.join(name.as_str()))
         .map_err(|error| error.error)
         .attempting(attempted)?;

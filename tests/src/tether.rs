@@ -19,12 +19,16 @@ use rustix::process::{Pid, Signal};
 use crate::lab_error::{Attempting, LabError};
 
 /// Who started this process; it must still be there.
-const PARENT: &str = "MAILMEND_LAB_PARENT";
+pub(crate) const PARENT: &str = "MAILMEND_LAB_PARENT";
 /// What a process of the lab prints when it is ready, followed by what the starter has to know.
 const READY: &str = "ready ";
 
-/// Asks to be killed when the starter dies. For the lab's own processes, first thing in `main`.
+/// Asks to be killed when the starter dies, where the lab is the starter. For the lab's own processes,
+/// first thing in `main`.
 pub fn to_parent() {
+    let Ok(expected) = std::env::var(PARENT) else {
+        return;
+    };
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let expected = std::env::var(PARENT)
         .ok()
@@ -145,6 +149,28 @@ impl Tethered {
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Its exit code once it has ended, `Some(None)` where a signal ended it; `None` while it runs.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        self.child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| status.code())
+    }
+
+    /// Waits until it ends by itself; returns its exit code, `None` where a signal ended it.
+    ///
+    /// # Errors
+    /// Where it does not end within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<i32>, LabError> {
+        let mut ended = None;
+        crate::awaited::or_fail(&self.what.clone(), limit, || {
+            ended = self.ended();
+            ended.is_some()
+        })?;
+        Ok(ended.flatten())
     }
 
     /// Ends it at once, as a crash does, and waits until it is gone.

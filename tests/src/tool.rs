@@ -38,6 +38,6 @@ pub fn submit(server: &ServerDir, to: &str) -> Result<String, LabError> {
         mts_id: mts_id.clone(),
         text: text.into_bytes(),
     };
-    store::submit(server, &name, &message)?;
+    store::submit(server, &name, &message, None)?;
     Ok(format!("submitted {mts_id}"))
 }

@@ -1,0 +1,121 @@
+//! `cargo demo`: the main job, shown, with a plain account of every message at the end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::clock_factor::ClockFactor;
+use crate::lab_error::{Attempting, LabError};
+use crate::programs::Programs;
+use crate::scenario::stuck_outbound::{self, Outcome};
+use crate::scenario::{Options, Report};
+use crate::truth::Fate;
+
+/// Builds the programs and shows the main job. Returns whether the site was mended.
+///
+/// # Errors
+/// Where a program does not build or the lab itself fails.
+pub fn run(top: &Path, seed: u64, messages: usize) -> Result<bool, LabError> {
+    build(top)?;
+    let programs = Programs::locate()?;
+    println!(
+        "A site of two Exchange servers. Server A sends and receives; Server B only sends. The relay\n\
+         that both hand their mail to has moved. A knows; B's routing table is stale (Q268494).\n\
+         The clock runs 60 times faster than in life: a quarter of an hour takes 15 seconds.\n"
+    );
+    let begun = Instant::now();
+    let say = |line: &str| println!("[{:>4.1} s] {line}", begun.elapsed().as_secs_f32());
+    let options = Options {
+        seed,
+        messages,
+        sites: 1,
+        keep: false,
+        kills: 0,
+        clock_factor: ClockFactor(60),
+        waited_before: false,
+        patience: Duration::from_secs(120),
+        policy: None,
+        watch: true,
+    };
+    let outcome = stuck_outbound::run(&options, &programs, &say)?;
+    print!("{}", account(&outcome));
+    Ok(outcome.report.against().is_empty())
+}
+
+fn build(top: &Path) -> Result<(), LabError> {
+    eprintln!("building mailmend");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "-q",
+            "-p",
+            "mailmend",
+            "-p",
+            "mailmend-agent",
+            "--bins",
+        ])
+        .current_dir(top)
+        .status()
+        .attempting(|| "run cargo".to_owned())?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(LabError::Refused {
+        attempted: "build mailmend".to_owned(),
+        reason: status.to_string(),
+    })
+}
+
+/// What became of every message, in plain words.
+#[must_use]
+pub fn account(outcome: &Outcome) -> String {
+    let Report {
+        submitted,
+        lost,
+        held,
+        in_doubt,
+        duplicated,
+        duplicates_named,
+        ..
+    } = outcome.report;
+    let mut text =
+        String::from("\nWhat became of every message, as the receiving side tells it:\n");
+    let mut by_server: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    for told in &outcome.told {
+        by_server.entry(&told.submission.server).or_default()[place(told.fate)] += 1;
+    }
+    text.push_str("  server          sent  delivered once  twice or more  waiting  held  lost\n");
+    for (server, [once, twice, waiting, held, lost]) in by_server {
+        let sent = once + twice + waiting + held + lost;
+        text.push_str(&format!(
+            "  {server:<14} {sent:>5}  {once:>14}  {twice:>13}  {waiting:>7}  {held:>4}  {lost:>4}\n"
+        ));
+    }
+    let report = &outcome.report;
+    text.push_str(&format!(
+        "\n{submitted} messages sent, {} delivered exactly once, {lost} lost, {duplicated} duplicated \
+         ({duplicates_named} of them named), {held} held, {in_doubt} in doubt.\n\
+         {} were stuck before, {} are stuck now. The mail services were started {} time(s); the longest \
+         outage was {} ms.\nOutcome: {} ({:.0} s)\n",
+        report.delivered_once,
+        report.symptom_before,
+        report.symptom_after,
+        report.restarts,
+        report.longest_outage_ms,
+        report.outcome,
+        report.seconds
+    ));
+    text
+}
+
+const fn place(fate: Fate) -> usize {
+    match fate {
+        Fate::DeliveredOnce => 0,
+        Fate::Duplicated => 1,
+        Fate::Waiting => 2,
+        Fate::Held => 3,
+        Fate::Lost => 4,
+    }
+}

@@ -1,0 +1,320 @@
+//! The controller and one agent for each server, as real processes.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::operator::{Operator, rows};
+use crate::awaited;
+use crate::daemon::Daemon;
+use crate::ims;
+use crate::lab_error::{Attempting, LabError};
+use crate::programs::Programs;
+use crate::tether::Tethered;
+use crate::whole_file;
+use crate::world::{ChartedProcess, Server, World};
+
+/// How long a process may take to come up on a busy machine.
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(10);
+/// The controller listens at a loopback address of its own: no outgoing connection of this machine gets
+/// a port there, so a killed controller finds its port free when it comes back.
+const LISTEN: &str = "127.0.0.7:0";
+
+/// A controller and its agents.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) operator: Operator,
+    pub(super) controller: Daemon,
+    /// In the order of the world's servers.
+    pub(super) agents: Vec<Daemon>,
+    data: PathBuf,
+    port: u16,
+}
+
+impl Fleet {
+    /// Starts a controller, enrols an agent for each server of the world, and starts them.
+    pub(super) fn start(world: &World, programs: &Programs) -> Result<Self, LabError> {
+        let folder = world.folder.join("controller");
+        std::fs::create_dir_all(&folder)
+            .attempting(|| format!("make the folder `{}`", folder.display()))?;
+        let data = folder.join("data");
+        let ready = folder.join("ready");
+        let address = free_address()?;
+        let arguments = vec![
+            "serve".to_owned(),
+            "--listen".to_owned(),
+            address.clone(),
+            "--data".to_owned(),
+            data.display().to_string(),
+            "--ready-file".to_owned(),
+            ready.display().to_string(),
+        ];
+        let log = folder.join("controller.log");
+        let mut controller = Daemon::new(
+            "the controller",
+            None,
+            programs.lab.clone(),
+            programs.mailmend.clone(),
+            arguments,
+            log.clone(),
+        );
+        controller.start()?;
+        let operator = Operator::new(programs, &address, &data, folder.join("operator.log"));
+        let up = || ready.exists();
+        awaited::or_fail(
+            &format!("the controller (see `{}`)", log.display()),
+            START,
+            up,
+        )?;
+        operator.ask(&["agent", "list"])?;
+        let port = address
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        let mut fleet = Self {
+            operator,
+            controller,
+            agents: Vec::new(),
+            data,
+            port: port.unwrap_or_default(),
+        };
+        for server in &world.servers {
+            let agent = fleet.enrol(world, server, programs, &address)?;
+            fleet.agents.push(agent);
+        }
+        for agent in &mut fleet.agents {
+            agent.start()?;
+        }
+        fleet.await_connected(world.servers.len())?;
+        Ok(fleet)
+    }
+
+    fn enrol(
+        &self,
+        world: &World,
+        server: &Server,
+        programs: &Programs,
+        address: &str,
+    ) -> Result<Daemon, LabError> {
+        let folder = server.dir.agent();
+        let config = folder.join("agent.toml");
+        let guard = folder.join("guard.toml");
+        whole_file::write(&guard, guard_file(server, programs).as_bytes())?;
+        let text = agent_file(server, world.spec.clock_factor.0, address);
+        whole_file::write(&config, text.as_bytes())?;
+        let token = self
+            .operator
+            .ask(&["agent", "token", &server.name, "--site", &server.site])?;
+        let field = |name: &str| {
+            token[name]
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| LabError::Malformed {
+                    what: "the answer of `mailmend agent token`".to_owned(),
+                    reason: format!("it has no `{name}`: {token}"),
+                })
+        };
+        let authority = folder.join("ca.pem");
+        whole_file::write(&authority, field("ca_pem")?.as_bytes())?;
+        let output = folder.join("agent.log");
+        let mut command = Command::new(&programs.lab);
+        command
+            .args(["tether", "--"])
+            .arg(&programs.agent)
+            .arg("enrol")
+            .arg("--config")
+            .arg(&config)
+            .arg("--token")
+            .arg(token)
+            .arg("--ca")
+            .arg(&authority);
+        let what = format!("the enrolment of {}", server.name);
+        let mut enrolment = Tethered::start(&what, command, &output)?;
+        let code = enrolment.wait(START)?;
+        if code != Some(0) {
+            let said = std::fs::read_to_string(&output).unwrap_or_default();
+            return Err(LabError::Refused {
+                attempted: what,
+                reason: said,
+            });
+        }
+        Ok(Daemon::new(
+            &format!("the agent of {}", server.name),
+            Some((server.site.clone(), server.name.clone())),
+            programs.lab.clone(),
+            programs.agent.clone(),
+            vec![
+                "run".to_owned(),
+                "--config".to_owned(),
+                config.display().to_string(),
+            ],
+            output,
+        ))
+    }
+
+    /// Waits until so many agents are connected.
+    fn await_connected(&mut self, count: usize) -> Result<(), LabError> {
+        let mut last = Value::Null;
+        let operator = self.operator.clone();
+        let found = awaited::or_fail("the agents to connect", START, || {
+            last = operator.ask(&["agent", "list"]).unwrap_or_default();
+            rows(&last)
+                .iter()
+                .filter(|agent| agent["connected"] == true)
+                .count()
+                == count
+        });
+        found.map(drop).map_err(|error| LabError::Refused {
+            attempted: "have every agent connected".to_owned(),
+            reason: format!("{}; the controller lists {last}", error.whole()),
+        })
+    }
+
+    /// Waits until the controller has stored all that every agent has journaled, or `limit` has passed.
+    /// Returns whether it has.
+    pub(super) fn await_reports(&self, limit: Duration) -> bool {
+        let settled = || {
+            let list = self.operator.ask(&["agent", "list"]).unwrap_or_default();
+            let agents = rows(&list);
+            agents.len() == self.agents.len()
+                && agents.iter().all(|agent| {
+                    agent["connected"] == true
+                        && agent["journal_head"] == agent["journal_acknowledged"]
+                })
+        };
+        awaited::until(limit, settled).is_some()
+    }
+
+    /// Starts what is down and due. Returns whether a process changed.
+    pub(super) fn keep(&mut self) -> Result<bool, LabError> {
+        let mut changed = self.controller.keep()?;
+        for agent in &mut self.agents {
+            changed |= agent.keep()?;
+        }
+        Ok(changed)
+    }
+
+    /// Ends every agent and the controller. Returns what did not end by itself.
+    pub(super) fn stop(&mut self) -> Vec<String> {
+        let mut stubborn = Vec::new();
+        for daemon in self.agents.iter_mut().chain([&mut self.controller]) {
+            if !daemon.stop(STOP) {
+                stubborn.push(daemon.what.clone());
+            }
+        }
+        stubborn
+    }
+
+    /// The fleet's part of `lab.json`.
+    pub(super) fn chart(&self) -> Vec<ChartedProcess> {
+        let charted = |role: &str, daemon: &Daemon, ports, folder: PathBuf| ChartedProcess {
+            role: role.to_owned(),
+            site: daemon.of.as_ref().map(|(site, _)| site.clone()),
+            server: daemon.of.as_ref().map(|(_, server)| server.clone()),
+            pid: daemon.pid(),
+            ports,
+            directories: BTreeMap::from([
+                ("data".to_owned(), folder),
+                ("output".to_owned(), daemon.output().clone()),
+            ]),
+        };
+        let mut all = vec![charted(
+            "controller",
+            &self.controller,
+            vec![self.port],
+            self.data.clone(),
+        )];
+        for agent in &self.agents {
+            let folder = agent
+                .output()
+                .parent()
+                .unwrap_or(Path::new(""))
+                .join("data");
+            all.push(charted("agent", agent, Vec::new(), folder));
+        }
+        all
+    }
+}
+
+fn free_address() -> Result<String, LabError> {
+    let attempted = || "find a free port".to_owned();
+    let listener = TcpListener::bind(LISTEN).attempting(attempted)?;
+    Ok(listener.local_addr().attempting(attempted)?.to_string())
+}
+
+/// What an administrator would write for the agent of a server.
+fn agent_file(server: &Server, clock_factor: u32, address: &str) -> String {
+    let dir = &server.dir;
+    format!(
+        r#"name = {name}
+controller = {controller}
+data = {data}
+guard = {guard}
+
+[host]
+provider = "unix"
+service_socket = {socket}
+registry_file = {registry}
+events_file = {events}
+clock_factor = {clock_factor}
+
+[facts]
+"ims.direction" = {direction}
+"exchange.version" = "5.0.1458.49"
+"#,
+        name = quoted(&server.name),
+        controller = quoted(&format!("https://{address}")),
+        data = path(&dir.agent().join("data")),
+        guard = path(&dir.agent().join("guard.toml")),
+        socket = path(&dir.manager_socket()),
+        registry = path(&dir.registry()),
+        events = path(&dir.events()),
+        direction = quoted(server.direction.fact()),
+    )
+}
+
+/// What an administrator would allow the agent of a server. The limits by the hour leave room for an
+/// hour of life that passes in a minute.
+fn guard_file(server: &Server, programs: &Programs) -> String {
+    let dir = &server.dir;
+    format!(
+        r#"roots = [{root}]
+services = [{service}]
+
+[limits]
+restarts_per_hour = 200
+sections_per_hour = 200
+
+[watchdog]
+services = [{service}]
+
+[tools.recalculate-routing]
+program = {lab}
+arguments = ["tool", "recalculate", "--server-dir", {server_dir}]
+verdicts = {{ requested = "routing recalculation requested" }}
+
+[tools.submit-test-mail]
+program = {lab}
+arguments = ["tool", "submit", "--server-dir", {server_dir}]
+flags = {{ to = {{ flag = "--to", pattern = "address" }} }}
+verdicts = {{ submitted = "submitted" }}
+"#,
+        root = path(&dir.exchsrvr()),
+        service = quoted(ims::SERVICE),
+        lab = path(&programs.lab),
+        server_dir = path(dir.root()),
+    )
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// A text as TOML writes it.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
