@@ -30,13 +30,8 @@ pub fn to_parent() {
         return;
     };
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let expected = std::env::var(PARENT)
-        .ok()
-        .and_then(|pid| pid.parse::<i32>().ok());
     let parent = rustix::process::getppid().map(Pid::as_raw_nonzero);
-    if let Some(expected) = expected
-        && parent.is_none_or(|parent| parent.get() != expected)
-    {
+    if parent.is_none_or(|parent| parent.to_string() != expected) {
         // The starter died before the request was made.
         std::process::exit(1);
     }

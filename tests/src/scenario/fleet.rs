@@ -106,20 +106,23 @@ impl Fleet {
         whole_file::write(&guard, guard_file(server, programs).as_bytes())?;
         let text = agent_file(server, world.spec.clock_factor.0, address);
         whole_file::write(&config, text.as_bytes())?;
-        let token = self
-            .operator
-            .ask(&["agent", "token", &server.name, "--site", &server.site])?;
-        let field = |name: &str| {
-            token[name]
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| LabError::Malformed {
-                    what: "the answer of `mailmend agent token`".to_owned(),
-                    reason: format!("it has no `{name}`: {token}"),
-                })
-        };
         let authority = folder.join("ca.pem");
-        whole_file::write(&authority, field("ca_pem")?.as_bytes())?;
+        let ca = authority.display().to_string();
+        let answer = self.operator.ask(&[
+            "agent",
+            "token",
+            &server.name,
+            "--site",
+            &server.site,
+            "--ca",
+            &ca,
+        ])?;
+        let token = answer["token"]
+            .as_str()
+            .ok_or_else(|| LabError::Malformed {
+                what: "the answer of `mailmend agent token`".to_owned(),
+                reason: "it has no `token`".to_owned(),
+            })?;
         let output = folder.join("agent.log");
         let mut command = Command::new(&programs.lab);
         command

@@ -284,10 +284,9 @@ impl Act<'_> {
         );
         let mut ended = String::new();
         for round in 0..ROLLOUTS {
-            let started =
-                fleet
-                    .operator
-                    .ask(&["rollout", "start", POLICY, "--selector", "site"])?;
+            let started = fleet
+                .operator
+                .ask(&["rollout", "start", POLICY, "-l", "site", "--yes"])?;
             let rollout = started["id"].as_str().unwrap_or_default().to_owned();
             (self.say)(&format!("rollout {rollout} of {POLICY} has started"));
             let code = self.accompany(fleet, &rollout, std::mem::take(&mut kills), until)?;
