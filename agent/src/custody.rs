@@ -22,9 +22,11 @@ pub mod withdraw;
 
 use std::path::PathBuf;
 
+use mailmend_policy::condition::Queue;
 use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{BatchId, Event, RunId};
 
+use crate::evidence::{Direction, MessageKey, Sent, what_was_sent};
 use crate::faults::known;
 use crate::host::{Effect, Host, HostError, HostErrorKind, ProcessIdentity, ServiceState};
 use crate::journal::{Journal, JournalError};
@@ -165,35 +167,33 @@ pub struct Limits {
     pub least_free: u64,
 }
 
-/// A message that evidence is sought for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sought<'a> {
-    /// Its spool name, the one it has or had in the queue.
-    pub name: &'a str,
-    /// Its MTS-ID; empty where the file shows none.
-    pub mts_id: &'a str,
-    /// Its Message-ID; empty where the file shows none.
-    pub message_id: &'a str,
-}
-
-/// What the server's logs say about a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sent {
-    /// The logs are whole and do not show it.
-    No,
-    /// Sending began, and no final reply was logged; with the place.
-    Begun(String),
-    /// It was delivered; with the place.
-    Delivered(String),
-    /// The logs cannot tell, and why: a gap, or a level of logging that does not show it.
-    CannotTell(String),
-}
-
-/// What the server's logs say about messages.
+/// What the server's records say about messages.
 pub trait Evidence {
-    /// One answer for each message, in order. A log that cannot be read is
-    /// [`Sent::CannotTell`], never [`Sent::No`].
-    fn of(&self, messages: &[Sought<'_>]) -> Vec<Sent>;
+    /// One answer for each message, in order. What cannot be read is [`Sent::CannotTell`], never
+    /// [`Sent::NotSeen`].
+    fn of(&self, messages: &[MessageKey]) -> Vec<Sent>;
+}
+
+/// The evidence in the records of a machine, from when the oldest of the messages was written.
+#[derive(Clone, Copy)]
+pub struct Records<'a>(pub &'a dyn Host);
+
+impl Evidence for Records<'_> {
+    fn of(&self, messages: &[MessageKey]) -> Vec<Sent> {
+        let Some(since_ms) = messages.iter().map(|message| message.written_ms).min() else {
+            return Vec::new();
+        };
+        what_was_sent(self.0, since_ms, messages)
+    }
+}
+
+/// The way of the messages of a queue. Unknown names are taken for outbound: more is in doubt there.
+fn direction(queue: &str) -> Direction {
+    if queue == Queue::InboundAwaitingConversion.name() {
+        Direction::Inbound
+    } else {
+        Direction::Outbound
+    }
 }
 
 /// Where custody acts: the machine, the journal, and the run that its records belong to.

@@ -26,7 +26,12 @@ pub fn set_aside_in_doubt(
         how: HowStopped::Uncleanly,
         ..stopped.clone()
     };
-    let mut judged = judge(survey(desk.host, &take.source)?, &stopped, evidence);
+    let mut judged = judge(
+        survey(desk.host, &take.source)?,
+        take.queue,
+        &stopped,
+        evidence,
+    );
     judged
         .files
         .retain(|(_, verdict)| *verdict != Verdict::Unsent);

@@ -13,9 +13,10 @@ use mailmend_proto::run::{Batch, BatchId, Custody, Entry, Event, Left, Settlemen
 
 use super::survey::{Survey, Suspect, survey};
 use super::{
-    CustodyError, Desk, Evidence, HowStopped, Limits, Sent, Sought, Stopped, alarm, held_folder,
-    list_if_there, manifest, text, withdraw,
+    CustodyError, Desk, Evidence, HowStopped, Limits, Stopped, alarm, direction, held_folder,
+    list_if_there, manifest, text, verify, withdraw,
 };
+use crate::evidence::{MessageKey, Sent};
 use crate::faults::known;
 use crate::host::{Effect, FileInfo, FileKind, HostError, HostErrorKind};
 
@@ -185,7 +186,7 @@ impl Prepared {
         let Self { take, survey } = self;
         let survey = survey.again(desk.host, &take.source)?;
         within_limits(desk, &take, survey.files.len() as u64, survey.bytes())?;
-        let judged = judge(survey, stopped, evidence);
+        let judged = judge(survey, take.queue, stopped, evidence);
         take_judged(desk, &take, judged, stopped)
     }
 }
@@ -208,14 +209,16 @@ impl Verdict {
     /// The one place that turns evidence into a state, for files found in the queue after a stop.
     pub(super) fn of(sent: Sent, how: HowStopped) -> Self {
         match (sent, how) {
-            (Sent::Delivered(place), _) => Self::Gone(place),
-            (Sent::Begun(place), _) => Self::InDoubt(format!("sending began: {place}")),
-            (Sent::No, _) => Self::Unsent,
-            // A clean stop finishes what it is sending, and what it has sent it removes.
-            (Sent::CannotTell(_), HowStopped::Cleanly) => Self::Unsent,
-            (Sent::CannotTell(why), HowStopped::Uncleanly) => {
-                Self::InDoubt(format!("the logs cannot tell whether it was sent: {why}"))
+            (Sent::Delivered { evidence }, _) => Self::Gone(evidence.join("; ")),
+            (Sent::Begun { evidence }, _) => {
+                Self::InDoubt(format!("sending began: {}", evidence.join("; ")))
             }
+            (Sent::NotSeen, _) => Self::Unsent,
+            // A clean stop finishes what it is sending, and what it has sent it removes.
+            (Sent::CannotTell { .. }, HowStopped::Cleanly) => Self::Unsent,
+            (Sent::CannotTell { why }, HowStopped::Uncleanly) => Self::InDoubt(format!(
+                "the records cannot tell whether it was sent: {why}"
+            )),
         }
     }
 
@@ -233,32 +236,36 @@ impl Verdict {
     }
 }
 
-pub(super) fn judge(survey: Survey, stopped: &Stopped, evidence: &dyn Evidence) -> Judged {
-    let sought: Vec<Sought<'_>> = survey
+pub(super) fn judge(
+    survey: Survey,
+    queue: Queue,
+    stopped: &Stopped,
+    evidence: &dyn Evidence,
+) -> Judged {
+    let direction = direction(queue.name());
+    let keys: Vec<MessageKey> = survey
         .files
         .iter()
-        .map(|file| Sought {
-            name: &file.info.name,
-            mts_id: &file.mts_id,
-            message_id: &file.message_id,
-        })
+        .map(|file| file.key(direction))
         .collect();
-    let answers = evidence.of(&sought);
-    let mut answers = answers.into_iter();
-    let files = survey
-        .files
-        .into_iter()
-        .map(|file| {
-            let sent = answers
-                .next()
-                .unwrap_or_else(|| Sent::CannotTell("no answer".into()));
-            (file, Verdict::of(sent, stopped.how()))
-        })
-        .collect();
+    let verdicts = verdicts(&keys, stopped.how(), evidence);
     Judged {
-        files,
+        files: survey.files.into_iter().zip(verdicts).collect(),
         suspects: survey.suspects,
     }
+}
+
+/// One verdict for each message, in order.
+fn verdicts(keys: &[MessageKey], how: HowStopped, evidence: &dyn Evidence) -> Vec<Verdict> {
+    let no_answer = || Sent::CannotTell {
+        why: "no answer".into(),
+    };
+    let answers = evidence.of(keys).into_iter().map(Some);
+    answers
+        .chain(std::iter::repeat_with(|| None))
+        .take(keys.len())
+        .map(|sent| Verdict::of(sent.unwrap_or_else(no_answer), how))
+        .collect()
 }
 
 pub(super) fn take_judged(
@@ -436,12 +443,16 @@ pub const fn decide(queue: Seen, held: Seen, may_move: bool) -> Decision {
 }
 
 /// Whether a batch is being finished after an interruption.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Interrupted {
+#[derive(Clone, Copy)]
+pub(super) enum Interrupted<'a> {
     /// It was intended just now: every file is in the queue, nothing is in the held folder.
     Not,
     /// The agent was interrupted; look first.
-    Yes,
+    Yes {
+        /// Where the service may have run meanwhile: what it may have sent. A power cut can leave a
+        /// file that was being moved under both names, and the service sends it from the one.
+        ran: Option<&'a dyn Evidence>,
+    },
 }
 
 pub(super) struct Finished {
@@ -457,7 +468,7 @@ pub(super) fn finish(
     desk: &Desk<'_>,
     id: BatchId,
     stopped: Option<&Stopped>,
-    interrupted: Interrupted,
+    interrupted: Interrupted<'_>,
 ) -> Result<Finished, CustodyError> {
     let batch = desk.batch(id)?;
     let (source, held) = (PathBuf::from(&batch.source), PathBuf::from(&batch.held));
@@ -467,14 +478,14 @@ pub(super) fn finish(
         if error.effect == Effect::Unknown {
             return Err(desk.unsure(&error));
         }
-        if interrupted == Interrupted::Not {
+        if matches!(interrupted, Interrupted::Not) {
             return Err(nothing_taken(desk, id, &batch, &error)?);
         }
         return Err(error.into());
     }
     let mut decisions = match interrupted {
         Interrupted::Not => vec![Decision::Move; batch.entries.len()],
-        Interrupted::Yes => {
+        Interrupted::Yes { .. } => {
             let (queue, kept) = (by_name(desk, &source)?, by_name(desk, &held)?);
             batch
                 .entries
@@ -509,7 +520,24 @@ pub(super) fn finish(
         desk.sync(&held)?;
     }
     desk.sync(&source)?;
-    write_down(desk, id, &batch, &decisions, &refusals)
+    let verdicts = match interrupted {
+        Interrupted::Yes {
+            ran: Some(evidence),
+        } => doubts(desk, &batch, evidence),
+        _ => vec![Verdict::Unsent; batch.entries.len()],
+    };
+    write_down(desk, id, &batch, &decisions, &refusals, verdicts)
+}
+
+/// What the service may have sent of a batch, where it may have run while the batch was being taken.
+fn doubts(desk: &Desk<'_>, batch: &Batch, evidence: &dyn Evidence) -> Vec<Verdict> {
+    let held = Path::new(&batch.held);
+    let keys: Vec<MessageKey> = batch
+        .entries
+        .iter()
+        .map(|entry| verify::key(desk, batch, held, entry, &entry.name))
+        .collect();
+    verdicts(&keys, HowStopped::Uncleanly, evidence)
 }
 
 fn open_held_folder(desk: &Desk<'_>, batch: &Batch, held: &Path) -> Result<(), HostError> {
@@ -531,7 +559,8 @@ fn nothing_taken(
     error: &HostError,
 ) -> Result<CustodyError, CustodyError> {
     let decisions = vec![Decision::Leave("the held folder could not be made"); batch.entries.len()];
-    write_down(desk, id, batch, &decisions, &BTreeMap::new())?;
+    let verdicts = vec![Verdict::Unsent; batch.entries.len()];
+    write_down(desk, id, batch, &decisions, &BTreeMap::new(), verdicts)?;
     Ok(CustodyError::refused(
         const { known("A083-no-room") },
         format!("nothing was taken: {error}"),
@@ -572,6 +601,7 @@ fn write_down(
     batch: &Batch,
     decisions: &[Decision],
     refusals: &BTreeMap<u32, String>,
+    verdicts: Vec<Verdict>,
 ) -> Result<Finished, CustodyError> {
     let mut finished = Finished {
         held: 0,
@@ -580,7 +610,7 @@ fn write_down(
         left: Vec::new(),
     };
     let (mut left, mut settlements, mut alarms) = (Vec::new(), Vec::new(), Vec::new());
-    for (entry, decision) in batch.entries.iter().zip(decisions) {
+    for ((entry, decision), verdict) in batch.entries.iter().zip(decisions).zip(verdicts) {
         let name = &entry.name;
         let mut stay = |why: &str| {
             let why = match refusals.get(&entry.index) {
@@ -603,11 +633,18 @@ fn write_down(
             };
             Some(format!("{known}: {why}"))
         };
+        if matches!(decision, Decision::Held) && entry.custody == Custody::Live {
+            settlements.extend(verdict.clone().settlement(entry.index));
+        }
         match decision {
             Decision::Held => match entry.custody {
                 Custody::GoneWithEvidence => finished.gone += 1,
                 Custody::InDoubt => finished.in_doubt += 1,
-                _ => finished.held += 1,
+                _ => match &verdict {
+                    Verdict::Unsent => finished.held += 1,
+                    Verdict::Gone(_) => finished.gone += 1,
+                    Verdict::InDoubt(_) => finished.in_doubt += 1,
+                },
             },
             Decision::HeldChanged => {
                 finished.in_doubt += 1;
@@ -640,6 +677,10 @@ fn write_down(
             }
             // What had been settled as delivered may well have been removed by the service.
             Decision::Missing if entry.custody == Custody::GoneWithEvidence => finished.gone += 1,
+            Decision::Missing if matches!(verdict, Verdict::Gone(_)) => {
+                finished.gone += 1;
+                settlements.extend(verdict.settlement(entry.index));
+            }
             Decision::Missing | Decision::Move => {
                 let why = format!(
                     "`{name}` is neither in `{}` nor in `{}`",
@@ -715,10 +756,22 @@ mod tests {
         use HowStopped::{Cleanly, Uncleanly};
         let place = || "log:1".to_owned();
         let table = [
-            (Sent::No, "unsent", "unsent"),
-            (Sent::Begun(place()), "doubt", "doubt"),
-            (Sent::Delivered(place()), "gone", "gone"),
-            (Sent::CannotTell(place()), "unsent", "doubt"),
+            (Sent::NotSeen, "unsent", "unsent"),
+            (
+                Sent::Begun {
+                    evidence: vec![place()],
+                },
+                "doubt",
+                "doubt",
+            ),
+            (
+                Sent::Delivered {
+                    evidence: vec![place()],
+                },
+                "gone",
+                "gone",
+            ),
+            (Sent::CannotTell { why: place() }, "unsent", "doubt"),
         ];
         for (sent, clean, unclean) in table {
             for (how, expected) in [(Cleanly, clean), (Uncleanly, unclean)] {

@@ -32,7 +32,7 @@ pub struct Recovered {
     pub replays: Vec<(BatchId, u32)>,
     /// Names that an interrupted withdrawal had left in a queue, now removed.
     pub withdrawn: u64,
-    /// Entries that are in doubt because the service may have sent what an interrupted replay placed.
+    /// Entries that are in doubt: the service may have sent them, or they are missing.
     pub in_doubt: u64,
 }
 
@@ -85,12 +85,16 @@ pub fn recover(
     drop(state);
 
     for id in batches {
-        let stopped = circumstances.stopped;
-        quarantine::finish(desk, id, stopped, quarantine::Interrupted::Yes)?;
+        let ran = circumstances.may_have_run || started_after(desk, Intention::Batch(id))?;
+        let interrupted = quarantine::Interrupted::Yes {
+            ran: ran.then_some(evidence),
+        };
+        let finished = quarantine::finish(desk, id, circumstances.stopped, interrupted)?;
+        recovered.in_doubt += finished.in_doubt;
         recovered.batches.push(id);
     }
     for (id, number) in replays {
-        let ran = circumstances.may_have_run || started_after(desk, id, number)?;
+        let ran = circumstances.may_have_run || started_after(desk, Intention::Replay(id, number))?;
         replay::finish(desk, id, number, circumstances.stopped, ran)?;
         if ran {
             let settling = settle(desk, id, evidence, true)?;
@@ -106,14 +110,21 @@ pub fn recover(
     Ok(recovered)
 }
 
-/// Whether a start was intended, or seen, after the replay was intended.
-fn started_after(desk: &Desk<'_>, id: BatchId, number: u32) -> Result<bool, CustodyError> {
-    let records = desk.journal.records(desk.run)?;
+/// What was intended.
+#[derive(PartialEq, Eq)]
+enum Intention {
+    Batch(BatchId),
+    Replay(BatchId, u32),
+}
+
+/// Whether a start was intended, or seen, after that.
+fn started_after(desk: &Desk<'_>, what: Intention) -> Result<bool, CustodyError> {
     let mut intended = false;
-    for record in records {
+    for record in desk.journal.records(desk.run)? {
         match record.event {
-            Event::ReplayIntended { batch, replay, .. } if batch == id && replay == number => {
-                intended = true;
+            Event::BatchIntended { batch, .. } => intended |= what == Intention::Batch(batch),
+            Event::ReplayIntended { batch, replay, .. } => {
+                intended |= what == Intention::Replay(batch, replay);
             }
             Event::ServiceChanged {
                 change: ServiceChange::StartIntended | ServiceChange::Started | ServiceChange::Died,

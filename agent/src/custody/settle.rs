@@ -5,7 +5,9 @@ use std::path::Path;
 
 use mailmend_proto::run::{Batch, BatchId, Custody, Event, Settlement};
 
-use super::{CustodyError, Desk, Evidence, Sent, Sought, list_if_there};
+use super::verify::key;
+use super::{CustodyError, Desk, Evidence, list_if_there};
+use crate::evidence::{MessageKey, Sent};
 use crate::host::HostErrorKind;
 
 /// What settling came to, over the entries of a batch that were ever given back.
@@ -63,18 +65,25 @@ pub fn settle(
         let entries = list_if_there(desk.host, Path::new(target))?.unwrap_or_default();
         queued.extend(entries.into_iter().map(|info| info.file_id));
     }
-    let sought: Vec<Sought<'_>> = open
+    // What waits in the queue needs no evidence: delivered to one host and waiting for another, or
+    // about to be removed. Reading the records is what costs.
+    let (waiting, left): (Vec<_>, Vec<_>) = open
+        .into_iter()
+        .partition(|(entry, ..)| queued.contains(&entry.file_id));
+    let held = Path::new(&batch.held);
+    let keys: Vec<MessageKey> = left
         .iter()
-        .map(|(entry, name, _)| Sought {
-            name: name.as_str(),
-            mts_id: &entry.mts_id,
-            message_id: &entry.message_id,
-        })
+        .map(|(entry, name, _)| key(desk, &batch, held, entry, name))
         .collect();
-    let answers = evidence.of(&sought);
+    let mut answers = evidence.of(&keys).into_iter();
     let mut settlements = Vec::new();
-    for (at, (entry, ..)) in open.iter().enumerate() {
-        let in_queue = queued.contains(&entry.file_id);
+    for (entry, ..) in waiting {
+        match entry.custody {
+            Custody::InDoubt => settling.in_doubt += 1,
+            _ => settling.waiting += 1,
+        }
+    }
+    for (entry, ..) in left {
         let mut now = |custody, evidence: String| {
             settlements.push(Settlement {
                 index: entry.index,
@@ -82,20 +91,20 @@ pub fn settle(
                 evidence,
             });
         };
-        match (entry.custody, answers.get(at)) {
-            // Delivered to one host and waiting for another, or about to be removed.
-            (Custody::Replaying, _) if in_queue => settling.waiting += 1,
-            (_, Some(Sent::Delivered(place))) if !in_queue => {
+        match (entry.custody, answers.next()) {
+            (_, Some(Sent::Delivered { evidence })) => {
                 settling.delivered += 1;
-                now(Custody::GoneWithEvidence, place.clone());
+                now(Custody::GoneWithEvidence, evidence.join("; "));
             }
             (Custody::InDoubt, _) => settling.in_doubt += 1,
             (_, answer) if grace_over => {
                 settling.in_doubt += 1;
                 let why = match answer {
-                    Some(Sent::Begun(place)) => format!("sending began: {place}"),
-                    Some(Sent::CannotTell(why)) => format!("the logs cannot tell: {why}"),
-                    _ => "no log shows its delivery".to_owned(),
+                    Some(Sent::Begun { evidence }) => {
+                        format!("sending began: {}", evidence.join("; "))
+                    }
+                    Some(Sent::CannotTell { why }) => format!("the records cannot tell: {why}"),
+                    _ => "no record shows its delivery".to_owned(),
                 };
                 now(Custody::InDoubt, format!("it left the queue; {why}"));
             }

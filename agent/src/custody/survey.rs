@@ -11,6 +11,8 @@ use mailmend_policy::digest::Digest;
 use mailmend_proto::run::{Custody, Entry};
 
 use super::CustodyError;
+use crate::evidence::spool_file::{self, SpoolHeader};
+use crate::evidence::{Direction, MessageKey};
 use crate::host::{FileInfo, FileKind, Host, HostErrorKind};
 
 /// A file that was written less than this before it was hashed is hashed again after the stop: a
@@ -32,13 +34,16 @@ pub struct Surveyed {
     pub info: FileInfo,
     /// The digest of its content.
     pub hash: Digest,
-    /// Its MTS-ID; empty where the file shows none.
-    pub mts_id: String,
-    /// Its Message-ID; empty where the file shows none.
-    pub message_id: String,
+    /// What it tells about its message.
+    pub header: SpoolHeader,
 }
 
 impl Surveyed {
+    pub(super) fn key(&self, direction: Direction) -> MessageKey {
+        let info = &self.info;
+        MessageKey::new(&info.name, self.header.clone(), info.modified_ms, direction)
+    }
+
     pub(super) fn entry(&self, index: u32) -> Entry {
         Entry {
             index,
@@ -47,8 +52,8 @@ impl Surveyed {
             size: self.info.size,
             modified_ms: self.info.modified_ms,
             hash: self.hash,
-            mts_id: self.mts_id.clone(),
-            message_id: self.message_id.clone(),
+            mts_id: self.header.mts_id.clone().unwrap_or_default(),
+            message_id: self.header.message_id.clone().unwrap_or_default(),
             custody: Custody::Live,
         }
     }
@@ -189,12 +194,10 @@ fn read(host: &dyn Host, folder: &Path, info: &FileInfo) -> Result<Option<Survey
             info.size, read.size
         ));
     }
-    let (mts_id, message_id) = keys(&read.head);
     Ok(Some(Surveyed {
         info: info.clone(),
         hash: read.hash,
-        mts_id,
-        message_id,
+        header: spool_file::parse(&read.head),
     }))
 }
 
@@ -207,7 +210,7 @@ pub(super) struct Content {
 }
 
 /// How much of a file is searched for its headers; those of real mail are far shorter.
-const HEAD: usize = 64 << 10;
+const HEAD: usize = 256 << 10;
 
 pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> std::io::Result<Content> {
     let mut hasher = blake3::Hasher::new();
@@ -233,32 +236,4 @@ pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> std::io::Result<Content>
         size,
         head,
     })
-}
-
-/// The keys by which logs know a message: MTS-ID and Message-ID, empty where the file shows none.
-fn keys(head: &[u8]) -> (String, String) {
-    let text = String::from_utf8_lossy(head);
-    let (envelope, message) = text.split_once("EwLs").unwrap_or(("", &text));
-    (mts_id(envelope), message_id(message))
-}
-
-fn mts_id(envelope: &str) -> String {
-    let Some(start) = envelope.find("c=").or_else(|| envelope.find("C=")) else {
-        return String::new();
-    };
-    envelope[start..]
-        .chars()
-        .take_while(|c| !c.is_control() && *c != char::REPLACEMENT_CHARACTER)
-        .collect()
-}
-
-fn message_id(message: &str) -> String {
-    for line in message.lines().take_while(|line| !line.is_empty()) {
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("message-id")
-        {
-            return value.trim().to_owned();
-        }
-    }
-    String::new()
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use mailmend_proto::run::{Batch, Entry, Left};
 
-use super::Desk;
 use super::quarantine::Seen;
 use super::survey::hash;
+use super::{Desk, direction};
+use crate::evidence::MessageKey;
+use crate::evidence::spool_file::{self, SpoolHeader};
 
 /// What reading held files again showed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,4 +97,31 @@ pub(super) fn unchanged(
         Seen::Changed => Err("its size or time is not what the manifest has".into()),
         Seen::Other => Err("another file has its name in the held folder".into()),
     }
+}
+
+/// What an entry's message is known by in the records. The envelope is not in the journal; it is read
+/// from the held file where that can be read, and without it less can be proven.
+pub(super) fn key(
+    desk: &Desk<'_>,
+    batch: &Batch,
+    held: &Path,
+    entry: &Entry,
+    name: &str,
+) -> MessageKey {
+    let known = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let header = desk
+        .host
+        .spool()
+        .open(&held.join(&entry.name))
+        .ok()
+        .and_then(|mut file| spool_file::read(&mut *file).ok())
+        .filter(|header| header.recognised)
+        .unwrap_or_else(|| SpoolHeader {
+            recognised: false,
+            mts_id: known(&entry.mts_id),
+            message_id: known(&entry.message_id),
+            sender: None,
+            recipients: None,
+        });
+    MessageKey::new(name, header, entry.modified_ms, direction(&batch.queue))
 }
