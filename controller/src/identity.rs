@@ -150,7 +150,6 @@ pub fn peer_of<T>(request: &Request<T>) -> Peer {
 ///
 /// # Errors
 /// `UNAUTHENTICATED` or `PERMISSION_DENIED` where the caller is no agent.
-#[expect(clippy::result_large_err, reason = "handlers answer with a Status")]
 pub fn agent_of<T>(request: &Request<T>) -> Result<ServerName, Status> {
     match peer_of(request) {
         Peer::Agent(name) => Ok(name),
@@ -162,7 +161,6 @@ pub fn agent_of<T>(request: &Request<T>) -> Result<ServerName, Status> {
 ///
 /// # Errors
 /// `UNAUTHENTICATED` or `PERMISSION_DENIED` where the caller is no operator.
-#[expect(clippy::result_large_err, reason = "handlers answer with a Status")]
 pub fn operator_of<T>(request: &Request<T>) -> Result<String, Status> {
     match peer_of(request) {
         Peer::Operator(name) => Ok(name),

@@ -57,10 +57,6 @@ pub fn who(path: &str) -> Option<Who> {
 ///
 /// # Errors
 /// The status to refuse it with.
-#[expect(
-    clippy::result_large_err,
-    reason = "the refusal is the answer on the wire"
-)]
 fn check(path: &str, peer: &Peer) -> Result<(), Status> {
     match (who(path), peer) {
         (Some(Who::Anybody), _)

@@ -1,0 +1,177 @@
+//! `mailmend agent`: token, list, show.
+
+use std::collections::HashMap;
+
+use mailmend_proto::wire;
+use serde_json::json;
+
+use super::arguments::Agent;
+use super::controller;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, Shown};
+use super::view::AgentView;
+use super::when::{absolute, both, column, now_ms};
+use crate::config::Settings;
+
+pub(super) async fn run(
+    command: Agent,
+    output: &Output,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    match command {
+        Agent::Token { name, site, labels, valid, ca } => {
+            let labels = distinct(labels)?;
+            let request = wire::CreateTokenRequest {
+                name,
+                site,
+                labels,
+                valid_seconds: valid.as_secs(),
+            };
+            token(request, ca.as_deref(), output, settings).await
+        }
+        Agent::List { selector } => list(selector, output, settings).await,
+        Agent::Show { name } => show(name, output, settings).await,
+    }
+}
+
+fn distinct(labels: Vec<(String, String)>) -> Result<HashMap<String, String>, Failure> {
+    let mut map = HashMap::new();
+    for (key, value) in labels {
+        if map.insert(key.clone(), value).is_some() {
+            let text = format!("the label `{key}` is given twice");
+            return Err(Failure::new("C035-usage", text).with_exit(Exit::Usage));
+        }
+    }
+    Ok(map)
+}
+
+async fn token(
+    request: wire::CreateTokenRequest,
+    ca: Option<&std::path::Path>,
+    output: &Output,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    let (name, site) = (request.name.clone(), request.site.clone());
+    let made = controller(settings)?
+        .ask(&format!("make a token for `{name}`"), request, |mut client, request| async move {
+            client.create_token(request).await
+        })
+        .await?;
+    if let Some(path) = ca {
+        std::fs::write(path, &made.ca_pem).map_err(|why| {
+            Failure::new("C031-file", format!("could not write `{}`: {why}", path.display()))
+        })?;
+    }
+    let view = json!({
+        "name": name,
+        "site": site,
+        "token": made.token,
+        "expires": absolute(made.expires_ms),
+        "ca_pem": made.ca_pem,
+    });
+    output.answer(&view, |output| {
+        output.pairs(vec![
+            ("token", (&made.token).into()),
+            ("for", format!("{name}, site {site}").into()),
+            ("expires", both(made.expires_ms, now_ms()).into()),
+        ])
+    })?;
+    if !output.is_json() {
+        let identity = std::path::Path::new(&settings.get("identity").value).join("ca.pem");
+        let file = ca.unwrap_or(&identity).display().to_string();
+        output.note(&format!(
+            "it is shown this once and works once; on {name}: \
+             mailmend-agent enrol --config FILE --token {} --ca {file}",
+            made.token
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+fn presence(agent: &wire::Agent) -> &'static str {
+    match (agent.connected, agent.last_seen_ms) {
+        (true, _) => "connected",
+        (false, 0) => "never seen",
+        (false, _) => "away",
+    }
+}
+
+fn fact(agent: &wire::Agent, key: &str) -> String {
+    agent.labels.get(key).or_else(|| agent.facts.get(key)).cloned().unwrap_or_default()
+}
+
+async fn list(selector: String, output: &Output, settings: &Settings) -> Result<Exit, Failure> {
+    let answer = controller(settings)?
+        .ask("list agents", wire::ListAgentsRequest { selector }, |mut client, request| async move {
+            client.list_agents(request).await
+        })
+        .await?;
+    let views: Vec<AgentView> = answer.agents.iter().map(AgentView::from).collect();
+    output.answer(&json!({ "agents": views }), |output| {
+        let now = now_ms();
+        let rows = answer.agents.iter().map(|agent| {
+            vec![
+                (&agent.name).into(),
+                (&agent.site).into(),
+                Shown::state(presence(agent)),
+                column(agent.last_seen_ms, now).into(),
+                fact(agent, "ims.direction").into(),
+                fact(agent, "exchange.version").into(),
+                alarms(agent),
+            ]
+        });
+        let head = ["NAME", "SITE", "STATE", "LAST SEEN", "DIRECTION", "EXCHANGE", "ALARMS"];
+        output.table(&head, rows.collect(), "no agents; `mailmend agent token` lets one enrol")
+    })?;
+    Ok(Exit::Success)
+}
+
+fn alarms(agent: &wire::Agent) -> Shown {
+    match agent.alarms.len() {
+        0 => Shown::from(""),
+        count => Shown::bad(count),
+    }
+}
+
+async fn show(name: String, output: &Output, settings: &Settings) -> Result<Exit, Failure> {
+    let what = format!("show agent `{name}`");
+    let agent = controller(settings)?
+        .ask(&what, wire::GetAgentRequest { name }, |mut client, request| async move {
+            client.get_agent(request).await
+        })
+        .await?;
+    output.answer(&AgentView::from(&agent), |output| told(&agent, output))?;
+    Ok(Exit::Success)
+}
+
+fn told(agent: &wire::Agent, output: &Output) -> String {
+    let now = now_ms();
+    let map = |map: &HashMap<String, String>| {
+        let mut lines: Vec<String> =
+            map.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    let behind = agent.head.saturating_sub(agent.acknowledged);
+    let journal = match behind {
+        0 => format!("{} records, all stored here", agent.head),
+        _ => format!("{} records, {behind} not stored here yet", agent.head),
+    };
+    let mut pairs: Vec<(&str, Shown)> = vec![
+        ("name", (&agent.name).into()),
+        ("site", (&agent.site).into()),
+        ("state", Shown::state(presence(agent))),
+        ("last seen", both(agent.last_seen_ms, now).into()),
+        ("version", (&agent.version).into()),
+        ("certificate until", both(agent.certificate_until_ms, now).into()),
+        ("journal", journal.into()),
+        ("labels", map(&agent.labels).into()),
+        ("facts", map(&agent.facts).into()),
+        ("actions", agent.actions.join(", ").into()),
+    ];
+    for alarm in &agent.alarms {
+        pairs.push(("alarm", Shown::bad(alarm)));
+    }
+    output.pairs(pairs)
+}

@@ -1,0 +1,116 @@
+//! The way to the controller: mutual TLS with the operator's certificate.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mailmend_proto::wire::operator_client::OperatorClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::waiting::waiting;
+use crate::config::Settings;
+use crate::identity::CONTROLLER_DNS;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The largest answer, bytes: a plan over many sites.
+const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A controller that has not been dialled yet: the first call does.
+#[derive(Debug, Clone)]
+pub(super) struct Controller {
+    address: String,
+    client: OperatorClient<Channel>,
+}
+
+impl Controller {
+    pub(super) fn from_settings(settings: &Settings) -> Result<Self, Failure> {
+        let address = settings.get("controller").value.clone();
+        let bad = |why: String| {
+            Failure::new("C025-controller-address", format!("`{address}` is no address: {why}"))
+                .with_exit(Exit::Usage)
+        };
+        if !address.starts_with("https://") {
+            return Err(bad("it does not begin with https://".to_owned()));
+        }
+        let endpoint =
+            Endpoint::from_shared(address.clone()).map_err(|why| bad(why.to_string()))?;
+        if endpoint.uri().port_u16().is_none() {
+            return Err(bad("it has no port".to_owned()));
+        }
+        let tls = tls(&PathBuf::from(&settings.get("identity").value))?;
+        let channel = endpoint
+            .tls_config(tls)
+            .map_err(|why| identity(&format!("the certificate or key cannot be used: {}", inner(&why))))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(Duration::from_secs(10))
+            .connect_lazy();
+        let client = OperatorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+        Ok(Self { address, client })
+    }
+
+    /// One call and its answer; `what` completes "could not ...".
+    pub(super) async fn ask<Q, A, F>(
+        &self,
+        what: &str,
+        message: Q,
+        call: impl FnOnce(OperatorClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A, Failure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut request = Request::new(message);
+        request.set_timeout(CALL_TIMEOUT);
+        let answer = waiting(what, call(self.client.clone(), request)).await;
+        answer.map(Response::into_inner).map_err(|status| self.failed(what, status))
+    }
+
+    /// A call whose answer is a stream without an end in time.
+    pub(super) async fn follow<Q, A, F>(
+        &self,
+        what: &str,
+        message: Q,
+        call: impl FnOnce(OperatorClient<Channel>, Request<Q>) -> F,
+    ) -> Result<Streaming<A>, Failure>
+    where
+        F: Future<Output = Result<Response<Streaming<A>>, Status>>,
+    {
+        let answer = waiting(what, call(self.client.clone(), Request::new(message))).await;
+        answer.map(Response::into_inner).map_err(|status| self.failed(what, status))
+    }
+
+    /// A status as a failure that names the controller where the way to it is the trouble.
+    pub(super) fn failed(&self, what: &str, status: Status) -> Failure {
+        let failure = Failure::from(status);
+        if failure.exit() == Exit::Unreachable {
+            failure.attempting(&format!("{what} at {}", self.address))
+        } else {
+            failure.attempting(what)
+        }
+    }
+}
+
+fn inner(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), inner)
+}
+
+fn identity(why: &str) -> Failure {
+    Failure::new("C023-identity", why).with_exit(Exit::Unreachable)
+}
+
+fn tls(folder: &Path) -> Result<ClientTlsConfig, Failure> {
+    let read = |file: &str| {
+        let path = folder.join(file);
+        std::fs::read(&path)
+            .map_err(|why| identity(&format!("could not read `{}`: {why}", path.display())))
+    };
+    let own = Identity::from_pem(read("operator.pem")?, read("operator.key")?);
+    Ok(ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(read("ca.pem")?))
+        .identity(own)
+        .domain_name(CONTROLLER_DNS))
+}

@@ -1,0 +1,155 @@
+//! `mailmend ledger`: messages in custody.
+
+use std::collections::BTreeMap;
+
+use mailmend_proto::wire;
+
+use super::arguments::Ledger;
+use super::connection::Controller;
+use super::controller;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, Shown};
+use super::run::whole_id;
+use super::view::{EntryView, LedgerView, custody};
+use super::waiting::waiting;
+use super::when::{column, now_ms, size};
+use crate::config::Settings;
+
+/// Lines of a table for a person; the rest is counted, and `-o json` has all.
+const MOST_LINES: usize = 1000;
+
+pub(super) async fn run(
+    command: Ledger,
+    output: &Output,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    let controller = controller(settings)?;
+    let Ledger::List { state, agent, run } = command;
+    let run = match run {
+        Some(id) => whole_id(&controller, id).await?,
+        None => String::new(),
+    };
+    let request = wire::ListCustodyRequest {
+        run,
+        agent: agent.unwrap_or_default(),
+        state: state.unwrap_or_default(),
+    };
+    list(&controller, request, output).await
+}
+
+pub(super) async fn list(
+    controller: &Controller,
+    request: wire::ListCustodyRequest,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let what = "list the ledger";
+    let mut pages = controller
+        .follow(what, request, |mut client, request| async move {
+            client.list_custody(request).await
+        })
+        .await?;
+    let entries = waiting(what, async {
+        let mut entries = Vec::new();
+        while let Some(page) = pages.message().await? {
+            entries.extend(page.entries);
+        }
+        Ok(entries)
+    })
+    .await
+    .map_err(|status| controller.failed(what, status))?;
+    let counts = counts(&entries);
+    if output.is_json() {
+        let entries = entries.iter().map(EntryView::from).collect();
+        output.json(&LedgerView { counts, entries })?;
+    } else {
+        output.text(&told(&entries, &counts, output, now_ms()))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn state(found: &wire::CustodyEntry) -> String {
+    custody(found.entry.as_ref().map_or(wire::Custody::Unspecified, wire::Entry::custody))
+}
+
+fn counts(entries: &[wire::CustodyEntry]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for entry in entries {
+        *counts.entry(state(entry)).or_default() += 1;
+    }
+    counts
+}
+
+fn told(
+    entries: &[wire::CustodyEntry],
+    counts: &BTreeMap<String, u64>,
+    output: &Output,
+    now_ms: i64,
+) -> String {
+    let rows = entries.iter().take(MOST_LINES).map(|found| {
+        let entry = found.entry.clone().unwrap_or_default();
+        // The batch is a UUID of version 7; its end is what tells two apart at a glance.
+        let id = found.id.get(24..).unwrap_or(&found.id);
+        vec![
+            id.into(),
+            (&found.agent).into(),
+            (&found.queue).into(),
+            (&entry.name).into(),
+            Shown::state(state(found)),
+            size(entry.size).into(),
+            column(found.changed_ms, now_ms).into(),
+            (&found.evidence).into(),
+        ]
+    });
+    let head = ["MESSAGE", "AGENT", "QUEUE", "FILE", "STATE", "SIZE", "CHANGED", "EVIDENCE"];
+    let table = output.table(&head, rows.collect(), "no messages in custody");
+    if entries.is_empty() {
+        return table;
+    }
+    let words: Vec<String> =
+        counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let more = match entries.len().saturating_sub(MOST_LINES) {
+        0 => String::new(),
+        more => format!("and {more} more, see -o json\n"),
+    };
+    format!("{table}{more}\n{} messages: {}\n", entries.len(), words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(at: u32, state: wire::Custody) -> wire::CustodyEntry {
+        wire::CustodyEntry {
+            id: format!("0198c5aa-1234-7000-8000-0000000000ab/{at}"),
+            agent: "SRV-B".to_owned(),
+            queue: "outbound-awaiting-delivery".to_owned(),
+            entry: Some(wire::Entry {
+                name: format!("ABCDEF{at:02}"),
+                size: 4096,
+                custody: state.into(),
+                ..Default::default()
+            }),
+            evidence: "SMTP log L0000001.LOG line 40: DATA begun, no reply".to_owned(),
+            changed_ms: 1_780_000_000_000,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_ledger_is_listed_and_counted_within_eighty_columns() {
+        let entries =
+            [entry(0, wire::Custody::Held), entry(1, wire::Custody::InDoubt), entry(2, wire::Custody::Held)];
+        let text = told(&entries, &counts(&entries), &Output::fixed(80), 1_780_000_060_000);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.ends_with("3 messages: 2 held, 1 in-doubt\n"), "{text}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_messages_are_counted_and_not_all_printed() {
+        let entries = vec![entry(0, wire::Custody::Held); 3000];
+        let text = told(&entries, &counts(&entries), &Output::fixed(200), 0);
+        assert!(text.contains("and 2000 more"), "{}", text.lines().last().unwrap());
+        assert!(text.contains("3000 messages: 3000 held"));
+    }
+}

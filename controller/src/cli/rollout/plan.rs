@@ -1,0 +1,194 @@
+//! `mailmend rollout plan`: what would happen, in which order, at what cost.
+
+use mailmend_proto::wire;
+
+use crate::cli::arguments::Target;
+use crate::cli::connection::Controller;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Mood, Output, Shown};
+use crate::cli::view::{PlanView, hex};
+use crate::cli::when::duration;
+
+pub(super) fn request(target: &Target) -> wire::RolloutRequest {
+    wire::RolloutRequest {
+        policy: target.policy.name.clone(),
+        version: target.policy.version,
+        selector: target.selector.clone(),
+        sites_at_once: target.sites_at_once,
+        max_failed: target.max_failed,
+        request_id: String::new(),
+        approved_digest: Vec::new(),
+    }
+}
+
+/// Asks for the plan, without touching anything.
+pub(super) async fn fetch(
+    controller: &Controller,
+    target: &Target,
+) -> Result<wire::PlanRolloutResponse, Failure> {
+    let what = format!("plan `{}` for `{}`", target.policy.name, target.selector);
+    controller
+        .ask(&what, request(target), |mut client, request| async move {
+            client.plan_rollout(request).await
+        })
+        .await
+}
+
+pub(super) async fn plan(
+    controller: &Controller,
+    target: Target,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let plan = fetch(controller, &target).await?;
+    output.answer(&PlanView::from(&plan), |output| told(&plan, output))?;
+    if !output.is_json() && !plan.plans.is_empty() {
+        let version = match target.policy.version {
+            0 => String::new(),
+            version => format!("@{version}"),
+        };
+        output.note(&format!(
+            "nothing was touched; to start exactly this: mailmend rollout start {}{version} -l '{}' --approve {}",
+            target.policy.name,
+            target.selector,
+            &hex(&plan.digest)[..12.min(plan.digest.len() * 2)],
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+/// The plan for people: each site, each server's steps in their order, sections marked, the cost.
+pub(super) fn told(plan: &wire::PlanRolloutResponse, output: &Output) -> String {
+    if plan.plans.is_empty() {
+        return "no site has servers that this policy is for; nothing would be done\n".to_owned();
+    }
+    let mut text = String::new();
+    for (at, site) in plan.plans.iter().enumerate() {
+        text.push_str(&told_site(at + 1, plan.plans.len(), site, output));
+        text.push('\n');
+    }
+    let outage = plan.plans.iter().map(|plan| plan.worst_outage_ms).max().unwrap_or(0);
+    let restarts: u32 = plan.plans.iter().map(|plan| plan.worst_restarts).sum();
+    let sites = plan.plans.len();
+    let away: usize = plan.plans.iter().map(|plan| plan.unavailable.len()).sum();
+    let mut pairs: Vec<(&str, Shown)> = vec![
+        ("runs", sites.into()),
+        ("worst case", format!("{} without service in one run, {restarts} service starts in all", duration(outage)).into()),
+        ("halts when", (&plan.inequality).into()),
+        ("digest", hex(&plan.digest).into()),
+    ];
+    if away > 0 {
+        pairs.insert(1, ("not connected", Shown::bad(format!("{away} agents; their runs wait until they are"))));
+    }
+    text.push_str(&output.pairs(pairs));
+    text
+}
+
+fn told_site(at: usize, all: usize, plan: &wire::PlanView, output: &Output) -> String {
+    let subject = match plan.subject.as_str() {
+        "" => String::new(),
+        subject => format!(", for {subject}"),
+    };
+    let title = format!("[{at}/{all}] site {}{subject}", plan.site);
+    let mut text = format!("{}\n", output.paint(&title, Mood::Busy));
+    text.push_str(&format!(
+        "worst case: {} without service, {} service {}\n",
+        duration(plan.worst_outage_ms),
+        plan.worst_restarts,
+        if plan.worst_restarts == 1 { "start" } else { "starts" },
+    ));
+    if !plan.unavailable.is_empty() {
+        let names = plan.unavailable.join(", ");
+        text.push_str(&output.paint(&format!("not connected now: {names}"), Mood::Bad));
+        text.push('\n');
+    }
+    let mut servers: Vec<&str> = Vec::new();
+    for step in &plan.steps {
+        if servers.last() != Some(&step.server.as_str()) {
+            servers.push(&step.server);
+        }
+    }
+    text.push_str(&format!("order: {}\n\n", super::super::output::clean(&servers.join(" -> "))));
+    let rows = plan.steps.iter().enumerate().map(|(at, step)| {
+        vec![
+            (step.index + 1).into(),
+            section(&plan.steps, at).into(),
+            (&step.server).into(),
+            (&step.id).into(),
+            (&step.what).into(),
+            duration(step.timeout_ms).into(),
+        ]
+    });
+    text.push_str(&output.table(&["#", "", "SERVER", "STEP", "WHAT IT DOES", "AT MOST"], rows.collect(), "no steps"));
+    text
+}
+
+/// A bracket along the steps of a section: service is disturbed from its first to its last.
+fn section(steps: &[wire::StepView], at: usize) -> &'static str {
+    let Some(section) = steps[at].section else { return " " };
+    let before = at > 0 && steps[at - 1].section == Some(section);
+    let after = steps.get(at + 1).is_some_and(|next| next.section == Some(section));
+    match (before, after) {
+        (false, true) => "┌",
+        (true, true) => "│",
+        (true, false) => "└",
+        (false, false) => "─",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(index: u32, id: &str, section: Option<u32>) -> wire::StepView {
+        wire::StepView {
+            index,
+            id: id.to_owned(),
+            server: "SRV-B".to_owned(),
+            action: "service.stop".to_owned(),
+            what: "stop MSExchangeIMC and prove that its process is gone; end the process after 90s; not while event 3038 of MSExchangeIMC was logged since its last start".to_owned(),
+            timeout_ms: 90_000,
+            section,
+        }
+    }
+
+    fn plan() -> wire::PlanRolloutResponse {
+        let steps = vec![
+            step(0, "detect", None),
+            step(1, "stop-ims", Some(0)),
+            step(2, "quarantine", Some(0)),
+            step(3, "start-ims", Some(0)),
+        ];
+        let site = wire::PlanView {
+            site: "oslo".to_owned(),
+            subject: "SRV-B".to_owned(),
+            digest: vec![1; 32],
+            steps,
+            worst_outage_ms: 600_000,
+            worst_restarts: 1,
+            unavailable: vec!["SRV-A".to_owned()],
+        };
+        wire::PlanRolloutResponse {
+            digest: vec![0xab; 32],
+            plans: vec![site],
+            inequality: "nothing new starts once 1 or more of 1 runs failed".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_plan_shows_order_sections_cost_and_digest_within_eighty_columns() {
+        let text = told(&plan(), &Output::fixed(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for part in ["SRV-B", "┌", "│", "└", "10m without service", "1 service start\n", "not connected now: SRV-A", "nothing new starts once"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let joined: String = text.split_whitespace().collect();
+        assert!(joined.contains(&"ab".repeat(32)), "{text}");
+    }
+
+    #[test]
+    fn an_empty_plan_says_that_nothing_would_be_done() {
+        let text = told(&wire::PlanRolloutResponse::default(), &Output::fixed(80));
+        assert!(text.contains("nothing would be done"));
+    }
+}

@@ -1,0 +1,137 @@
+//! `mailmend run`: show, ledger.
+
+use mailmend_proto::wire;
+
+use super::arguments::Run;
+use super::connection::Controller;
+use super::controller;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::ledger;
+use super::output::{Output, Shown};
+use super::view::{RunDetailView, run_phase};
+use super::when::{both, duration, now_ms};
+use crate::config::Settings;
+
+pub(super) async fn run(
+    command: Run,
+    output: &Output,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    let controller = controller(settings)?;
+    match command {
+        Run::Show { id } => {
+            let detail = fetch(&controller, id).await?;
+            output.answer(&RunDetailView::from(&detail), |output| told(&detail, output))?;
+            Ok(Exit::Success)
+        }
+        Run::Ledger { id, state } => {
+            let request = wire::ListCustodyRequest {
+                run: whole_id(&controller, id).await?,
+                agent: String::new(),
+                state: state.unwrap_or_default(),
+            };
+            ledger::list(&controller, request, output).await
+        }
+    }
+}
+
+async fn fetch(controller: &Controller, id: String) -> Result<wire::RunDetail, Failure> {
+    let what = format!("show run `{id}`");
+    controller
+        .ask(&what, wire::GetRunRequest { id }, |mut client, request| async move {
+            client.get_run(request).await
+        })
+        .await
+}
+
+/// The whole id of the run that a beginning names.
+pub(super) async fn whole_id(controller: &Controller, id: String) -> Result<String, Failure> {
+    let detail = fetch(controller, id).await?;
+    Ok(detail.run.unwrap_or_default().id)
+}
+
+fn told(detail: &wire::RunDetail, output: &Output) -> String {
+    let run = detail.run.clone().unwrap_or_default();
+    let now = now_ms();
+    let rollout = if detail.rollout.is_empty() { "none: the agent's own duty" } else { &detail.rollout };
+    let mut pairs: Vec<(&str, Shown)> = vec![
+        ("run", (&run.id).into()),
+        ("state", Shown::state(run_phase(run.phase()))),
+        ("rollout", rollout.into()),
+        ("policy", format!("{} version {}", detail.policy, detail.version).into()),
+        ("site", (&run.site).into()),
+        ("server", (&run.subject).into()),
+        ("started", both(run.started_ms, now).into()),
+        ("ended", both(run.ended_ms, now).into()),
+        ("steps", format!("{} of {} finished, released up to {}", run.finished, run.steps, run.through).into()),
+        ("service starts", detail.restarts.into()),
+        ("messages", super::rollout::messages(&run).into()),
+    ];
+    if !run.why.is_empty() {
+        pairs.push(("why", Shown::bad(&run.why)));
+    }
+    for alarm in &detail.alarms {
+        pairs.push(("alarm", Shown::bad(alarm)));
+    }
+    let rows = detail.steps.iter().map(|step| {
+        let mut said = step.detail.clone();
+        for evidence in &step.evidence {
+            said.push_str("\n· ");
+            said.push_str(evidence);
+        }
+        vec![
+            (step.index + 1).into(),
+            (&step.server).into(),
+            (&step.id).into(),
+            Shown::state(&step.state),
+            took(step, now).into(),
+            said.into(),
+        ]
+    });
+    let head = ["#", "SERVER", "STEP", "STATE", "TIME", "WHAT HAPPENED"];
+    format!("{}\n{}", output.pairs(pairs), output.table(&head, rows.collect(), "no steps"))
+}
+
+fn took(step: &wire::RunStep, now_ms: i64) -> String {
+    if step.began_ms == 0 {
+        return String::new();
+    }
+    let end = match step.ended_ms {
+        0 if step.state == "running" => now_ms,
+        0 => return String::new(),
+        end => end,
+    };
+    duration(u64::try_from(end.saturating_sub(step.began_ms)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_with_its_evidence_within_eighty_columns() {
+        let step = wire::RunStep {
+            index: 4,
+            id: "probe".to_owned(),
+            server: "SRV-B".to_owned(),
+            action: "mail.probe".to_owned(),
+            state: "done".to_owned(),
+            detail: "the probe left the server".to_owned(),
+            began_ms: 1_780_000_000_000,
+            ended_ms: 1_780_000_002_000,
+            evidence: vec!["tracking log 20260528.log line 118: event 1011 for c=US;a= ;p=Lab;l=SRVB2605282026ABCDEFGH".to_owned()],
+        };
+        let detail = wire::RunDetail {
+            run: Some(wire::Run { phase: wire::RunPhase::Succeeded.into(), ..Default::default() }),
+            steps: vec![step],
+            alarms: vec!["A031-something: look".to_owned()],
+            ..wire::RunDetail::default()
+        };
+        let text = told(&detail, &Output::fixed(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for part in ["succeeded", "2s", "event 1011", "A031-something", "the agent's own duty"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What `-o json` prints: objects whose fields stay as they are over releases.
+//!
+//! Times are RFC 3339 UTC or null, durations milliseconds, digests hexadecimal, states kebab-case.
+
+use std::collections::BTreeMap;
+
+use mailmend_proto::wire;
+use serde::Serialize;
+
+use super::when::absolute;
+
+/// `ROLLOUT_STATE_RUNNING` as `running`.
+pub(super) fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', "-")
+}
+
+pub(super) fn rollout_state(state: wire::RolloutState) -> String {
+    word(state.as_str_name(), "ROLLOUT_STATE_")
+}
+
+pub(super) fn run_phase(phase: wire::RunPhase) -> String {
+    word(phase.as_str_name(), "RUN_PHASE_")
+}
+
+pub(super) fn custody(custody: wire::Custody) -> String {
+    word(custody.as_str_name(), "CUSTODY_")
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sorted<V: Clone>(map: &std::collections::HashMap<String, V>) -> BTreeMap<String, V> {
+    map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PolicyView {
+    pub(super) name: String,
+    pub(super) version: u32,
+    pub(super) digest: String,
+    pub(super) title: String,
+    pub(super) article: String,
+    pub(super) published: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+}
+
+impl From<&wire::PolicyRevision> for PolicyView {
+    fn from(policy: &wire::PolicyRevision) -> Self {
+        Self {
+            name: policy.name.clone(),
+            version: policy.version,
+            digest: hex(&policy.digest),
+            title: policy.title.clone(),
+            article: policy.article.clone(),
+            published: absolute(policy.published_ms),
+            text: (!policy.text.is_empty())
+                .then(|| String::from_utf8_lossy(&policy.text).into_owned()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct AgentView {
+    name: String,
+    site: String,
+    labels: BTreeMap<String, String>,
+    facts: BTreeMap<String, String>,
+    actions: Vec<String>,
+    version: Option<String>,
+    connected: bool,
+    last_seen: Option<String>,
+    certificate_until: Option<String>,
+    journal_head: u64,
+    journal_acknowledged: u64,
+    alarms: Vec<String>,
+}
+
+impl From<&wire::Agent> for AgentView {
+    fn from(agent: &wire::Agent) -> Self {
+        Self {
+            name: agent.name.clone(),
+            site: agent.site.clone(),
+            labels: sorted(&agent.labels),
+            facts: sorted(&agent.facts),
+            actions: agent.actions.clone(),
+            version: some(&agent.version),
+            connected: agent.connected,
+            last_seen: absolute(agent.last_seen_ms),
+            certificate_until: absolute(agent.certificate_until_ms),
+            journal_head: agent.head,
+            journal_acknowledged: agent.acknowledged,
+            alarms: agent.alarms.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PlanView {
+    pub(super) digest: String,
+    plans: Vec<SitePlanView>,
+    halts_when: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SitePlanView {
+    site: String,
+    subject: Option<String>,
+    digest: String,
+    steps: Vec<StepView>,
+    worst_outage_ms: u64,
+    worst_restarts: u32,
+    unavailable: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct StepView {
+    index: u32,
+    id: String,
+    server: String,
+    action: String,
+    what: String,
+    timeout_ms: u64,
+    section: Option<u32>,
+}
+
+impl From<&wire::PlanRolloutResponse> for PlanView {
+    fn from(answer: &wire::PlanRolloutResponse) -> Self {
+        let plans = answer.plans.iter().map(|plan| SitePlanView {
+            site: plan.site.clone(),
+            subject: some(&plan.subject),
+            digest: hex(&plan.digest),
+            steps: plan.steps.iter().map(StepView::from).collect(),
+            worst_outage_ms: plan.worst_outage_ms,
+            worst_restarts: plan.worst_restarts,
+            unavailable: plan.unavailable.clone(),
+        });
+        Self {
+            digest: hex(&answer.digest),
+            plans: plans.collect(),
+            halts_when: answer.inequality.clone(),
+        }
+    }
+}
+
+impl From<&wire::StepView> for StepView {
+    fn from(step: &wire::StepView) -> Self {
+        Self {
+            index: step.index,
+            id: step.id.clone(),
+            server: step.server.clone(),
+            action: step.action.clone(),
+            what: step.what.clone(),
+            timeout_ms: step.timeout_ms,
+            section: step.section,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RolloutView {
+    id: String,
+    policy: String,
+    version: u32,
+    selector: String,
+    state: String,
+    started: Option<String>,
+    ended: Option<String>,
+    sites_at_once: u32,
+    max_failed: u32,
+    why: Option<String>,
+    runs: Vec<RunView>,
+}
+
+impl From<&wire::Rollout> for RolloutView {
+    fn from(rollout: &wire::Rollout) -> Self {
+        Self {
+            id: rollout.id.clone(),
+            policy: rollout.policy.clone(),
+            version: rollout.version,
+            selector: rollout.selector.clone(),
+            state: rollout_state(rollout.state()),
+            started: absolute(rollout.started_ms),
+            ended: absolute(rollout.ended_ms),
+            sites_at_once: rollout.sites_at_once,
+            max_failed: rollout.max_failed,
+            why: some(&rollout.why),
+            runs: rollout.runs.iter().map(RunView::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RunView {
+    id: String,
+    site: String,
+    subject: Option<String>,
+    phase: String,
+    through: u32,
+    steps: u32,
+    finished: u32,
+    current: Option<String>,
+    why: Option<String>,
+    started: Option<String>,
+    ended: Option<String>,
+    custody: BTreeMap<String, u64>,
+}
+
+impl From<&wire::Run> for RunView {
+    fn from(run: &wire::Run) -> Self {
+        Self {
+            id: run.id.clone(),
+            site: run.site.clone(),
+            subject: some(&run.subject),
+            phase: run_phase(run.phase()),
+            through: run.through,
+            steps: run.steps,
+            finished: run.finished,
+            current: some(&run.current),
+            why: some(&run.why),
+            started: absolute(run.started_ms),
+            ended: absolute(run.ended_ms),
+            custody: sorted(&run.custody),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ExplanationView {
+    rollout: String,
+    state: String,
+    waiting: Vec<WaitingView>,
+}
+
+#[derive(Debug, Serialize)]
+struct WaitingView {
+    run: Option<String>,
+    site: Option<String>,
+    predicate: String,
+    holder: String,
+    since: Option<String>,
+    release: Option<String>,
+}
+
+impl From<&wire::Explanation> for ExplanationView {
+    fn from(explanation: &wire::Explanation) -> Self {
+        let waiting = explanation.waiting.iter().map(|waiting| WaitingView {
+            run: some(&waiting.run),
+            site: some(&waiting.site),
+            predicate: waiting.predicate.clone(),
+            holder: waiting.holder.clone(),
+            since: absolute(waiting.since_ms),
+            release: some(&waiting.release),
+        });
+        Self {
+            rollout: explanation.rollout.clone(),
+            state: rollout_state(explanation.state()),
+            waiting: waiting.collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RunDetailView {
+    run: Option<RunView>,
+    rollout: Option<String>,
+    policy: String,
+    version: u32,
+    restarts: u32,
+    alarms: Vec<String>,
+    steps: Vec<RunStepView>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunStepView {
+    index: u32,
+    id: String,
+    server: String,
+    action: String,
+    state: String,
+    detail: Option<String>,
+    began: Option<String>,
+    ended: Option<String>,
+    evidence: Vec<String>,
+}
+
+impl From<&wire::RunDetail> for RunDetailView {
+    fn from(detail: &wire::RunDetail) -> Self {
+        let steps = detail.steps.iter().map(|step| RunStepView {
+            index: step.index,
+            id: step.id.clone(),
+            server: step.server.clone(),
+            action: step.action.clone(),
+            state: step.state.clone(),
+            detail: some(&step.detail),
+            began: absolute(step.began_ms),
+            ended: absolute(step.ended_ms),
+            evidence: step.evidence.clone(),
+        });
+        Self {
+            run: detail.run.as_ref().map(RunView::from),
+            rollout: some(&detail.rollout),
+            policy: detail.policy.clone(),
+            version: detail.version,
+            restarts: detail.restarts,
+            alarms: detail.alarms.clone(),
+            steps: steps.collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LedgerView {
+    pub(super) counts: BTreeMap<String, u64>,
+    pub(super) entries: Vec<EntryView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct EntryView {
+    id: String,
+    agent: String,
+    run: String,
+    queue: String,
+    name: String,
+    state: String,
+    bytes: u64,
+    hash: String,
+    mts_id: Option<String>,
+    message_id: Option<String>,
+    evidence: Option<String>,
+    changed: Option<String>,
+    held: String,
+}
+
+impl From<&wire::CustodyEntry> for EntryView {
+    fn from(found: &wire::CustodyEntry) -> Self {
+        let entry = found.entry.clone().unwrap_or_default();
+        Self {
+            id: found.id.clone(),
+            agent: found.agent.clone(),
+            run: found.run.clone(),
+            queue: found.queue.clone(),
+            state: custody(entry.custody()),
+            name: entry.name,
+            bytes: entry.size,
+            hash: hex(&entry.hash),
+            mts_id: some(&entry.mts_id),
+            message_id: some(&entry.message_id),
+            evidence: some(&found.evidence),
+            changed: absolute(found.changed_ms),
+            held: found.held.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_named_as_people_write_them() {
+        assert_eq!(rollout_state(wire::RolloutState::Running), "running");
+        assert_eq!(run_phase(wire::RunPhase::NeedsPerson), "needs-person");
+        assert_eq!(custody(wire::Custody::GoneWithEvidence), "gone-with-evidence");
+    }
+
+    #[test]
+    fn an_absent_time_or_text_is_null() {
+        let view = serde_json::to_value(RunView::from(&wire::Run::default())).unwrap();
+        assert!(view["started"].is_null() && view["why"].is_null() && view["subject"].is_null());
+        assert_eq!(view["phase"], "unspecified");
+    }
+}
