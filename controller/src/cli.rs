@@ -110,7 +110,10 @@ fn start_logging(cli: &Cli, settings: &Settings) -> Result<(), Failure> {
 
 /// Help and version are answers; all else is a usage error with our code.
 fn not_understood(why: &clap::Error) -> Exit {
-    if matches!(why.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        why.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         // Whoever stopped reading has seen enough.
         drop(why.print());
         return Exit::Success;

@@ -147,12 +147,15 @@ impl Settings {
     pub fn load(flags: &Flags) -> Result<Self, ConfigFault> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let mut files = Vec::new();
-        for path in places(&variable) {
+        for path in places(variable) {
             match std::fs::read_to_string(&path) {
                 Ok(text) => files.push(read_file(&path, &text)?),
                 Err(why) if is_absent(&why) => {}
                 Err(why) => {
-                    return Err(ConfigFault::Unreadable { path, why: why.to_string() });
+                    return Err(ConfigFault::Unreadable {
+                        path,
+                        why: why.to_string(),
+                    });
                 }
             }
         }
@@ -186,7 +189,12 @@ impl Settings {
         };
         let all = KNOWN.iter().map(|known| {
             let (value, origin) = decide(known);
-            Setting { name: known.name, value, origin, about: known.about }
+            Setting {
+                name: known.name,
+                value,
+                origin,
+                about: known.about,
+            }
         });
         Self(all.collect())
     }
@@ -203,7 +211,10 @@ impl Settings {
     /// On a name that is no setting: a defect of the caller.
     #[must_use]
     pub fn get(&self, name: &str) -> &Setting {
-        self.0.iter().find(|setting| setting.name == name).expect("settings are named in KNOWN")
+        self.0
+            .iter()
+            .find(|setting| setting.name == name)
+            .expect("settings are named in KNOWN")
     }
 
     /// A setting's value, parsed.
@@ -216,17 +227,23 @@ impl Settings {
         T::Err: fmt::Display,
     {
         let setting = self.get(name);
-        setting.value.parse().map_err(|why: T::Err| ConfigFault::Value {
-            name: setting.name,
-            value: setting.value.clone(),
-            origin: setting.origin.to_string(),
-            why: why.to_string(),
-        })
+        setting
+            .value
+            .parse()
+            .map_err(|why: T::Err| ConfigFault::Value {
+                name: setting.name,
+                value: setting.value.clone(),
+                origin: setting.origin.to_string(),
+                why: why.to_string(),
+            })
     }
 }
 
 fn is_absent(why: &std::io::Error) -> bool {
-    matches!(why.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+    matches!(
+        why.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
 }
 
 /// The user's file, then the system's.
@@ -253,18 +270,29 @@ fn read_file(path: &Path, text: &str) -> Result<(PathBuf, BTreeMap<String, Strin
         line: text[..at.min(text.len())].matches('\n').count() + 1,
         why,
     };
-    let values: BTreeMap<String, toml::Spanned<String>> =
-        toml::from_str(text).map_err(|why| {
-            broken(why.span().map_or(0, |span| span.start), why.message().to_owned())
-        })?;
-    let names = || KNOWN.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
+    let values: BTreeMap<String, toml::Spanned<String>> = toml::from_str(text).map_err(|why| {
+        broken(
+            why.span().map_or(0, |span| span.start),
+            why.message().to_owned(),
+        )
+    })?;
+    let names = || {
+        KNOWN
+            .iter()
+            .map(|known| known.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     for (name, value) in &values {
         if !KNOWN.iter().any(|known| known.name == name) {
             let why = format!("`{name}` is not a setting; there are {}", names());
             return Err(broken(value.span().start, why));
         }
     }
-    let values = values.into_iter().map(|(name, value)| (name, value.into_inner())).collect();
+    let values = values
+        .into_iter()
+        .map(|(name, value)| (name, value.into_inner()))
+        .collect();
     Ok((path.to_owned(), values))
 }
 
@@ -280,7 +308,10 @@ mod tests {
     fn a_flag_beats_the_environment_beats_the_users_file_beats_the_systems_file() {
         let files = [
             file("/user", "controller = \"user\"\nidentity = \"user\""),
-            file("/system", "controller = \"system\"\nidentity = \"system\"\nlog = \"system\""),
+            file(
+                "/system",
+                "controller = \"system\"\nidentity = \"system\"\nlog = \"system\"",
+            ),
         ];
         let flags = Flags::from([("output", "json".to_owned())]);
         let variable = |name: &str| match name {
@@ -288,9 +319,17 @@ mod tests {
             _ => None,
         };
         let settings = Settings::resolve(&flags, variable, &files);
-        let found = |name| (settings.get(name).value.as_str(), settings.get(name).origin.to_string());
+        let found = |name| {
+            (
+                settings.get(name).value.as_str(),
+                settings.get(name).origin.to_string(),
+            )
+        };
         assert_eq!(found("output"), ("json", "flag --output".to_owned()));
-        assert_eq!(found("controller"), ("environment", "environment MAILMEND_CONTROLLER".to_owned()));
+        assert_eq!(
+            found("controller"),
+            ("environment", "environment MAILMEND_CONTROLLER".to_owned())
+        );
         assert_eq!(found("identity"), ("user", "file /user".to_owned()));
         assert_eq!(found("log"), ("system", "file /system".to_owned()));
         assert_eq!(found("color"), ("auto", "default".to_owned()));
@@ -302,15 +341,24 @@ mod tests {
         let settings = Settings::resolve(&Flags::new(), quiet, &[]);
         assert_eq!(settings.get("color").value, "never");
         let flags = Flags::from([("color", "always".to_owned())]);
-        assert_eq!(Settings::resolve(&flags, quiet, &[]).get("color").value, "always");
+        assert_eq!(
+            Settings::resolve(&flags, quiet, &[]).get("color").value,
+            "always"
+        );
     }
 
     #[test]
     fn a_mistake_in_a_file_is_told_with_its_line() {
         let fault = read_file(Path::new("/f"), "log = \"info\"\ncontroler = \"x\"\n").unwrap_err();
-        assert!(matches!(&fault, ConfigFault::Broken { line: 2, why, .. } if why.contains("controler")), "{fault}");
+        assert!(
+            matches!(&fault, ConfigFault::Broken { line: 2, why, .. } if why.contains("controler")),
+            "{fault}"
+        );
         let fault = read_file(Path::new("/f"), "\n\nlog = 3\n").unwrap_err();
-        assert!(matches!(fault, ConfigFault::Broken { line: 3, .. }), "{fault}");
+        assert!(
+            matches!(fault, ConfigFault::Broken { line: 3, .. }),
+            "{fault}"
+        );
         assert!(read_file(Path::new("/f"), "log = ").is_err());
     }
 
@@ -318,7 +366,9 @@ mod tests {
     fn a_value_that_makes_no_sense_names_its_origin() {
         let flags = Flags::from([("listen", "nowhere".to_owned())]);
         let settings = Settings::resolve(&flags, |_| None, &[]);
-        let fault = settings.parsed::<std::net::SocketAddr>("listen").unwrap_err();
+        let fault = settings
+            .parsed::<std::net::SocketAddr>("listen")
+            .unwrap_err();
         assert!(fault.to_string().contains("flag --listen"), "{fault}");
     }
 }

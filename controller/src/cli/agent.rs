@@ -20,7 +20,13 @@ pub(super) async fn run(
     settings: &Settings,
 ) -> Result<Exit, Failure> {
     match command {
-        Agent::Token { name, site, labels, valid, ca } => {
+        Agent::Token {
+            name,
+            site,
+            labels,
+            valid,
+            ca,
+        } => {
             let labels = distinct(labels)?;
             let request = wire::CreateTokenRequest {
                 name,
@@ -54,13 +60,18 @@ async fn token(
 ) -> Result<Exit, Failure> {
     let (name, site) = (request.name.clone(), request.site.clone());
     let made = controller(settings)?
-        .ask(&format!("make a token for `{name}`"), request, |mut client, request| async move {
-            client.create_token(request).await
-        })
+        .ask(
+            &format!("make a token for `{name}`"),
+            request,
+            |mut client, request| async move { client.create_token(request).await },
+        )
         .await?;
     if let Some(path) = ca {
         std::fs::write(path, &made.ca_pem).map_err(|why| {
-            Failure::new("C031-file", format!("could not write `{}`: {why}", path.display()))
+            Failure::new(
+                "C031-file",
+                format!("could not write `{}`: {why}", path.display()),
+            )
         })?;
     }
     let view = json!({
@@ -98,14 +109,21 @@ fn presence(agent: &wire::Agent) -> &'static str {
 }
 
 fn fact(agent: &wire::Agent, key: &str) -> String {
-    agent.labels.get(key).or_else(|| agent.facts.get(key)).cloned().unwrap_or_default()
+    agent
+        .labels
+        .get(key)
+        .or_else(|| agent.facts.get(key))
+        .cloned()
+        .unwrap_or_default()
 }
 
 async fn list(selector: String, output: &Output, settings: &Settings) -> Result<Exit, Failure> {
     let answer = controller(settings)?
-        .ask("list agents", wire::ListAgentsRequest { selector }, |mut client, request| async move {
-            client.list_agents(request).await
-        })
+        .ask(
+            "list agents",
+            wire::ListAgentsRequest { selector },
+            |mut client, request| async move { client.list_agents(request).await },
+        )
         .await?;
     let views: Vec<AgentView> = answer.agents.iter().map(AgentView::from).collect();
     output.answer(&json!({ "agents": views }), |output| {
@@ -121,8 +139,20 @@ async fn list(selector: String, output: &Output, settings: &Settings) -> Result<
                 alarms(agent),
             ]
         });
-        let head = ["NAME", "SITE", "STATE", "LAST SEEN", "DIRECTION", "EXCHANGE", "ALARMS"];
-        output.table(&head, rows.collect(), "no agents; `mailmend agent token` lets one enrol")
+        let head = [
+            "NAME",
+            "SITE",
+            "STATE",
+            "LAST SEEN",
+            "DIRECTION",
+            "EXCHANGE",
+            "ALARMS",
+        ];
+        output.table(
+            &head,
+            rows.collect(),
+            "no agents; `mailmend agent token` lets one enrol",
+        )
     })?;
     Ok(Exit::Success)
 }
@@ -137,9 +167,11 @@ fn alarms(agent: &wire::Agent) -> Shown {
 async fn show(name: String, output: &Output, settings: &Settings) -> Result<Exit, Failure> {
     let what = format!("show agent `{name}`");
     let agent = controller(settings)?
-        .ask(&what, wire::GetAgentRequest { name }, |mut client, request| async move {
-            client.get_agent(request).await
-        })
+        .ask(
+            &what,
+            wire::GetAgentRequest { name },
+            |mut client, request| async move { client.get_agent(request).await },
+        )
         .await?;
     output.answer(&AgentView::from(&agent), |output| told(&agent, output))?;
     Ok(Exit::Success)
@@ -148,8 +180,10 @@ async fn show(name: String, output: &Output, settings: &Settings) -> Result<Exit
 fn told(agent: &wire::Agent, output: &Output) -> String {
     let now = now_ms();
     let map = |map: &HashMap<String, String>| {
-        let mut lines: Vec<String> =
-            map.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut lines: Vec<String> = map
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         lines.sort();
         lines.join("\n")
     };
@@ -164,7 +198,10 @@ fn told(agent: &wire::Agent, output: &Output) -> String {
         ("state", Shown::state(presence(agent))),
         ("last seen", both(agent.last_seen_ms, now).into()),
         ("version", (&agent.version).into()),
-        ("certificate until", both(agent.certificate_until_ms, now).into()),
+        (
+            "certificate until",
+            both(agent.certificate_until_ms, now).into(),
+        ),
         ("journal", journal.into()),
         ("labels", map(&agent.labels).into()),
         ("facts", map(&agent.facts).into()),

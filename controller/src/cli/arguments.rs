@@ -36,7 +36,11 @@ fn with_codes(examples: &str) -> String {
 /// Mends mail servers: controller and operator's command line.
 #[derive(Debug, Parser)]
 #[command(name = "mailmend", version, styles = STYLES, after_help = top_help(), max_term_width = 100)]
-#[command(propagate_version = false, arg_required_else_help = false, subcommand_required = true)]
+#[command(
+    propagate_version = false,
+    arg_required_else_help = false,
+    subcommand_required = true
+)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
@@ -68,7 +72,10 @@ pub(super) struct Global {
 impl Global {
     /// What was given as a flag.
     pub(super) fn flags(&self) -> Flags {
-        let identity = self.identity.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned());
         let all = [
             ("controller", self.controller.clone()),
             ("identity", identity),
@@ -76,7 +83,9 @@ impl Global {
             ("color", self.color.clone()),
             ("log", self.log.clone()),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 }
 
@@ -141,7 +150,10 @@ pub(super) struct Serve {
 impl Serve {
     /// What was given as a flag.
     pub(super) fn flags(&self) -> Flags {
-        let data = self.data.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned());
         [("listen", self.listen.clone()), ("data", data)]
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
@@ -404,8 +416,14 @@ Examples:
     },
 }
 
-const STATES: [&str; 6] =
-    ["live", "held", "replaying", "gone-with-evidence", "poison", "in-doubt"];
+const STATES: [&str; 6] = [
+    "live",
+    "held",
+    "replaying",
+    "gone-with-evidence",
+    "poison",
+    "in-doubt",
+];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Ledger {
@@ -443,16 +461,20 @@ impl std::str::FromStr for PolicyRef {
         let (name, version) = match text.split_once('@') {
             None => (text, 0),
             Some((name, version)) => {
-                let version: u32 =
-                    version.parse().ok().filter(|version| *version > 0).ok_or_else(|| {
-                        format!("`{version}` is no version: a whole number from 1")
-                    })?;
+                let version: u32 = version
+                    .parse()
+                    .ok()
+                    .filter(|version| *version > 0)
+                    .ok_or_else(|| format!("`{version}` is no version: a whole number from 1"))?;
                 (name, version)
             }
         };
         let name: mailmend_policy::name::PolicyName =
             name.parse().map_err(|why| format!("{why}"))?;
-        Ok(Self { name: name.to_string(), version })
+        Ok(Self {
+            name: name.to_string(),
+            version,
+        })
     }
 }
 
@@ -461,8 +483,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) =
-        text.split_once('=').ok_or_else(|| "a label is written KEY=VALUE".to_owned())?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| "a label is written KEY=VALUE".to_owned())?;
     if key.is_empty() || value.is_empty() {
         return Err("a label is written KEY=VALUE, both not empty".to_owned());
     }
@@ -470,8 +493,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn id(text: &str) -> Result<String, String> {
-    let fits = (6..=36).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    let fits =
+        (6..=36).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     if fits {
         Ok(text.to_ascii_lowercase())
     } else {
@@ -500,14 +523,30 @@ mod tests {
         let mut left = vec![top.clone()];
         let mut leaves = 0;
         while let Some(command) = left.pop() {
-            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
             let children: Vec<_> = command.get_subcommands().cloned().collect();
             if children.is_empty() {
                 leaves += 1;
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Examples:"), "{} has no examples", command.get_name());
+                let help = command
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    help.contains("Examples:"),
+                    "{} has no examples",
+                    command.get_name()
+                );
                 for argument in command.get_arguments() {
-                    assert!(argument.get_help().is_some(), "{}: {}", command.get_name(), argument.get_id());
+                    assert!(
+                        argument.get_help().is_some(),
+                        "{}: {}",
+                        command.get_name(),
+                        argument.get_id()
+                    );
                 }
             }
             left.extend(children);
@@ -526,7 +565,11 @@ mod tests {
             let help = command.clone().term_width(80).render_help().to_string();
             let before = help.split("Examples:").next().unwrap_or_default();
             for line in before.lines() {
-                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                assert!(
+                    line.chars().count() <= 100,
+                    "{}: {line}",
+                    command.get_name()
+                );
             }
             drop(command.render_help());
         }
@@ -535,8 +578,20 @@ mod tests {
     #[test]
     fn a_policy_is_named_with_or_without_its_version() {
         let read = |text: &str| text.parse::<PolicyRef>();
-        assert_eq!(read("a-b"), Ok(PolicyRef { name: "a-b".to_owned(), version: 0 }));
-        assert_eq!(read("a-b@3"), Ok(PolicyRef { name: "a-b".to_owned(), version: 3 }));
+        assert_eq!(
+            read("a-b"),
+            Ok(PolicyRef {
+                name: "a-b".to_owned(),
+                version: 0
+            })
+        );
+        assert_eq!(
+            read("a-b@3"),
+            Ok(PolicyRef {
+                name: "a-b".to_owned(),
+                version: 3
+            })
+        );
         for bad in ["", "A", "a@", "a@0", "a@x", "a@1@2", "a b"] {
             assert!(read(bad).is_err(), "{bad}");
         }

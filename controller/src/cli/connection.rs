@@ -30,8 +30,11 @@ impl Controller {
     pub(super) fn from_settings(settings: &Settings) -> Result<Self, Failure> {
         let address = settings.get("controller").value.clone();
         let bad = |why: String| {
-            Failure::new("C025-controller-address", format!("`{address}` is no address: {why}"))
-                .with_exit(Exit::Usage)
+            Failure::new(
+                "C025-controller-address",
+                format!("`{address}` is no address: {why}"),
+            )
+            .with_exit(Exit::Usage)
         };
         if !address.starts_with("https://") {
             return Err(bad("it does not begin with https://".to_owned()));
@@ -44,7 +47,12 @@ impl Controller {
         let tls = tls(&PathBuf::from(&settings.get("identity").value))?;
         let channel = endpoint
             .tls_config(tls)
-            .map_err(|why| identity(&format!("the certificate or key cannot be used: {}", inner(&why))))?
+            .map_err(|why| {
+                identity(&format!(
+                    "the certificate or key cannot be used: {}",
+                    inner(&why)
+                ))
+            })?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(Duration::from_secs(10))
@@ -66,7 +74,9 @@ impl Controller {
         let mut request = Request::new(message);
         request.set_timeout(CALL_TIMEOUT);
         let answer = waiting(what, call(self.client.clone(), request)).await;
-        answer.map(Response::into_inner).map_err(|status| self.failed(what, status))
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| self.failed(what, status))
     }
 
     /// A call whose answer is a stream without an end in time.
@@ -80,7 +90,9 @@ impl Controller {
         F: Future<Output = Result<Response<Streaming<A>>, Status>>,
     {
         let answer = waiting(what, call(self.client.clone(), Request::new(message))).await;
-        answer.map(Response::into_inner).map_err(|status| self.failed(what, status))
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| self.failed(what, status))
     }
 
     /// A status as a failure that names the controller where the way to it is the trouble.

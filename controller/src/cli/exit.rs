@@ -72,7 +72,11 @@ impl Exit {
     #[must_use]
     pub fn of_rollout(rollout: &Rollout) -> Option<Self> {
         let count = |phases: &[RunPhase]| {
-            rollout.runs.iter().filter(|run| phases.contains(&run.phase())).count()
+            rollout
+                .runs
+                .iter()
+                .filter(|run| phases.contains(&run.phase()))
+                .count()
         };
         let active = count(&[RunPhase::Assigned, RunPhase::Running, RunPhase::Unwinding]) > 0;
         let startable = count(&[RunPhase::Waiting]) > 0;
@@ -88,9 +92,7 @@ impl Exit {
             RolloutState::Paused => Some(Self::Waiting),
             RolloutState::Halted => (!active).then_some(Self::Waiting),
             RolloutState::Aborting => (person && !active).then_some(Self::Waiting),
-            RolloutState::Running => {
-                (person && !active && !startable).then_some(Self::Waiting)
-            }
+            RolloutState::Running => (person && !active && !startable).then_some(Self::Waiting),
             RolloutState::Unspecified => None,
         }
     }
@@ -102,14 +104,23 @@ mod tests {
     use mailmend_proto::wire::Run;
 
     fn rollout(state: RolloutState, phases: &[RunPhase]) -> Option<Exit> {
-        let runs = phases.iter().map(|phase| Run { phase: *phase as i32, ..Run::default() });
+        let runs = phases.iter().map(|phase| Run {
+            phase: *phase as i32,
+            ..Run::default()
+        });
         let runs = runs.collect();
-        Exit::of_rollout(&Rollout { state: state as i32, runs, ..Rollout::default() })
+        Exit::of_rollout(&Rollout {
+            state: state as i32,
+            runs,
+            ..Rollout::default()
+        })
     }
 
     #[test]
     fn every_status_has_its_exit_code() {
-        let codes: Vec<u8> = (0..=16).map(|code| Exit::of_code(Code::from_i32(code)) as u8).collect();
+        let codes: Vec<u8> = (0..=16)
+            .map(|code| Exit::of_code(Code::from_i32(code)) as u8)
+            .collect();
         //                     ok ca un in de nf ae pd re fp ab or ui in un dl ua
         assert_eq!(codes, [0, 1, 1, 2, 7, 1, 1, 6, 1, 5, 1, 1, 1, 1, 6, 1, 6]);
     }
@@ -121,14 +132,26 @@ mod tests {
         assert_eq!(rollout(S::Running, &[P::Running]), None);
         assert_eq!(rollout(S::Running, &[P::NeedsPerson, P::Running]), None);
         assert_eq!(rollout(S::Running, &[P::NeedsPerson, P::Waiting]), None);
-        assert_eq!(rollout(S::Running, &[P::NeedsPerson, P::Succeeded]), Some(Exit::Waiting));
+        assert_eq!(
+            rollout(S::Running, &[P::NeedsPerson, P::Succeeded]),
+            Some(Exit::Waiting)
+        );
         assert_eq!(rollout(S::Paused, &[P::Running]), Some(Exit::Waiting));
         assert_eq!(rollout(S::Halted, &[P::Running, P::Failed]), None);
-        assert_eq!(rollout(S::Halted, &[P::Waiting, P::Failed]), Some(Exit::Waiting));
+        assert_eq!(
+            rollout(S::Halted, &[P::Waiting, P::Failed]),
+            Some(Exit::Waiting)
+        );
         assert_eq!(rollout(S::Aborting, &[P::Unwinding]), None);
         assert_eq!(rollout(S::Aborting, &[P::NeedsPerson]), Some(Exit::Waiting));
-        assert_eq!(rollout(S::Succeeded, &[P::Succeeded, P::NotNeeded]), Some(Exit::Success));
-        assert_eq!(rollout(S::Failed, &[P::Succeeded, P::Failed]), Some(Exit::SomeFailed));
+        assert_eq!(
+            rollout(S::Succeeded, &[P::Succeeded, P::NotNeeded]),
+            Some(Exit::Success)
+        );
+        assert_eq!(
+            rollout(S::Failed, &[P::Succeeded, P::Failed]),
+            Some(Exit::SomeFailed)
+        );
         assert_eq!(rollout(S::Failed, &[P::NeedsPerson]), Some(Exit::Waiting));
         assert_eq!(rollout(S::Aborted, &[P::Cancelled]), Some(Exit::Failure));
         assert_eq!(rollout(S::Aborted, &[P::Failed]), Some(Exit::SomeFailed));

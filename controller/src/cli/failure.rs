@@ -1,7 +1,6 @@
 //! A command that failed: code, what was attempted and why, what to do.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io;
 
 use tonic::{Code, Status};
@@ -78,14 +77,15 @@ pub(super) fn print_usage(text: &str, colour: bool) {
 }
 
 fn render(code: &str, text: &str, help: Option<&str>, colour: bool) -> String {
-    let (red, cyan, reset) =
-        if colour { ("\u{1b}[1;31m", "\u{1b}[1;36m", "\u{1b}[0m") } else { ("", "", "") };
-    let mut out = format!("{red}error[{code}]{reset}: {}\n", clean(text));
-    if let Some(help) = help {
-        // Writing to a string cannot fail.
-        drop(writeln!(out, "{cyan}help{reset}: {}", clean(help)));
-    }
-    out
+    let (red, cyan, reset) = if colour {
+        ("\u{1b}[1;31m", "\u{1b}[1;36m", "\u{1b}[0m")
+    } else {
+        ("", "", "")
+    };
+    let help = help.map_or_else(String::new, |help| {
+        format!("{cyan}help{reset}: {}\n", clean(help))
+    });
+    format!("{red}error[{code}]{reset}: {}\n{help}", clean(text))
 }
 
 /// Splits `C010-address-taken: text` into code and text.
@@ -143,7 +143,11 @@ impl From<Status> for Failure {
         }
         let (code, text) = split(status.message());
         let code = code.unwrap_or_else(|| default_code(status.code()).to_owned());
-        let text = if text.is_empty() { status.code().description().to_owned() } else { text };
+        let text = if text.is_empty() {
+            status.code().description().to_owned()
+        } else {
+            text
+        };
         Self::new(&code, text).with_exit(Exit::of_code(status.code()))
     }
 }
@@ -189,14 +193,18 @@ fn transport(status: &Status) -> Option<Failure> {
 
 fn untrusted(tls: &rustls::Error) -> Failure {
     let (code, text) = match tls {
-        rustls::Error::InvalidCertificate(why) => {
-            ("C022-not-our-controller", format!("the certificate of whoever answers is not valid: {why}"))
-        }
+        rustls::Error::InvalidCertificate(why) => (
+            "C022-not-our-controller",
+            format!("the certificate of whoever answers is not valid: {why}"),
+        ),
         rustls::Error::AlertReceived(alert) => (
             "C021-unauthenticated",
             format!("the controller does not accept the certificate in `--identity` ({alert:?})"),
         ),
-        other => ("C020-unreachable", format!("no TLS with whoever answers: {other}")),
+        other => (
+            "C020-unreachable",
+            format!("no TLS with whoever answers: {other}"),
+        ),
     };
     Failure::new(code, text).with_exit(Exit::Unreachable)
 }
@@ -218,11 +226,19 @@ mod tests {
 
     #[test]
     fn the_controllers_own_code_is_kept_and_a_plain_message_gets_one() {
-        let failure = Failure::from(Status::failed_precondition("C061-site-locked: site `oslo` is taken"));
-        assert_eq!((failure.code.as_str(), failure.exit), ("C061-site-locked", Exit::Refused));
+        let failure = Failure::from(Status::failed_precondition(
+            "C061-site-locked: site `oslo` is taken",
+        ));
+        assert_eq!(
+            (failure.code.as_str(), failure.exit),
+            ("C061-site-locked", Exit::Refused)
+        );
         assert_eq!(failure.text, "site `oslo` is taken");
         let failure = Failure::from(Status::not_found("no such policy: x"));
-        assert_eq!((failure.code.as_str(), failure.exit), ("C036-not-found", Exit::Failure));
+        assert_eq!(
+            (failure.code.as_str(), failure.exit),
+            ("C036-not-found", Exit::Failure)
+        );
         assert_eq!(failure.text, "no such policy: x");
     }
 

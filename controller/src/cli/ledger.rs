@@ -69,7 +69,12 @@ pub(super) async fn list(
 }
 
 fn state(found: &wire::CustodyEntry) -> String {
-    custody(found.entry.as_ref().map_or(wire::Custody::Unspecified, wire::Entry::custody))
+    custody(
+        found
+            .entry
+            .as_ref()
+            .map_or(wire::Custody::Unspecified, wire::Entry::custody),
+    )
 }
 
 fn counts(entries: &[wire::CustodyEntry]) -> BTreeMap<String, u64> {
@@ -101,18 +106,26 @@ fn told(
             (&found.evidence).into(),
         ]
     });
-    let head = ["MESSAGE", "AGENT", "QUEUE", "FILE", "STATE", "SIZE", "CHANGED", "EVIDENCE"];
+    let head = [
+        "MESSAGE", "AGENT", "QUEUE", "FILE", "STATE", "SIZE", "CHANGED", "EVIDENCE",
+    ];
     let table = output.table(&head, rows.collect(), "no messages in custody");
     if entries.is_empty() {
         return table;
     }
-    let words: Vec<String> =
-        counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
     let more = match entries.len().saturating_sub(MOST_LINES) {
         0 => String::new(),
         more => format!("and {more} more, see -o json\n"),
     };
-    format!("{table}{more}\n{} messages: {}\n", entries.len(), words.join(", "))
+    format!(
+        "{table}{more}\n{} messages: {}\n",
+        entries.len(),
+        words.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -138,10 +151,21 @@ mod tests {
 
     #[test]
     fn the_ledger_is_listed_and_counted_within_eighty_columns() {
-        let entries =
-            [entry(0, wire::Custody::Held), entry(1, wire::Custody::InDoubt), entry(2, wire::Custody::Held)];
-        let text = told(&entries, &counts(&entries), &Output::fixed(80), 1_780_000_060_000);
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let entries = [
+            entry(0, wire::Custody::Held),
+            entry(1, wire::Custody::InDoubt),
+            entry(2, wire::Custody::Held),
+        ];
+        let text = told(
+            &entries,
+            &counts(&entries),
+            &Output::fixed(80),
+            1_780_000_060_000,
+        );
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
         assert!(text.ends_with("3 messages: 2 held, 1 in-doubt\n"), "{text}");
     }
 
@@ -149,7 +173,11 @@ mod tests {
     fn a_hundred_thousand_messages_are_counted_and_not_all_printed() {
         let entries = vec![entry(0, wire::Custody::Held); 3000];
         let text = told(&entries, &counts(&entries), &Output::fixed(200), 0);
-        assert!(text.contains("and 2000 more"), "{}", text.lines().last().unwrap());
+        assert!(
+            text.contains("and 2000 more"),
+            "{}",
+            text.lines().last().unwrap()
+        );
         assert!(text.contains("3000 messages: 3000 held"));
     }
 }

@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::str::FromStr;
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -95,13 +97,18 @@ impl Output {
             Colour::Always => true,
             Colour::Never => false,
         };
-        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let columns = std::env::var("COLUMNS")
+            .ok()
+            .and_then(|columns| columns.parse().ok());
         Ok(Self {
             format: settings.parsed("output")?,
             colour: wants(io::stdout().is_terminal()),
             errors_in_colour: wants(io::stderr().is_terminal()),
             // comfy-table asks the terminal, where there is one.
-            width: Table::new().width().or(columns).map(|width: u16| width.max(NARROWEST)),
+            width: Table::new()
+                .width()
+                .or(columns)
+                .map(|width: u16| width.max(NARROWEST)),
         })
     }
 
@@ -192,8 +199,20 @@ impl Output {
         let mut table = self.blank();
         table.set_header(head.iter().map(|name| {
             let cell = Cell::new(name);
-            if self.colour { cell.add_attribute(Attribute::Dim) } else { cell }
+            if self.colour {
+                cell.add_attribute(Attribute::Dim)
+            } else {
+                cell
+            }
         }));
+        if let Some(width) = self.width {
+            let floors = floors(head, &rows, usize::from(width));
+            table.set_constraints(floors.into_iter().map(|floor| {
+                ColumnConstraint::LowerBoundary(Width::Fixed(
+                    u16::try_from(floor).unwrap_or(u16::MAX),
+                ))
+            }));
+        }
         for row in rows {
             table.add_row(row.into_iter().map(Shown::cell));
         }
@@ -205,7 +224,11 @@ impl Output {
         let mut table = self.blank();
         for (name, value) in pairs {
             let name = Cell::new(name);
-            let name = if self.colour { name.add_attribute(Attribute::Dim) } else { name };
+            let name = if self.colour {
+                name.add_attribute(Attribute::Dim)
+            } else {
+                name
+            };
             table.add_row([name, value.cell()]);
         }
         trimmed(&table)
@@ -216,7 +239,9 @@ impl Output {
         table.load_preset(presets::NOTHING);
         match self.width {
             Some(width) => {
-                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+                table
+                    .set_content_arrangement(ContentArrangement::Dynamic)
+                    .set_width(width);
             }
             None => {
                 table.set_content_arrangement(ContentArrangement::Disabled);
@@ -232,7 +257,55 @@ impl Output {
 
     #[cfg(test)]
     pub(super) const fn fixed(width: u16) -> Self {
-        Self { format: Format::Table, colour: false, errors_in_colour: false, width: Some(width) }
+        Self {
+            format: Format::Table,
+            colour: false,
+            errors_in_colour: false,
+            width: Some(width),
+        }
+    }
+}
+
+/// The least width of each column, padding included, so that names and ids are not broken: their
+/// longest words, cut shorter and shorter where all of them do not fit.
+fn floors(head: &[&str], rows: &[Vec<Shown>], width: usize) -> Vec<usize> {
+    const PADDING: usize = 2;
+    let longest = |text: &str| {
+        text.split_whitespace()
+            .map(|word| word.chars().count())
+            .max()
+    };
+    let words: Vec<usize> = head
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let cells = rows.iter().filter_map(|row| row.get(at));
+            let longest_cell = cells
+                .filter_map(|cell| longest(&cell.text))
+                .max()
+                .unwrap_or(1);
+            longest_cell.max(longest(name).unwrap_or(1))
+        })
+        .collect();
+    // The last column is the one with sentences: its words give way first.
+    let (mut most, mut last) = (36, 24);
+    loop {
+        let cap = |at: usize| {
+            if at + 1 == head.len() {
+                last.min(most)
+            } else {
+                most
+            }
+        };
+        let floors: Vec<usize> = words
+            .iter()
+            .enumerate()
+            .map(|(at, word)| (*word).min(cap(at)) + PADDING)
+            .collect();
+        if most <= 4 || floors.iter().sum::<usize>() <= width {
+            return floors;
+        }
+        if last > 12 { last -= 2 } else { most -= 2 }
     }
 }
 
@@ -256,16 +329,26 @@ impl Shown {
     /// A value that is painted after what it says.
     pub(super) fn state(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { mood: Mood::of(&text), text }
+        Self {
+            mood: Mood::of(&text),
+            text,
+        }
     }
 
     /// A value that somebody should see first.
     pub(super) fn bad(value: impl ToString) -> Self {
-        Self { text: value.to_string(), mood: Mood::Bad }
+        Self {
+            text: value.to_string(),
+            mood: Mood::Bad,
+        }
     }
 
     fn cell(self) -> Cell {
-        let text = if self.text.is_empty() { "-".to_owned() } else { clean(&self.text) };
+        let text = if self.text.is_empty() {
+            "-".to_owned()
+        } else {
+            clean(&self.text)
+        };
         let cell = Cell::new(text);
         match self.mood {
             Mood::Plain => cell,
@@ -279,7 +362,10 @@ impl Shown {
 
 impl<T: ToString> From<T> for Shown {
     fn from(value: T) -> Self {
-        Self { text: value.to_string(), mood: Mood::Plain }
+        Self {
+            text: value.to_string(),
+            mood: Mood::Plain,
+        }
     }
 }
 
@@ -311,7 +397,10 @@ mod tests {
             "one two three four five six seven eight nine ten eleven twelve thirteen".into(),
         ];
         let text = output.table(&["SERVER", "STATE", "WHAT"], vec![row], "nothing");
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
         for word in ["SRV-WITH-A-LONG-NAME", "running", "thirteen"] {
             assert!(text.contains(word), "{text}");
         }
@@ -321,12 +410,18 @@ mod tests {
 
     #[test]
     fn an_empty_table_says_so() {
-        assert_eq!(Output::fixed(80).table(&["A"], vec![], "no agents"), "no agents\n");
+        assert_eq!(
+            Output::fixed(80).table(&["A"], vec![], "no agents"),
+            "no agents\n"
+        );
     }
 
     #[test]
     fn nothing_is_wrapped_where_nobody_looks() {
-        let output = Output { width: None, ..Output::fixed(80) };
+        let output = Output {
+            width: None,
+            ..Output::fixed(80)
+        };
         let text = output.pairs(vec![("what", "x".repeat(300).into())]);
         assert_eq!(text.lines().count(), 1);
     }

@@ -3,9 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use mailmend_policy::library;
 use mailmend_policy::parse::{Checked, check};
 use mailmend_policy::source::PolicySource;
-use mailmend_policy::library;
 use mailmend_proto::wire;
 use serde_json::{Value, json};
 
@@ -28,11 +28,17 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     match command {
         Policy::Check { files } => {
-            let sources = files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+            let sources = files
+                .iter()
+                .map(|path| read(path))
+                .collect::<Result<Vec<_>, _>>()?;
             check_all(&sources, output)
         }
         Policy::Publish { files, shipped } => {
-            let mut sources = files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+            let mut sources = files
+                .iter()
+                .map(|path| read(path))
+                .collect::<Result<Vec<_>, _>>()?;
             for name in shipped {
                 sources.push(find_shipped(&name)?);
             }
@@ -40,10 +46,16 @@ pub(super) async fn run(
         }
         Policy::List { shipped: true } => list_shipped(output),
         Policy::List { shipped: false } => list(output, settings).await,
-        Policy::Show { policy, shipped: true } => show_shipped(&policy, output),
-        Policy::Show { policy, shipped: false } => show(policy, output, settings).await,
+        Policy::Show {
+            policy,
+            shipped: true,
+        } => show_shipped(&policy, output),
+        Policy::Show {
+            policy,
+            shipped: false,
+        } => show(policy, output, settings).await,
         Policy::Schema => {
-            output.text(mailmend_policy::schema::TEXT)?;
+            output.text(&mailmend_policy::schema::text())?;
             Ok(Exit::Success)
         }
     }
@@ -52,10 +64,13 @@ pub(super) async fn run(
 fn read(path: &Path) -> Result<PolicySource, Failure> {
     let mut text = Vec::new();
     let (name, found) = if path == Path::new("-") {
-        ("<stdin>".to_owned(), std::io::stdin().take(MOST_READ).read_to_end(&mut text))
+        (
+            "<stdin>".to_owned(),
+            std::io::stdin().take(MOST_READ).read_to_end(&mut text),
+        )
     } else {
-        let found = std::fs::File::open(path)
-            .and_then(|file| file.take(MOST_READ).read_to_end(&mut text));
+        let found =
+            std::fs::File::open(path).and_then(|file| file.take(MOST_READ).read_to_end(&mut text));
         (path.display().to_string(), found)
     };
     found.map_err(|why| {
@@ -66,9 +81,12 @@ fn read(path: &Path) -> Result<PolicySource, Failure> {
 
 fn find_shipped(name: &str) -> Result<PolicySource, Failure> {
     library::find(name).ok_or_else(|| {
-        Failure::new("C036-not-found", format!("mailmend ships no policy `{name}`"))
-            .with_help("`mailmend policy list --shipped` shows those that it ships")
-            .with_exit(Exit::Usage)
+        Failure::new(
+            "C036-not-found",
+            format!("mailmend ships no policy `{name}`"),
+        )
+        .with_help("`mailmend policy list --shipped` shows those that it ships")
+        .with_exit(Exit::Usage)
     })
 }
 
@@ -93,8 +111,11 @@ fn view(source: &PolicySource, checked: &Checked) -> Value {
 
 fn check_all(sources: &[PolicySource], output: &Output) -> Result<Exit, Failure> {
     let checked: Vec<Checked> = sources.iter().map(check).collect();
-    let views: Vec<Value> =
-        sources.iter().zip(&checked).map(|(source, checked)| view(source, checked)).collect();
+    let views: Vec<Value> = sources
+        .iter()
+        .zip(&checked)
+        .map(|(source, checked)| view(source, checked))
+        .collect();
     output.answer(&json!({ "files": views }), |output| {
         sources
             .iter()
@@ -168,14 +189,20 @@ async fn publish(
                 client.publish_policy(request).await
             })
             .await?;
-        published.push(PolicyView { text: None, ..PolicyView::from(&revision) });
+        published.push(PolicyView {
+            text: None,
+            ..PolicyView::from(&revision)
+        });
     }
     output.answer(&json!({ "policies": published }), |_| {
         published
             .iter()
             .map(|policy| {
                 let digest = policy.digest.get(..12).unwrap_or_default();
-                format!("published {} version {} (digest {digest})\n", policy.name, policy.version)
+                format!(
+                    "published {} version {} (digest {digest})\n",
+                    policy.name, policy.version
+                )
             })
             .collect()
     })?;
@@ -184,9 +211,11 @@ async fn publish(
 
 async fn list(output: &Output, settings: &Settings) -> Result<Exit, Failure> {
     let answer = controller(settings)?
-        .ask("list policies", wire::ListPoliciesRequest {}, |mut client, request| async move {
-            client.list_policies(request).await
-        })
+        .ask(
+            "list policies",
+            wire::ListPoliciesRequest {},
+            |mut client, request| async move { client.list_policies(request).await },
+        )
         .await?;
     let views: Vec<PolicyView> = answer.policies.iter().map(PolicyView::from).collect();
     output.answer(&json!({ "policies": views }), |output| {
@@ -201,16 +230,23 @@ async fn list(output: &Output, settings: &Settings) -> Result<Exit, Failure> {
             ]
         });
         let empty = "no policies; `mailmend policy publish --shipped NAME` publishes one";
-        output.table(&["NAME", "VERSION", "ARTICLE", "PUBLISHED", "TITLE"], rows.collect(), empty)
+        output.table(
+            &["NAME", "VERSION", "ARTICLE", "PUBLISHED", "TITLE"],
+            rows.collect(),
+            empty,
+        )
     })?;
     Ok(Exit::Success)
 }
 
 fn list_shipped(output: &Output) -> Result<Exit, Failure> {
-    let shipped: Vec<(PolicySource, Checked)> =
-        library::all().map(|source| (source.clone(), check(&source))).collect();
-    let views: Vec<Value> =
-        shipped.iter().map(|(source, checked)| view(source, checked)["policy"].clone()).collect();
+    let shipped: Vec<(PolicySource, Checked)> = library::all()
+        .map(|source| (source.clone(), check(&source)))
+        .collect();
+    let views: Vec<Value> = shipped
+        .iter()
+        .map(|(source, checked)| view(source, checked)["policy"].clone())
+        .collect();
     output.answer(&json!({ "policies": views }), |output| {
         let rows = shipped.iter().filter_map(|(_, checked)| {
             let policy = checked.policy.as_ref()?;
@@ -221,7 +257,11 @@ fn list_shipped(output: &Output) -> Result<Exit, Failure> {
                 (&policy.title).into(),
             ])
         });
-        output.table(&["NAME", "VERSION", "ARTICLE", "TITLE"], rows.collect(), "none")
+        output.table(
+            &["NAME", "VERSION", "ARTICLE", "TITLE"],
+            rows.collect(),
+            "none",
+        )
     })?;
     Ok(Exit::Success)
 }
@@ -233,7 +273,10 @@ fn show_shipped(policy: &PolicyRef, output: &Output) -> Result<Exit, Failure> {
         && policy.version != 0
         && policy.version != found.version
     {
-        let text = format!("mailmend ships version {} of `{}`", found.version, found.name);
+        let text = format!(
+            "mailmend ships version {} of `{}`",
+            found.version, found.name
+        );
         return Err(Failure::new("C036-not-found", text).with_exit(Exit::Usage));
     }
     if output.is_json() {
@@ -248,9 +291,14 @@ fn show_shipped(policy: &PolicyRef, output: &Output) -> Result<Exit, Failure> {
 
 async fn show(policy: PolicyRef, output: &Output, settings: &Settings) -> Result<Exit, Failure> {
     let what = format!("show policy `{}`", policy.name);
-    let request = wire::GetPolicyRequest { name: policy.name, version: policy.version };
+    let request = wire::GetPolicyRequest {
+        name: policy.name,
+        version: policy.version,
+    };
     let revision = controller(settings)?
-        .ask(&what, request, |mut client, request| async move { client.get_policy(request).await })
+        .ask(&what, request, |mut client, request| async move {
+            client.get_policy(request).await
+        })
         .await?;
     if output.is_json() {
         output.json(&PolicyView::from(&revision))?;

@@ -25,8 +25,19 @@ pub(super) async fn run(
     let controller = controller(settings)?;
     match command {
         Rollout::Plan(target) => plan::plan(&controller, target, output).await,
-        Rollout::Start { target, approve, yes, watch, timeout } => {
-            let how = start::How { approve, yes, watch, timeout };
+        Rollout::Start {
+            target,
+            approve,
+            yes,
+            watch,
+            timeout,
+        } => {
+            let how = start::How {
+                approve,
+                yes,
+                watch,
+                timeout,
+            };
             start::start(&controller, target, how, output).await
         }
         Rollout::List => list(&controller, output).await,
@@ -44,16 +55,34 @@ pub(super) async fn run(
 use super::connection::Controller;
 use wire::RolloutChange as Change;
 
-/// Enough of an id to name it: UUIDs of version 7 begin with the time.
+/// How much of an id names it: UUIDs of version 7 begin with the time in milliseconds.
+const ENOUGH: usize = 13;
+
+/// Enough of an id to name it.
 fn short(id: &str) -> &str {
-    id.get(..13).unwrap_or(id)
+    id.get(..ENOUGH).unwrap_or(id)
+}
+
+/// How much of these ids tells them apart, at least [`ENOUGH`].
+fn telling<'a>(ids: impl Iterator<Item = &'a str> + Clone) -> usize {
+    let all = ids.clone().count();
+    let distinct = |length: usize| {
+        let heads: std::collections::BTreeSet<&str> = ids
+            .clone()
+            .map(|id| id.get(..length).unwrap_or(id))
+            .collect();
+        heads.len() == all
+    };
+    (ENOUGH..36).find(|length| distinct(*length)).unwrap_or(36)
 }
 
 async fn list(controller: &Controller, output: &Output) -> Result<Exit, Failure> {
     let answer = controller
-        .ask("list rollouts", wire::ListRolloutsRequest {}, |mut client, request| async move {
-            client.list_rollouts(request).await
-        })
+        .ask(
+            "list rollouts",
+            wire::ListRolloutsRequest {},
+            |mut client, request| async move { client.list_rollouts(request).await },
+        )
         .await?;
     let views: Vec<RolloutView> = answer.rollouts.iter().map(RolloutView::from).collect();
     output.answer(&json!({ "rollouts": views }), |output| {
@@ -83,15 +112,19 @@ fn progress(rollout: &wire::Rollout) -> String {
 async fn fetch(controller: &Controller, id: String) -> Result<wire::Rollout, Failure> {
     let what = format!("show rollout `{id}`");
     controller
-        .ask(&what, wire::GetRolloutRequest { id }, |mut client, request| async move {
-            client.get_rollout(request).await
-        })
+        .ask(
+            &what,
+            wire::GetRolloutRequest { id },
+            |mut client, request| async move { client.get_rollout(request).await },
+        )
         .await
 }
 
 async fn show(controller: &Controller, id: String, output: &Output) -> Result<Exit, Failure> {
     let rollout = fetch(controller, id).await?;
-    output.answer(&RolloutView::from(&rollout), |output| told(&rollout, output))?;
+    output.answer(&RolloutView::from(&rollout), |output| {
+        told(&rollout, output)
+    })?;
     Ok(Exit::Success)
 }
 
@@ -101,7 +134,10 @@ fn told(rollout: &wire::Rollout, output: &Output) -> String {
     let mut pairs: Vec<(&str, Shown)> = vec![
         ("rollout", (&rollout.id).into()),
         ("state", Shown::state(rollout_state(rollout.state()))),
-        ("policy", format!("{} version {}", rollout.policy, rollout.version).into()),
+        (
+            "policy",
+            format!("{} version {}", rollout.policy, rollout.version).into(),
+        ),
         ("selector", (&rollout.selector).into()),
         ("started", both(rollout.started_ms, now).into()),
         ("ended", both(rollout.ended_ms, now).into()),
@@ -111,27 +147,43 @@ fn told(rollout: &wire::Rollout, output: &Output) -> String {
     if !rollout.why.is_empty() {
         pairs.push(("why", Shown::bad(&rollout.why)));
     }
+    let length = telling(rollout.runs.iter().map(|run| run.id.as_str()));
     let rows = rollout.runs.iter().map(|run| {
         vec![
-            short(&run.id).into(),
+            run.id.get(..length).unwrap_or(&run.id).into(),
             (&run.site).into(),
             (&run.subject).into(),
             Shown::state(run_phase(run.phase())),
             format!("{}/{}", run.finished, run.steps).into(),
             took(run, now).into(),
-            doing(run).into(),
-            messages(run).into(),
+            now_or_why(run).into(),
         ]
     });
-    let head = ["RUN", "SITE", "SERVER", "STATE", "STEPS", "TIME", "NOW OR WHY", "MESSAGES"];
-    format!("{}\n{}", output.pairs(pairs), output.table(&head, rows.collect(), "no runs"))
+    let head = [
+        "RUN",
+        "SITE",
+        "SERVER",
+        "STATE",
+        "STEPS",
+        "TIME",
+        "NOW OR WHY, MESSAGES",
+    ];
+    format!(
+        "{}\n{}",
+        output.pairs(pairs),
+        output.table(&head, rows.collect(), "no runs")
+    )
 }
 
 fn took(run: &wire::Run, now_ms: i64) -> String {
     if run.started_ms == 0 {
         return String::new();
     }
-    let end = if run.ended_ms == 0 { now_ms } else { run.ended_ms };
+    let end = if run.ended_ms == 0 {
+        now_ms
+    } else {
+        run.ended_ms
+    };
     duration(u64::try_from(end.saturating_sub(run.started_ms)).unwrap_or(0))
 }
 
@@ -143,13 +195,24 @@ fn doing(run: &wire::Run) -> String {
     }
 }
 
+fn now_or_why(run: &wire::Run) -> String {
+    let parts = [doing(run), messages(run)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n")
+}
+
 /// Messages in custody by state, such as `12 held, 1 in-doubt`.
 pub(super) fn messages(run: &wire::Run) -> String {
-    let mut counts: Vec<(&String, &u64)> =
-        run.custody.iter().filter(|(_, count)| **count > 0).collect();
+    let mut counts: Vec<(&String, &u64)> = run
+        .custody
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .collect();
     counts.sort();
-    let words: Vec<String> =
-        counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let words: Vec<String> = counts
+        .into_iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
     words.join(", ")
 }
 
@@ -160,14 +223,24 @@ async fn change(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let (verb, done) = match change {
-        Change::Pause => ("pause", "paused: nothing new starts, open sections are finished"),
+        Change::Pause => (
+            "pause",
+            "paused: nothing new starts, open sections are finished",
+        ),
         Change::Resume => ("resume", "goes on"),
-        Change::Abort => ("abort", "is being aborted: done steps are undone, services started"),
+        Change::Abort => (
+            "abort",
+            "is being aborted: done steps are undone, services started",
+        ),
         Change::Unspecified => ("change", "changed"),
     };
     let id = steer.which.id;
     let what = format!("{verb} rollout `{id}`");
-    let request = wire::ChangeRolloutRequest { id, change: change.into(), why: steer.why };
+    let request = wire::ChangeRolloutRequest {
+        id,
+        change: change.into(),
+        why: steer.why,
+    };
     let rollout = controller
         .ask(&what, request, |mut client, request| async move {
             client.change_rollout(request).await
@@ -179,7 +252,10 @@ async fn change(
         format!("rollout {} {done} (now {state})\n", short(&rollout.id))
     })?;
     if !output.is_json() && rollout.ended_ms == 0 {
-        output.note(&format!("follow it: mailmend rollout watch {}", short(&rollout.id)));
+        output.note(&format!(
+            "follow it: mailmend rollout watch {}",
+            short(&rollout.id)
+        ));
     }
     Ok(Exit::Success)
 }
@@ -199,7 +275,12 @@ mod tests {
             current: "quarantine on SRV-OUTBOUND-B".to_owned(),
             started_ms: 1_780_000_000_000,
             ended_ms: 1_780_000_090_000,
-            custody: [("held".to_owned(), 12), ("in-doubt".to_owned(), 1), ("live".to_owned(), 0)].into(),
+            custody: [
+                ("held".to_owned(), 12),
+                ("in-doubt".to_owned(), 1),
+                ("live".to_owned(), 0),
+            ]
+            .into(),
             ..wire::Run::default()
         };
         wire::Rollout {
@@ -215,10 +296,32 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_one_millisecond_are_shown_by_what_tells_them_apart() {
+        let ids = [
+            "0198c5aa-1234-7000-8000-000000000001",
+            "0198c5aa-1234-7abc-8000-000000000001",
+        ];
+        assert_eq!(telling(ids.into_iter()), 16);
+        assert_eq!(telling(ids.into_iter().take(1)), ENOUGH);
+        assert_eq!(telling(std::iter::empty()), ENOUGH);
+    }
+
+    #[test]
     fn a_rollout_is_told_within_eighty_columns() {
         let text = told(&rollout(), &Output::fixed(80));
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for part in ["halted", "3/14", "1m 30s", "12 held", "1 in-doubt", "oslo", "0198c5aa-0000"] {
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        for part in [
+            "halted",
+            "3/14",
+            "1m30s",
+            "12 held",
+            "in-doubt",
+            "oslo",
+            "0198c5aa-0000",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("0 live"), "{text}");

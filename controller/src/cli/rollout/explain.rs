@@ -17,11 +17,15 @@ pub(super) async fn explain(
 ) -> Result<Exit, Failure> {
     let what = format!("explain rollout `{id}`");
     let found = controller
-        .ask(&what, wire::GetRolloutRequest { id }, |mut client, request| async move {
-            client.explain_rollout(request).await
-        })
+        .ask(
+            &what,
+            wire::GetRolloutRequest { id },
+            |mut client, request| async move { client.explain_rollout(request).await },
+        )
         .await?;
-    output.answer(&ExplanationView::from(&found), |output| told(&found, output, now_ms()))?;
+    output.answer(&ExplanationView::from(&found), |output| {
+        told(&found, output, now_ms())
+    })?;
     Ok(Exit::Success)
 }
 
@@ -83,7 +87,10 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
         let nothing = wire::Explanation::default();
         assert!(told(&nothing, &Output::fixed(80), 0).contains("waits for nothing"));
     }

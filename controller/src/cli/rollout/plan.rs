@@ -67,18 +67,36 @@ pub(super) fn told(plan: &wire::PlanRolloutResponse, output: &Output) -> String 
         text.push_str(&told_site(at + 1, plan.plans.len(), site, output));
         text.push('\n');
     }
-    let outage = plan.plans.iter().map(|plan| plan.worst_outage_ms).max().unwrap_or(0);
+    let outage = plan
+        .plans
+        .iter()
+        .map(|plan| plan.worst_outage_ms)
+        .max()
+        .unwrap_or(0);
     let restarts: u32 = plan.plans.iter().map(|plan| plan.worst_restarts).sum();
     let sites = plan.plans.len();
     let away: usize = plan.plans.iter().map(|plan| plan.unavailable.len()).sum();
     let mut pairs: Vec<(&str, Shown)> = vec![
         ("runs", sites.into()),
-        ("worst case", format!("{} without service in one run, {restarts} service starts in all", duration(outage)).into()),
+        (
+            "worst case",
+            format!(
+                "{} without service in one run, {restarts} service starts in all",
+                duration(outage)
+            )
+            .into(),
+        ),
         ("halts when", (&plan.inequality).into()),
         ("digest", hex(&plan.digest).into()),
     ];
     if away > 0 {
-        pairs.insert(1, ("not connected", Shown::bad(format!("{away} agents; their runs wait until they are"))));
+        pairs.insert(
+            1,
+            (
+                "not connected",
+                Shown::bad(format!("{away} agents; their runs wait until they are")),
+            ),
+        );
     }
     text.push_str(&output.pairs(pairs));
     text
@@ -95,7 +113,11 @@ fn told_site(at: usize, all: usize, plan: &wire::PlanView, output: &Output) -> S
         "worst case: {} without service, {} service {}\n",
         duration(plan.worst_outage_ms),
         plan.worst_restarts,
-        if plan.worst_restarts == 1 { "start" } else { "starts" },
+        if plan.worst_restarts == 1 {
+            "start"
+        } else {
+            "starts"
+        },
     ));
     if !plan.unavailable.is_empty() {
         let names = plan.unavailable.join(", ");
@@ -108,7 +130,10 @@ fn told_site(at: usize, all: usize, plan: &wire::PlanView, output: &Output) -> S
             servers.push(&step.server);
         }
     }
-    text.push_str(&format!("order: {}\n\n", super::super::output::clean(&servers.join(" -> "))));
+    text.push_str(&format!(
+        "order: {}\n\n",
+        super::super::output::clean(&servers.join(" -> "))
+    ));
     let rows = plan.steps.iter().enumerate().map(|(at, step)| {
         vec![
             (step.index + 1).into(),
@@ -119,15 +144,23 @@ fn told_site(at: usize, all: usize, plan: &wire::PlanView, output: &Output) -> S
             duration(step.timeout_ms).into(),
         ]
     });
-    text.push_str(&output.table(&["#", "", "SERVER", "STEP", "WHAT IT DOES", "AT MOST"], rows.collect(), "no steps"));
+    text.push_str(&output.table(
+        &["#", "", "SERVER", "STEP", "WHAT IT DOES", "AT MOST"],
+        rows.collect(),
+        "no steps",
+    ));
     text
 }
 
 /// A bracket along the steps of a section: service is disturbed from its first to its last.
 fn section(steps: &[wire::StepView], at: usize) -> &'static str {
-    let Some(section) = steps[at].section else { return " " };
+    let Some(section) = steps[at].section else {
+        return " ";
+    };
     let before = at > 0 && steps[at - 1].section == Some(section);
-    let after = steps.get(at + 1).is_some_and(|next| next.section == Some(section));
+    let after = steps
+        .get(at + 1)
+        .is_some_and(|next| next.section == Some(section));
     match (before, after) {
         (false, true) => "┌",
         (true, true) => "│",
@@ -178,8 +211,20 @@ mod tests {
     #[test]
     fn a_plan_shows_order_sections_cost_and_digest_within_eighty_columns() {
         let text = told(&plan(), &Output::fixed(80));
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for part in ["SRV-B", "┌", "│", "└", "10m without service", "1 service start\n", "not connected now: SRV-A", "nothing new starts once"] {
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        for part in [
+            "SRV-B",
+            "┌",
+            "│",
+            "└",
+            "10m without service",
+            "1 service start\n",
+            "not connected now: SRV-A",
+            "nothing new starts once",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let joined: String = text.split_whitespace().collect();

@@ -51,10 +51,17 @@ pub(super) async fn start(
     let rollout = send(controller, &request).await?;
     if !how.watch {
         output.answer(&RolloutView::from(&rollout), |_| {
-            format!("started rollout {} with {} runs\n", rollout.id, rollout.runs.len())
+            format!(
+                "started rollout {} with {} runs\n",
+                rollout.id,
+                rollout.runs.len()
+            )
         })?;
         if !output.is_json() {
-            output.note(&format!("follow it: mailmend rollout watch {}", short(&rollout.id)));
+            output.note(&format!(
+                "follow it: mailmend rollout watch {}",
+                short(&rollout.id)
+            ));
         }
         return Ok(Exit::Success);
     }
@@ -71,9 +78,11 @@ async fn send(
     let mut attempt = 1;
     loop {
         let answer = controller
-            .ask("start the rollout", request.clone(), |mut client, request| async move {
-                client.start_rollout(request).await
-            })
+            .ask(
+                "start the rollout",
+                request.clone(),
+                |mut client, request| async move { client.start_rollout(request).await },
+            )
             .await;
         match answer {
             Err(failure) if failure.exit() == Exit::Unreachable && attempt < ATTEMPTS => {
@@ -86,17 +95,16 @@ async fn send(
     }
 }
 
-fn confirm(
-    planned: &wire::PlanRolloutResponse,
-    how: &How,
-    output: &Output,
-) -> Result<(), Failure> {
+fn confirm(planned: &wire::PlanRolloutResponse, how: &How, output: &Output) -> Result<(), Failure> {
     let digest = hex(&planned.digest);
     if let Some(approved) = &how.approve {
         if digest.starts_with(approved.as_str()) {
             return Ok(());
         }
-        let text = format!("the plan has changed: approved was `{approved}`, now it is `{}`", &digest[..12.min(digest.len())]);
+        let text = format!(
+            "the plan has changed: approved was `{approved}`, now it is `{}`",
+            &digest[..12.min(digest.len())]
+        );
         return Err(Failure::new("C037-refused", text)
             .with_help("look at `mailmend rollout plan` again, then approve its digest")
             .with_exit(Exit::Refused));
@@ -125,12 +133,20 @@ mod tests {
     use super::*;
 
     fn how(approve: Option<&str>) -> How {
-        How { approve: approve.map(str::to_owned), yes: false, watch: false, timeout: None }
+        How {
+            approve: approve.map(str::to_owned),
+            yes: false,
+            watch: false,
+            timeout: None,
+        }
     }
 
     #[test]
     fn another_plan_than_the_approved_one_is_refused_by_the_gate() {
-        let planned = wire::PlanRolloutResponse { digest: vec![0xab; 32], ..Default::default() };
+        let planned = wire::PlanRolloutResponse {
+            digest: vec![0xab; 32],
+            ..Default::default()
+        };
         let output = Output::fixed(80);
         assert!(confirm(&planned, &how(Some("abababababab")), &output).is_ok());
         let failure = confirm(&planned, &how(Some("000000000000")), &output).unwrap_err();

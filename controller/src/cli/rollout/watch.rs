@@ -12,7 +12,7 @@ use super::{doing, fetch, messages, short, told};
 use crate::cli::connection::Controller;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::output::{Mood, Output, clean};
+use crate::cli::output::{Output, clean};
 use crate::cli::view::{RolloutView, rollout_state, run_phase};
 use crate::cli::when::{absolute, duration, now_ms};
 
@@ -33,11 +33,16 @@ pub(super) async fn watch(
     let following = follow(controller, &id, &mut face);
     let ended = match timeout {
         None => following.await,
-        Some(limit) => tokio::time::timeout(limit, following).await.unwrap_or_else(|_| {
-            let took = duration(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-            let text = format!("rollout `{}` was not at rest after {took}; it goes on", short(&id));
-            Err(Failure::new("C030-timed-out", text).with_exit(Exit::TimedOut))
-        }),
+        Some(limit) => tokio::time::timeout(limit, following)
+            .await
+            .unwrap_or_else(|_| {
+                let took = duration(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+                let text = format!(
+                    "rollout `{}` was not at rest after {took}; it goes on",
+                    short(&id)
+                );
+                Err(Failure::new("C030-timed-out", text).with_exit(Exit::TimedOut))
+            }),
     };
     face.leave();
     let (rollout, exit) = ended?;
@@ -45,7 +50,9 @@ pub(super) async fn watch(
         output.text(&format!("\n{}", told(&rollout, output)))?;
         if exit == Exit::Waiting {
             let id = short(&rollout.id);
-            output.note(&format!("it waits for somebody: mailmend rollout explain {id}"));
+            output.note(&format!(
+                "it waits for somebody: mailmend rollout explain {id}"
+            ));
         }
     }
     Ok(exit)
@@ -128,9 +135,15 @@ async fn drain(
 /// How changes are shown.
 enum Face<'a> {
     /// One JSON object for each change.
-    Json { output: &'a Output, last: Option<wire::Rollout> },
+    Json {
+        output: &'a Output,
+        last: Option<wire::Rollout>,
+    },
     /// One line for each run that changed.
-    Lines { output: &'a Output, last: BTreeMap<String, String> },
+    Lines {
+        output: &'a Output,
+        last: BTreeMap<String, String>,
+    },
     /// Bars that move.
     Bars(Bars),
 }
@@ -142,7 +155,10 @@ impl<'a> Face<'a> {
         } else if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
             Self::Bars(Bars::new(output.paints()))
         } else {
-            Self::Lines { output, last: BTreeMap::new() }
+            Self::Lines {
+                output,
+                last: BTreeMap::new(),
+            }
         }
     }
 
@@ -167,7 +183,9 @@ impl<'a> Face<'a> {
 
     fn broken(&self, breaks: u32) {
         match self {
-            Self::Bars(bars) => bars.head.set_message("the controller does not answer, trying again"),
+            Self::Bars(bars) => bars
+                .head
+                .set_message("the controller does not answer, trying again"),
             Self::Lines { output, .. } if breaks == 1 => {
                 output.note("the controller does not answer, trying again");
             }
@@ -192,9 +210,16 @@ fn changed(rollout: &wire::Rollout, last: &mut BTreeMap<String, String>) -> Vec<
             lines.push(line);
         }
     };
-    let why = if rollout.why.is_empty() { String::new() } else { format!(": {}", rollout.why) };
+    let why = if rollout.why.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", rollout.why)
+    };
     let state = rollout_state(rollout.state());
-    say("", clean(&format!("rollout {}  {state}{why}", short(&rollout.id))));
+    say(
+        "",
+        clean(&format!("rollout {}  {state}{why}", short(&rollout.id))),
+    );
     for run in &rollout.runs {
         say(&run.id, clean(&line(run)));
     }
@@ -202,7 +227,11 @@ fn changed(rollout: &wire::Rollout, last: &mut BTreeMap<String, String>) -> Vec<
 }
 
 fn line(run: &wire::Run) -> String {
-    let server = if run.subject.is_empty() { "all" } else { &run.subject };
+    let server = if run.subject.is_empty() {
+        "all"
+    } else {
+        &run.subject
+    };
     let mut text = format!(
         "{}/{server}  {}  {}/{}",
         run.site,
@@ -232,7 +261,12 @@ impl Bars {
         let head = all.add(ProgressBar::new_spinner());
         head.set_style(style("{spinner} {msg} ({elapsed})"));
         head.enable_steady_tick(Duration::from_millis(120));
-        Self { all, head, runs: BTreeMap::new(), colour }
+        Self {
+            all,
+            head,
+            runs: BTreeMap::new(),
+            colour,
+        }
     }
 
     fn show(&mut self, rollout: &wire::Rollout) {
@@ -258,10 +292,16 @@ impl Bars {
             let bar = self.runs.entry(run.id.clone()).or_insert_with(|| {
                 let bar = self.all.add(ProgressBar::new(0));
                 let colour = if self.colour { ".cyan" } else { "" };
-                bar.set_style(style(&format!("  {{prefix:26!}} {{bar:20{colour}}} {{pos:>3}}/{{len:<3}} {{wide_msg}}")));
+                bar.set_style(style(&format!(
+                    "  {{prefix:26!}} {{bar:20{colour}}} {{pos:>3}}/{{len:<3}} {{wide_msg}}"
+                )));
                 bar
             });
-            let server = if run.subject.is_empty() { "all" } else { &run.subject };
+            let server = if run.subject.is_empty() {
+                "all"
+            } else {
+                &run.subject
+            };
             bar.set_prefix(clean(&format!("{}/{server}", run.site)));
             bar.set_length(run.steps.into());
             bar.set_position(run.finished.into());
@@ -294,7 +334,12 @@ mod tests {
             ..wire::Run::default()
         };
         let state = wire::RolloutState::Running.into();
-        wire::Rollout { id: "0198c5aa-0000-7000".to_owned(), state, runs: vec![run], ..wire::Rollout::default() }
+        wire::Rollout {
+            id: "0198c5aa-0000-7000".to_owned(),
+            state,
+            runs: vec![run],
+            ..wire::Rollout::default()
+        }
     }
 
     #[test]
@@ -302,10 +347,16 @@ mod tests {
         let mut last = BTreeMap::new();
         assert_eq!(
             changed(&rollout(3), &mut last),
-            ["rollout 0198c5aa-0000  running", "oslo/SRV-B  running  3/9  quarantine"]
+            [
+                "rollout 0198c5aa-0000  running",
+                "oslo/SRV-B  running  3/9  quarantine"
+            ]
         );
         assert!(changed(&rollout(3), &mut last).is_empty());
-        assert_eq!(changed(&rollout(4), &mut last), ["oslo/SRV-B  running  4/9  quarantine"]);
+        assert_eq!(
+            changed(&rollout(4), &mut last),
+            ["oslo/SRV-B  running  4/9  quarantine"]
+        );
     }
 
     #[test]
