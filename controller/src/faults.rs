@@ -150,6 +150,191 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "The answer could not be written out.",
         "see that the disk or the program that reads the output takes it",
     ),
+    (
+        "C060-report-malformed",
+        "An agent reported a record that cannot be understood; nothing of the report was stored.",
+        "update the older of controller and agent; if both are of one version, keep the agent's `journal.db` and report a defect",
+    ),
+    (
+        "C061-report-gap",
+        "An agent reported records that do not follow those that are stored.",
+        "nothing: the agent connects again and begins where the stored records end; if it comes again and again, report a defect",
+    ),
+    (
+        "C062-agent-second-history",
+        "An agent reported a record that is stored here with another content: two machines use one identity, or a journal was changed.",
+        "stop the machine that should not be there; enrol the right one again with `mailmend agent token`",
+    ),
+    (
+        "C063-report-foreign",
+        "An agent reported on a run that it has no part in, or not as it was assigned.",
+        "treat the agent's machine as compromised until it is explained; keep its `journal.db`",
+    ),
+    (
+        "C064-report-illegal",
+        "An agent reported something that cannot have happened after what it reported before; nothing of the report was stored.",
+        "keep the agent's `journal.db` and report a defect; the run waits until then: `mailmend rollout explain`",
+    ),
+    (
+        "C070-token-refused",
+        "An enrolment token is unknown, used, expired or for another name; strangers are not told which.",
+        "make a new one with `mailmend agent token`; the controller's log says what was wrong",
+    ),
+    (
+        "C071-token-misused",
+        "A token was shown after it was used, or with another name than its own: it may have been stolen.",
+        "find out who enrolled as this agent and when (`mailmend agent show`); enrol it again where in doubt",
+    ),
+    (
+        "C072-no-hello",
+        "A stream did not begin with an acceptable hello.",
+        "update the agent; if another program dials the controller with an agent's certificate, find out why",
+    ),
+    (
+        "C073-replaced",
+        "A newer stream of the same agent took this one's place.",
+        "nothing after a lost connection; if it goes on and on, two machines use one identity: stop one of them",
+    ),
+    (
+        "C074-too-many-facts",
+        "An agent reported more facts or actions than are taken.",
+        "report a defect with the agent's configuration",
+    ),
+    (
+        "C075-slow-agent",
+        "An agent did not take what it was told for a long time, so its stream was ended.",
+        "look at the load and the disk of that server; the agent connects again by itself",
+    ),
+    (
+        "C078-stopping",
+        "The controller was told to stop.",
+        "ask again when it is back; agents connect by themselves",
+    ),
+    (
+        "C080-selector",
+        "A selector makes no sense.",
+        "write it as in `site=oslo,role in (a,b),!retired`; an empty one is refused, `site` selects every server that has one",
+    ),
+    (
+        "C081-nothing-selected",
+        "No server is selected, so there is nothing to do. This is never read as everything.",
+        "compare the selector with `mailmend agent list`",
+    ),
+    (
+        "C082-not-plannable",
+        "The policy cannot be bound to the servers of a selected site.",
+        "mend what the message names: labels, a missing server, an agent that lacks an action; or leave the site out",
+    ),
+    (
+        "C083-policy-refused",
+        "A policy that was published by an older version has faults under this version's rules.",
+        "`mailmend policy show`, mend it, and publish it as a new version",
+    ),
+    (
+        "C084-limit",
+        "A limit of a rollout is out of range.",
+        "give `--sites-at-once` a number from 1 to 1000",
+    ),
+    (
+        "C085-rollout-state",
+        "The rollout's state does not allow this.",
+        "`mailmend rollout show` tells the state; what has ended stays ended",
+    ),
+    (
+        "C086-version-taken",
+        "This version of the policy was published with another text.",
+        "raise `version` in the file and publish that",
+    ),
+    (
+        "C087-version-falls",
+        "A newer version of the policy is published.",
+        "raise `version` in the file above it; to go back, publish the old text under a new version",
+    ),
+    (
+        "C088-token-validity",
+        "A token's time of validity is out of range.",
+        "give from one minute to seven days",
+    ),
+    (
+        "C089-id",
+        "What was given is not the beginning of an id.",
+        "copy at least six characters from `mailmend rollout list` or `mailmend rollout show`",
+    ),
+    (
+        "C090-id-ambiguous",
+        "The beginning of an id names more than one thing.",
+        "give more of its characters",
+    ),
+    (
+        "C091-custody-state",
+        "There is no such state of custody.",
+        "use one of live, held, replaying, gone-with-evidence, poison, in-doubt",
+    ),
+    (
+        "C092-request-id",
+        "A request to start a rollout has no id of its own, so it could not be repeated safely.",
+        "this is a defect of the caller; `mailmend rollout start` makes one",
+    ),
+    (
+        "C093-plan-changed",
+        "What would be done is not what was approved any more.",
+        "look at `mailmend rollout plan` again and approve its digest",
+    ),
+    (
+        "C101-store-locked",
+        "Another controller has the store open.",
+        "stop that one, or give this one a data folder of its own",
+    ),
+    (
+        "C102-store-newer",
+        "A later version of mailmend wrote the store.",
+        "run that version, or put back the backup that was made before the update",
+    ),
+    (
+        "C103-store-corrupt",
+        "The store is damaged.",
+        "stop the controller, keep the damaged file, and put the last backup in its place: agents send again what it lacks",
+    ),
+    (
+        "C104-store-full",
+        "The volume of the store is full. Nothing was half written, and nothing is acknowledged to agents until there is room.",
+        "free some space; the controller goes on by itself",
+    ),
+    (
+        "C105-store-file",
+        "The store's file cannot be made, read or locked.",
+        "mend the owner and the permissions of the data folder; the file has mode 0600",
+    ),
+    (
+        "C106-store-changed",
+        "Somebody else changed the same thing at the same time.",
+        "look again, then try again",
+    ),
+    (
+        "C107-store-failed",
+        "The store failed for a reason of its own.",
+        "look at the log for what SQLite said; the disk may be failing",
+    ),
+    (
+        "C201-agent-unknown",
+        "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
+        "enrol it again with `mailmend agent token`",
+    ),
+    (
+        "C202-agent-cloned",
+        "An agent came with another journal than the one whose records are kept: two machines use one identity, or a data folder was replaced.",
+        "stop the wrong machine; if the folder was replaced on purpose, enrol the agent again with `mailmend agent token`",
+    ),
+    (
+        "C203-agent-journal-behind",
+        "An agent's journal ends before what is stored of it: it was put back from a backup, or cloned.",
+        "put the newest data folder in its place; where it is lost, move the old one away and enrol the agent again",
+    ),
+    (
+        "C204-agent-fence-ahead",
+        "An agent has admitted a fence that was never minted here: it belongs to another controller, or this store is an old backup.",
+        "point the agent to its own controller, or put the newest backup of the store in place",
+    ),
 ];
 
 /// The remedy for a code; `None` for a code that is not in [`FAULTS`].

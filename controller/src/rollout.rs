@@ -136,6 +136,49 @@ impl RunPhase {
     }
 }
 
+/// What an operator may want of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing new starts.
+    Pause,
+    /// It goes on; failures so far are accepted.
+    Resume,
+    /// What was done is undone.
+    Abort,
+}
+
+/// A wish that a rollout's state does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("C085-rollout-state: the rollout is {}; {}", .state.name(), .why)]
+pub struct NotNow {
+    /// The state.
+    pub state: RolloutState,
+    /// Why that forbids it.
+    pub why: &'static str,
+}
+
+impl RolloutState {
+    /// The state that a wish leads to; the same state where it holds already.
+    ///
+    /// # Errors
+    /// Where the rollout has ended, or is being aborted and the wish is another.
+    pub const fn after(self, wish: Wish) -> Result<Self, NotNow> {
+        match (self, wish) {
+            (Self::Succeeded | Self::Failed | Self::Aborted, _) => Err(NotNow {
+                state: self,
+                why: "it has ended; start another one",
+            }),
+            (_, Wish::Abort) => Ok(Self::Aborting),
+            (Self::Aborting, _) => Err(NotNow {
+                state: self,
+                why: "an abort cannot be taken back, it ends by itself",
+            }),
+            (_, Wish::Pause) => Ok(Self::Paused),
+            (_, Wish::Resume) => Ok(Self::Running),
+        }
+    }
+}
+
 /// A rollout with its runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {

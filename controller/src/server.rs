@@ -8,6 +8,7 @@ pub mod accept;
 pub mod access;
 pub mod agents;
 pub mod limits;
+pub mod operator;
 pub mod tls;
 
 use std::future::Future;

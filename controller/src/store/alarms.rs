@@ -1,5 +1,7 @@
 //! Alarms: what a person must know.
 
+use std::collections::BTreeMap;
+
 use mailmend_policy::name::ServerName;
 use mailmend_proto::run::RunId;
 
@@ -60,6 +62,21 @@ impl Store {
         .fetch_all(&self.readers)
         .await
         .map_err(|fault| self.fault(fault))
+    }
+
+    /// The newest alarm of each agent that has one, as `code: text`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn newest_alarms(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT agent, code || ': ' || text FROM alarms
+             WHERE id IN (SELECT max(id) FROM alarms GROUP BY agent)",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(rows.into_iter().collect())
     }
 
     /// A run's alarms, oldest first, each as `agent: code: text`.

@@ -446,11 +446,12 @@ impl Store {
         id: RolloutId,
         revision: i64,
         state: RolloutState,
+        max_failed: u32,
         change: &Change,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         let done = sqlx::query(
-            "UPDATE rollouts SET state = $3, why = $4, revision = revision + 1
+            "UPDATE rollouts SET state = $3, why = $4, max_failed = $5, revision = revision + 1
              WHERE id = $1 AND revision = $2
                AND state NOT IN ('succeeded', 'failed', 'aborted')",
         )
@@ -458,6 +459,7 @@ impl Store {
         .bind(revision)
         .bind(state.name())
         .bind(&change.why)
+        .bind(max_failed)
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;

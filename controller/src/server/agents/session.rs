@@ -19,6 +19,9 @@ use crate::store::{AgentRow, Greeting};
 /// How long an agent may take to say hello, and to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the last word to an agent may take.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// An agent's facts and actions: more than this many are refused.
 const MOST_FACTS: usize = 256;
 
@@ -43,8 +46,8 @@ pub(super) async fn serve(
         Ok(()) => tracing::info!(agent = %name, "the stream ended"),
         Err(status) => {
             tracing::warn!(agent = %name, why = status.message(), "ended the stream");
-            // Nobody may be there to be told.
-            drop(tokio::time::timeout(PATIENCE, outgoing.send(Err(status))).await);
+            // Nobody may be there to be told, and the controller may be waiting to stop.
+            drop(tokio::time::timeout(PARTING, outgoing.send(Err(status))).await);
         }
     }
     // Who is connected has changed.

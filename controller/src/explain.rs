@@ -1,0 +1,293 @@
+//! Why a rollout waits: every waiting has a predicate, a holder and a command that releases it.
+
+use std::collections::BTreeMap;
+
+use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::run::RunId;
+
+use crate::decide;
+use crate::rollout::{Part, Rollout, RolloutId, RolloutState, Run, RunPhase};
+
+/// What is known beyond the rollout.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Which run of which rollout holds which site.
+    pub locks: BTreeMap<SiteName, (RunId, Option<RolloutId>)>,
+    /// The agents: whether each is connected, and when it was last heard (milliseconds since 1970
+    /// UTC, 0: never).
+    pub agents: BTreeMap<ServerName, (bool, i64)>,
+}
+
+/// One thing that a rollout waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The run; none: the rollout itself.
+    pub run: Option<RunId>,
+    /// The run's site.
+    pub site: Option<SiteName>,
+    /// What must become true.
+    pub predicate: String,
+    /// Who or what holds it.
+    pub holder: String,
+    /// Since when, milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// The command that releases it, or what a person does.
+    pub release: String,
+}
+
+/// Everything that a rollout waits for; empty where it has ended.
+#[must_use]
+pub fn explain(rollout: &Rollout, around: &Surroundings) -> Vec<Waiting> {
+    if rollout.state.is_final() {
+        return Vec::new();
+    }
+    let mut waiting = Vec::new();
+    waiting.extend(itself(rollout));
+    for run in &rollout.runs {
+        match run.phase {
+            RunPhase::Waiting => waiting.push(not_begun(rollout, run, around)),
+            RunPhase::Assigned => waiting.extend(assigned(rollout, run, around)),
+            RunPhase::Running => waiting.extend(running(rollout, run, around)),
+            RunPhase::Unwinding => waiting.extend(unwinding(rollout, run, around)),
+            RunPhase::NeedsPerson => waiting.push(person(rollout, run)),
+            RunPhase::Succeeded | RunPhase::NotNeeded | RunPhase::Failed | RunPhase::Cancelled => {}
+        }
+    }
+    waiting
+}
+
+/// Enough of an id to name it in a command.
+fn short(id: impl ToString) -> String {
+    id.to_string().chars().take(8).collect()
+}
+
+fn itself(rollout: &Rollout) -> Option<Waiting> {
+    let id = short(rollout.id);
+    let (predicate, holder, release) = match rollout.state {
+        RolloutState::Paused => (
+            "the rollout is running, not paused".to_owned(),
+            format!("whoever paused it: {}", reason(&rollout.why)),
+            format!("mailmend rollout resume {id}"),
+        ),
+        RolloutState::Halted => {
+            let failed: Vec<String> = rollout
+                .runs
+                .iter()
+                .filter(|run| matches!(run.phase, RunPhase::Failed | RunPhase::NeedsPerson))
+                .map(|run| format!("{} at {}", short(run.id), run.site))
+                .collect();
+            (
+                format!(
+                    "failed <= max_failed, but {} > {}",
+                    decide::failed(rollout),
+                    rollout.max_failed
+                ),
+                format!("failed runs: {}", failed.join(", ")),
+                format!(
+                    "mailmend rollout resume {id} (accepts these failures), or mailmend rollout abort {id}"
+                ),
+            )
+        }
+        _ => return None,
+    };
+    Some(Waiting {
+        run: None,
+        site: None,
+        predicate,
+        holder,
+        since_ms: rollout.started_ms,
+        release,
+    })
+}
+
+fn reason(why: &str) -> &str {
+    if why.is_empty() {
+        "no reason was given"
+    } else {
+        why
+    }
+}
+
+fn of(run: &Run, predicate: String, holder: String, release: String) -> Waiting {
+    Waiting {
+        run: Some(run.id),
+        site: Some(run.site.clone()),
+        predicate,
+        holder,
+        since_ms: run.since_ms,
+        release,
+    }
+}
+
+fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
+    let id = short(rollout.id);
+    if rollout.state != RolloutState::Running {
+        return of(
+            run,
+            format!("the rollout is running, not {}", rollout.state.name()),
+            format!("the rollout: {}", reason(&rollout.why)),
+            format!("mailmend rollout resume {id}"),
+        );
+    }
+    if let Some((holder, owner)) = around.locks.get(&run.site) {
+        let owner = owner.unwrap_or(rollout.id);
+        return of(
+            run,
+            format!("no other run works at site {}", run.site),
+            format!("run {} of rollout {}", short(holder), short(owner)),
+            format!(
+                "it ends with that run: mailmend rollout explain {}",
+                short(owner)
+            ),
+        );
+    }
+    let away: Vec<&ServerName> = run
+        .parts
+        .keys()
+        .filter(|agent| !around.agents.get(*agent).is_some_and(|(there, _)| *there))
+        .collect();
+    if let Some(first) = away.first() {
+        let names: Vec<&str> = away.iter().map(|name| name.as_str()).collect();
+        return of(
+            run,
+            "all of its agents are connected".to_owned(),
+            format!("not connected: {}", names.join(", ")),
+            format!("start mailmend-agent there; mailmend agent show {first}"),
+        );
+    }
+    let busy: Vec<String> = rollout
+        .runs
+        .iter()
+        .filter(|other| other.phase.holds_site())
+        .map(|other| other.site.to_string())
+        .collect();
+    of(
+        run,
+        format!(
+            "sites at work < sites_at_once, but {} >= {}",
+            busy.len(),
+            rollout.sites_at_once
+        ),
+        format!("sites at work: {}", busy.join(", ")),
+        format!("it goes on when one of them ends: mailmend rollout watch {id}"),
+    )
+}
+
+/// Who an agent is and whether it is there, and what can be done about it.
+fn agent(name: &ServerName, around: &Surroundings, abort: &str) -> (String, String) {
+    match around.agents.get(name) {
+        Some((true, _)) => (
+            format!("agent {name}, connected"),
+            format!("nothing: it reports by itself; {abort}"),
+        ),
+        Some((false, heard)) if *heard > 0 => {
+            let heard = jiff::Timestamp::from_millisecond(*heard)
+                .map_or_else(|_| "long ago".to_owned(), |at| at.to_string());
+            (
+                format!("agent {name}, not connected, last heard {heard}"),
+                format!("start mailmend-agent on {name}; mailmend agent show {name}"),
+            )
+        }
+        _ => (
+            format!("agent {name}, never heard"),
+            format!("enrol and start mailmend-agent on {name}; mailmend agent token {name}"),
+        ),
+    }
+}
+
+fn assigned(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
+    let abort = format!("mailmend rollout abort {} takes it back", short(rollout.id));
+    let mut waiting = Vec::new();
+    for (name, part) in &run.parts {
+        if !part.told.begun && part.refused.is_none() {
+            let (holder, release) = agent(name, around, &abort);
+            let predicate = format!("{name} has written down that it takes the run on");
+            waiting.push(of(run, predicate, holder, release));
+        }
+    }
+    waiting
+}
+
+fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
+    let id = short(rollout.id);
+    let abort = format!("mailmend rollout abort {id} takes the run back");
+    let Some(step) = run.plan.steps.iter().find(|step| !run.is_finished(step)) else {
+        return closing(run, around, &abort, "closes its part");
+    };
+    let released = run
+        .parts
+        .get(&step.server)
+        .is_some_and(|part| part.through > step.index);
+    if !released {
+        return vec![of(
+            run,
+            format!("step {} on {} is released", step.id, step.server),
+            format!(
+                "the rollout is {}: {}",
+                rollout.state.name(),
+                reason(&rollout.why)
+            ),
+            format!("mailmend rollout resume {id}"),
+        )];
+    }
+    let (holder, release) = agent(&step.server, around, &abort);
+    vec![of(
+        run,
+        format!(
+            "step {} on {} is done or skipped, within {}",
+            step.id,
+            step.server,
+            mailmend_policy::units::write_duration(step.timeout)
+        ),
+        holder,
+        release,
+    )]
+}
+
+fn unwinding(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
+    let note = format!("mailmend run show {}", short(run.id));
+    let open = |part: &Part| part.unwind.is_some() && !part.is_over();
+    if run.parts.values().any(open) {
+        return closing(
+            run,
+            around,
+            &note,
+            "takes back what it did and closes its part",
+        );
+    }
+    vec![of(
+        run,
+        "unwinding is ordered".to_owned(),
+        "the controller".to_owned(),
+        format!(
+            "it follows by itself; mailmend rollout watch {}",
+            short(rollout.id)
+        ),
+    )]
+}
+
+fn closing(run: &Run, around: &Surroundings, note: &str, what: &str) -> Vec<Waiting> {
+    let ordered = run.parts.values().any(|part| part.unwind.is_some());
+    run.parts
+        .iter()
+        .filter(|(_, part)| !part.is_over() && (!ordered || part.unwind.is_some()))
+        .map(|(name, _)| {
+            let (holder, release) = agent(name, around, note);
+            of(run, format!("{name} {what}"), holder, release)
+        })
+        .collect()
+}
+
+fn person(rollout: &Rollout, run: &Run) -> Waiting {
+    of(
+        run,
+        "a person has looked at the servers and decided".to_owned(),
+        format!("a person: {}", reason(&run.why)),
+        format!(
+            "mailmend run show {}; then mailmend rollout abort {} takes back what can be taken back and frees \
+             the site",
+            short(run.id),
+            short(rollout.id)
+        ),
+    )
+}

@@ -1,0 +1,153 @@
+//! From a request to frozen plans: which sites, which servers, what would be done, under which digest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailmend_policy::digest::Digest;
+use mailmend_policy::name::SiteName;
+use mailmend_policy::parse::parse;
+use mailmend_policy::plan::{Plan, PlanFault, Server, plan};
+use mailmend_policy::policy::Policy;
+use mailmend_policy::selector::{Selector, SelectorFault};
+use mailmend_policy::source::PolicySource;
+
+use crate::store::PolicyRow;
+
+/// What a rollout would be.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The policy.
+    pub policy: Policy,
+    /// Its plans, in the order in which they are begun.
+    pub plans: Vec<Plan>,
+    /// All servers of each site.
+    pub servers: BTreeMap<SiteName, Vec<Server>>,
+    /// The digest over the digests of all plans: what a person approves.
+    pub digest: Digest,
+    /// How many sites at once.
+    pub sites_at_once: u32,
+    /// How many runs may fail.
+    pub max_failed: u32,
+}
+
+/// Why a request cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanningFault {
+    /// The selector makes no sense.
+    #[error("C080-selector: `{text}` selects nothing that makes sense: {why}")]
+    Selector {
+        /// As given.
+        text: String,
+        /// What is wrong.
+        why: SelectorFault,
+    },
+    /// The selector matches no server.
+    #[error(
+        "C081-nothing-selected: `{selector}` matches none of {servers} servers; `mailmend agent list` shows \
+         their labels and facts"
+    )]
+    NothingSelected {
+        /// As given.
+        selector: String,
+        /// How many servers there are.
+        servers: usize,
+    },
+    /// The policy cannot be bound to the servers of the selected sites.
+    #[error("C082-not-plannable: {}", list(.0))]
+    Plan(Vec<PlanFault>),
+    /// A published policy is refused by this version's rules.
+    #[error("C083-policy-refused: the published policy has faults under this version's rules: {0}")]
+    Policy(String),
+    /// A limit is out of range.
+    #[error("C084-limit: sites_at_once is {0}; 1 to 1000 are allowed")]
+    SitesAtOnce(u32),
+}
+
+fn list(faults: &[PlanFault]) -> String {
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    faults.join("; ")
+}
+
+/// Plans a rollout of `revision` over the sites of the servers that `selector` selects. A site is
+/// always taken whole, so that a plan sees every server that shares its routing.
+///
+/// # Errors
+/// Where the selector, the policy or its binding to the servers is at fault; nothing selected is a
+/// fault too.
+pub fn planned(
+    revision: &PolicyRow,
+    selector: &str,
+    sites_at_once: Option<u32>,
+    max_failed: Option<u32>,
+    servers: &[Server],
+) -> Result<Planned, PlanningFault> {
+    let selects: Selector = selector.parse().map_err(|why| PlanningFault::Selector {
+        text: selector.to_owned(),
+        why,
+    })?;
+    let source = PolicySource::new(revision.name.as_str(), revision.text.clone());
+    let policy = parse(&source).map_err(|faults| PlanningFault::Policy(faults.to_string()))?;
+    let sites: BTreeSet<&SiteName> = servers
+        .iter()
+        .filter(|server| selects.selects(&server.labels))
+        .map(|server| &server.site)
+        .collect();
+    if sites.is_empty() {
+        return Err(PlanningFault::NothingSelected {
+            selector: selector.to_owned(),
+            servers: servers.len(),
+        });
+    }
+    let selected: Vec<Server> = servers
+        .iter()
+        .filter(|server| sites.contains(&server.site))
+        .cloned()
+        .collect();
+    let plans = plan(&policy, source.digest(), &selected).map_err(PlanningFault::Plan)?;
+    if plans.is_empty() {
+        return Err(PlanningFault::NothingSelected {
+            selector: selector.to_owned(),
+            servers: servers.len(),
+        });
+    }
+    let sites_at_once = sites_at_once.unwrap_or(policy.strategy.sites_at_once);
+    if !(1..=1000).contains(&sites_at_once) {
+        return Err(PlanningFault::SitesAtOnce(sites_at_once));
+    }
+    let max_failed = max_failed.unwrap_or(policy.strategy.max_failed);
+    let mut by_site: BTreeMap<SiteName, Vec<Server>> = BTreeMap::new();
+    for server in selected {
+        by_site.entry(server.site.clone()).or_default().push(server);
+    }
+    by_site.retain(|site, _| plans.iter().any(|plan| plan.site == *site));
+    Ok(Planned {
+        digest: digest(&plans),
+        policy,
+        plans,
+        servers: by_site,
+        sites_at_once,
+        max_failed,
+    })
+}
+
+/// The digest over the digests of all plans, in order.
+#[must_use]
+pub fn digest(plans: &[Plan]) -> Digest {
+    let digests: Vec<u8> = plans
+        .iter()
+        .flat_map(|plan| *plan.digest().as_bytes())
+        .collect();
+    Digest::of(&digests)
+}
+
+impl Planned {
+    /// When the rollout halts, as the inequality that decides it.
+    #[must_use]
+    pub fn inequality(&self) -> String {
+        format!(
+            "halts as soon as failed > {} (of {} runs); a run that needs a person counts as failed, a server \
+             that cannot be reached is waited for and does not",
+            self.max_failed,
+            self.plans.len()
+        )
+    }
+}

@@ -1,0 +1,358 @@
+//! What operators may call.
+
+mod answers;
+mod custody;
+mod naming;
+mod rollouts;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailmend_policy::name::ServerName;
+use mailmend_policy::parse::check;
+use mailmend_policy::selector::Selector;
+use mailmend_policy::source::PolicySource;
+use mailmend_proto::wire;
+use mailmend_proto::wire::operator_server::Operator;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::identity::operator_of;
+use crate::orchestrator::Controller;
+use crate::planning::PlanningFault;
+use crate::store::{AgentRow, Change, NewToken, PolicyRow, Published};
+
+use super::agents::Authority;
+
+/// The longest that a message of a status may be: it travels in a header.
+const LONGEST_STATUS: usize = 8 * 1024;
+
+/// How long the last word to an operator may take.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// The service that operators call.
+pub struct OperatorService {
+    controller: Controller,
+    authority: Arc<dyn Authority>,
+}
+
+impl std::fmt::Debug for OperatorService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OperatorService").finish_non_exhaustive()
+    }
+}
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl OperatorService {
+    /// The service over a controller at work.
+    #[must_use]
+    pub fn new(controller: Controller, authority: Arc<dyn Authority>) -> Self {
+        Self {
+            controller,
+            authority,
+        }
+    }
+
+    fn change(&self, operator: String, what: &str, target: String, why: String) -> Change {
+        Change {
+            at_ms: self.controller.now_ms(),
+            operator,
+            what: what.to_owned(),
+            target,
+            why,
+        }
+    }
+
+    fn told(&self, agent: AgentRow, alarms: Vec<String>) -> wire::Agent {
+        let heard = self.controller.liveness().last(&agent.name).unwrap_or(0);
+        answers::agent(
+            &agent,
+            self.controller.sessions().is_connected(&agent.name),
+            heard.max(agent.last_seen_ms),
+            alarms,
+        )
+    }
+}
+
+/// A refusal with a text of bounded length.
+fn invalid(text: &str) -> Status {
+    let mut end = text.len().min(LONGEST_STATUS);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Status::invalid_argument(&text[..end])
+}
+
+fn stopping() -> Status {
+    Status::unavailable("C078-stopping: the controller is stopping; ask again")
+}
+
+/// The last word of a stream. Nobody may listen any more, and the controller may be waiting to stop.
+async fn part<T>(stream: &mpsc::Sender<Result<T, Status>>, status: Status) {
+    drop(tokio::time::timeout(PARTING, stream.send(Err(status))).await);
+}
+
+impl From<PlanningFault> for Status {
+    fn from(fault: PlanningFault) -> Self {
+        invalid(&fault.to_string())
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for OperatorService {
+    async fn publish_policy(
+        &self,
+        request: Request<wire::PublishPolicyRequest>,
+    ) -> Result<Response<wire::PolicyRevision>, Status> {
+        let operator = operator_of(&request)?;
+        let request = request.into_inner();
+        let source = PolicySource::new(request.file, request.text);
+        let checked = check(&source);
+        let Some(policy) = checked.policy else {
+            return Err(invalid(&format!("C032-policy-refused: {}", checked.faults)));
+        };
+        let row = PolicyRow {
+            name: policy.name,
+            version: policy.version,
+            digest: source.digest(),
+            title: policy.title,
+            article: policy.source.article,
+            text: source.bytes().to_vec(),
+            published_ms: self.controller.now_ms(),
+            by: operator.clone(),
+        };
+        let store = self.controller.store();
+        match store.publish_policy(&row).await? {
+            Published::Stored(stored) => {
+                let target = format!("{} {}", stored.name, stored.version);
+                let change = self.change(operator, "publish-policy", target, String::new());
+                store.note_change(&change).await?;
+                Ok(Response::new(answers::policy(stored)))
+            }
+            Published::Differs(stored) => Err(Status::already_exists(format!(
+                "C086-version-taken: `{}` version {} was published with another text ({}); a published \
+                 version never changes, publish it as version {}",
+                stored.name,
+                stored.version,
+                stored.digest.short(),
+                stored.version.saturating_add(1)
+            ))),
+            Published::Older { newest } => Err(Status::failed_precondition(format!(
+                "C087-version-falls: `{}` version {} is older than version {newest}, which is published; \
+                 versions only rise",
+                row.name, row.version
+            ))),
+        }
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<wire::ListPoliciesRequest>,
+    ) -> Result<Response<wire::ListPoliciesResponse>, Status> {
+        operator_of(&request)?;
+        let policies = self.controller.store().policies().await?;
+        Ok(Response::new(wire::ListPoliciesResponse {
+            policies: policies.into_iter().map(answers::policy).collect(),
+        }))
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<wire::GetPolicyRequest>,
+    ) -> Result<Response<wire::PolicyRevision>, Status> {
+        operator_of(&request)?;
+        let request = request.into_inner();
+        let policy = self.policy(&request.name, request.version).await?;
+        Ok(Response::new(answers::policy(policy)))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<wire::CreateTokenRequest>,
+    ) -> Result<Response<wire::Token>, Status> {
+        let operator = operator_of(&request)?;
+        let request = request.into_inner();
+        let valid_seconds = match request.valid_seconds {
+            0 => 3600,
+            seconds @ 60..=604_800 => seconds,
+            other => {
+                return Err(invalid(&format!(
+                    "C088-token-validity: {other} seconds; 60 to 604800 are allowed, 0 is an hour"
+                )));
+            }
+        };
+        let agent: ServerName = request
+            .name
+            .parse()
+            .map_err(|why| invalid(&format!("C038-request: the name: {why}")))?;
+        let site = request
+            .site
+            .parse()
+            .map_err(|why| invalid(&format!("C038-request: the site: {why}")))?;
+        let created_ms = self.controller.now_ms();
+        let expires_ms =
+            created_ms.saturating_add(i64::try_from(valid_seconds * 1000).unwrap_or(i64::MAX));
+        let token = self.authority.fresh_token()?;
+        let store = self.controller.store();
+        store
+            .create_token(&NewToken {
+                hash: self.authority.token_hash(&token),
+                agent: agent.clone(),
+                site,
+                labels: request.labels.into_iter().collect(),
+                created_ms,
+                by: operator.clone(),
+                expires_ms,
+            })
+            .await?;
+        let change = self.change(operator, "create-token", agent.to_string(), String::new());
+        store.note_change(&change).await?;
+        Ok(Response::new(wire::Token {
+            token,
+            expires_ms,
+            ca_pem: self.authority.ca_pem(),
+        }))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<wire::ListAgentsRequest>,
+    ) -> Result<Response<wire::ListAgentsResponse>, Status> {
+        operator_of(&request)?;
+        let text = request.into_inner().selector;
+        let selector: Option<Selector> = match text.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|why| PlanningFault::Selector {
+                text: text.to_owned(),
+                why,
+            })?),
+        };
+        let store = self.controller.store();
+        let mut alarms: BTreeMap<String, String> = store.newest_alarms().await?;
+        let agents = store
+            .agents()
+            .await?
+            .into_iter()
+            .filter(|agent| {
+                selector
+                    .as_ref()
+                    .is_none_or(|selector| selector.selects(&agent.server().labels))
+            })
+            .map(|agent| {
+                let alarms = alarms.remove(agent.name.as_str()).into_iter().collect();
+                self.told(agent, alarms)
+            })
+            .collect();
+        Ok(Response::new(wire::ListAgentsResponse { agents }))
+    }
+
+    async fn get_agent(
+        &self,
+        request: Request<wire::GetAgentRequest>,
+    ) -> Result<Response<wire::Agent>, Status> {
+        operator_of(&request)?;
+        let name = request.into_inner().name;
+        let missing = || {
+            Status::not_found(format!(
+                "C036-not-found: there is no agent `{name}`; `mailmend agent list` shows all"
+            ))
+        };
+        let parsed: ServerName = name.parse().map_err(|_| missing())?;
+        let store = self.controller.store();
+        let agent = store.agent(&parsed).await?.ok_or_else(missing)?;
+        let alarms = store.agent_alarms(&parsed).await?;
+        Ok(Response::new(self.told(agent, alarms)))
+    }
+
+    async fn plan_rollout(
+        &self,
+        request: Request<wire::RolloutRequest>,
+    ) -> Result<Response<wire::PlanRolloutResponse>, Status> {
+        operator_of(&request)?;
+        self.plan(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn start_rollout(
+        &self,
+        request: Request<wire::RolloutRequest>,
+    ) -> Result<Response<wire::Rollout>, Status> {
+        let operator = operator_of(&request)?;
+        self.begin(operator, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_rollouts(
+        &self,
+        request: Request<wire::ListRolloutsRequest>,
+    ) -> Result<Response<wire::ListRolloutsResponse>, Status> {
+        operator_of(&request)?;
+        let rollouts = self.controller.store().rollouts(rollouts::LISTED).await?;
+        Ok(Response::new(wire::ListRolloutsResponse {
+            rollouts: rollouts.iter().map(answers::rollout).collect(),
+        }))
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<wire::GetRolloutRequest>,
+    ) -> Result<Response<wire::Rollout>, Status> {
+        operator_of(&request)?;
+        let rollout = self.rollout(&request.into_inner().id).await?;
+        Ok(Response::new(answers::rollout(&rollout)))
+    }
+
+    type WatchRolloutStream = Streamed<wire::Rollout>;
+
+    async fn watch_rollout(
+        &self,
+        request: Request<wire::GetRolloutRequest>,
+    ) -> Result<Response<Self::WatchRolloutStream>, Status> {
+        operator_of(&request)?;
+        let id = self.rollout(&request.into_inner().id).await?.id;
+        Ok(Response::new(self.watched(id)))
+    }
+
+    async fn change_rollout(
+        &self,
+        request: Request<wire::ChangeRolloutRequest>,
+    ) -> Result<Response<wire::Rollout>, Status> {
+        let operator = operator_of(&request)?;
+        self.changed(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn explain_rollout(
+        &self,
+        request: Request<wire::GetRolloutRequest>,
+    ) -> Result<Response<wire::Explanation>, Status> {
+        operator_of(&request)?;
+        let rollout = self.rollout(&request.into_inner().id).await?;
+        self.explained(&rollout).await.map(Response::new)
+    }
+
+    async fn get_run(
+        &self,
+        request: Request<wire::GetRunRequest>,
+    ) -> Result<Response<wire::RunDetail>, Status> {
+        operator_of(&request)?;
+        self.run_detail(&request.into_inner().id)
+            .await
+            .map(Response::new)
+    }
+
+    type ListCustodyStream = Streamed<wire::CustodyPage>;
+
+    async fn list_custody(
+        &self,
+        request: Request<wire::ListCustodyRequest>,
+    ) -> Result<Response<Self::ListCustodyStream>, Status> {
+        operator_of(&request)?;
+        self.custody(request.into_inner()).await.map(Response::new)
+    }
+}

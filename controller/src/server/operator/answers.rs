@@ -1,0 +1,264 @@
+//! From what is kept to what operators are told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mailmend_policy::plan::{Plan, PlannedStep};
+use mailmend_policy::preview::{describe, worst_case};
+use mailmend_proto::convert::entry_to_wire;
+use mailmend_proto::run::Event;
+use mailmend_proto::wire;
+
+use crate::explain::Waiting;
+use crate::rollout::{Mark, Rollout, RolloutState, Run, RunPhase, Told};
+use crate::store::{AgentRow, CustodyRow, Duty, PolicyRow, RunRecord};
+
+pub(super) fn policy(row: PolicyRow) -> wire::PolicyRevision {
+    wire::PolicyRevision {
+        name: row.name.to_string(),
+        version: row.version,
+        digest: row.digest.as_bytes().to_vec(),
+        title: row.title,
+        article: row.article,
+        published_ms: row.published_ms,
+        text: row.text,
+    }
+}
+
+pub(super) fn agent(
+    row: &AgentRow,
+    connected: bool,
+    last_seen_ms: i64,
+    alarms: Vec<String>,
+) -> wire::Agent {
+    wire::Agent {
+        name: row.name.to_string(),
+        site: row.site.to_string(),
+        labels: row.labels.clone().into_iter().collect(),
+        facts: row.facts.clone().into_iter().collect(),
+        actions: row.actions.iter().cloned().collect(),
+        version: row.version.clone(),
+        connected,
+        last_seen_ms,
+        certificate_until_ms: row.certificate_until_ms,
+        head: row.head,
+        acknowledged: row.acknowledged,
+        alarms,
+    }
+}
+
+pub(super) fn plan(plan: &Plan, unavailable: Vec<String>) -> wire::PlanView {
+    let worst = worst_case(plan);
+    let outage = worst.servers.values().max().copied().unwrap_or_default();
+    wire::PlanView {
+        site: plan.site.to_string(),
+        subject: plan
+            .subject
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        digest: plan.digest().as_bytes().to_vec(),
+        steps: plan.steps.iter().map(step).collect(),
+        worst_outage_ms: millis(outage),
+        worst_restarts: worst.restarts,
+        unavailable,
+    }
+}
+
+fn step(step: &PlannedStep) -> wire::StepView {
+    wire::StepView {
+        index: step.index,
+        id: step.id.to_string(),
+        server: step.server.to_string(),
+        action: step.action.name().to_owned(),
+        what: describe(step),
+        timeout_ms: millis(step.timeout),
+        section: step.section,
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) const fn state(state: RolloutState) -> wire::RolloutState {
+    match state {
+        RolloutState::Running => wire::RolloutState::Running,
+        RolloutState::Paused => wire::RolloutState::Paused,
+        RolloutState::Aborting => wire::RolloutState::Aborting,
+        RolloutState::Halted => wire::RolloutState::Halted,
+        RolloutState::Succeeded => wire::RolloutState::Succeeded,
+        RolloutState::Failed => wire::RolloutState::Failed,
+        RolloutState::Aborted => wire::RolloutState::Aborted,
+    }
+}
+
+const fn phase(phase: RunPhase) -> wire::RunPhase {
+    match phase {
+        RunPhase::Waiting => wire::RunPhase::Waiting,
+        RunPhase::Assigned => wire::RunPhase::Assigned,
+        RunPhase::Running => wire::RunPhase::Running,
+        RunPhase::Unwinding => wire::RunPhase::Unwinding,
+        RunPhase::Succeeded => wire::RunPhase::Succeeded,
+        RunPhase::NotNeeded => wire::RunPhase::NotNeeded,
+        RunPhase::Failed => wire::RunPhase::Failed,
+        RunPhase::NeedsPerson => wire::RunPhase::NeedsPerson,
+        RunPhase::Cancelled => wire::RunPhase::Cancelled,
+    }
+}
+
+pub(super) fn rollout(rollout: &Rollout) -> wire::Rollout {
+    wire::Rollout {
+        id: rollout.id.to_string(),
+        policy: rollout.policy.to_string(),
+        version: rollout.version,
+        selector: rollout.selector.clone(),
+        state: state(rollout.state).into(),
+        started_ms: rollout.started_ms,
+        ended_ms: rollout.ended_ms.unwrap_or(0),
+        runs: rollout.runs.iter().map(run).collect(),
+        sites_at_once: rollout.sites_at_once,
+        max_failed: rollout.max_failed,
+        why: rollout.why.clone(),
+    }
+}
+
+pub(super) fn run(run: &Run) -> wire::Run {
+    let mut custody: HashMap<String, u64> = HashMap::new();
+    for (state, count) in run.parts.values().flat_map(|part| &part.told.custody) {
+        *custody.entry(state.clone()).or_insert(0) += count;
+    }
+    wire::Run {
+        id: run.id.to_string(),
+        site: run.site.to_string(),
+        subject: run
+            .subject
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        phase: phase(run.phase).into(),
+        through: run.through(),
+        steps: run.steps(),
+        finished: run.finished(),
+        current: current(run),
+        why: run.why.clone(),
+        started_ms: run.started_ms.unwrap_or(0),
+        ended_ms: run.ended_ms.unwrap_or(0),
+        custody,
+    }
+}
+
+/// What happens now.
+fn current(run: &Run) -> String {
+    let now: Vec<String> = run
+        .plan
+        .steps
+        .iter()
+        .filter_map(|step| match run.mark(step)? {
+            Mark::Intended => Some(format!("{} on {}", step.id, step.server)),
+            Mark::Undoing => Some(format!("undoing {} on {}", step.id, step.server)),
+            _ => None,
+        })
+        .collect();
+    now.join(", ")
+}
+
+pub(super) fn restarts<'a>(told: impl Iterator<Item = &'a Told>) -> u32 {
+    told.map(|told| told.restarts).sum()
+}
+
+/// A duty as a run.
+pub(super) fn duty(id: String, duty: &Duty) -> wire::Run {
+    wire::Run {
+        id,
+        site: duty.site.to_string(),
+        subject: duty.agent.to_string(),
+        phase: phase(duty.phase).into(),
+        why: duty.why.clone(),
+        started_ms: duty.started_ms,
+        ended_ms: duty.ended_ms,
+        custody: duty.told.custody.clone().into_iter().collect(),
+        ..wire::Run::default()
+    }
+}
+
+/// The steps of a run with what their agents told of each.
+pub(super) fn steps(run: &Run, records: &[RunRecord]) -> Vec<wire::RunStep> {
+    let mut steps: BTreeMap<u32, wire::RunStep> = run
+        .plan
+        .steps
+        .iter()
+        .map(|step| {
+            let state = run.mark(step).map_or("waiting", Mark::name);
+            let told = wire::RunStep {
+                index: step.index,
+                id: step.id.to_string(),
+                server: step.server.to_string(),
+                action: step.action.name().to_owned(),
+                state: state.to_owned(),
+                ..wire::RunStep::default()
+            };
+            (step.index, told)
+        })
+        .collect();
+    for RunRecord { record, .. } in records {
+        let at_ms = record.at_ms;
+        let index = match &record.event {
+            Event::StepIntended { step, .. }
+            | Event::StepSkipped { step, .. }
+            | Event::StepFinished { step, .. }
+            | Event::UndoIntended { step }
+            | Event::UndoFinished { step, .. } => *step,
+            _ => continue,
+        };
+        let Some(told) = steps.get_mut(&index) else {
+            continue;
+        };
+        match &record.event {
+            Event::StepIntended { attempt: 1, .. } => told.began_ms = at_ms,
+            Event::StepSkipped { why, .. } => {
+                told.detail.clone_from(why);
+                told.ended_ms = at_ms;
+            }
+            Event::StepFinished {
+                detail, evidence, ..
+            } => {
+                told.detail.clone_from(detail);
+                told.evidence.clone_from(evidence);
+                told.ended_ms = at_ms;
+            }
+            Event::UndoFinished { detail, .. } => {
+                told.detail = format!("{}; undo: {detail}", told.detail);
+                told.ended_ms = at_ms;
+            }
+            _ => {}
+        }
+    }
+    steps.into_values().collect()
+}
+
+pub(super) fn waiting(waiting: Waiting) -> wire::Waiting {
+    wire::Waiting {
+        run: waiting.run.map(|run| run.to_string()).unwrap_or_default(),
+        site: waiting
+            .site
+            .map(|site| site.to_string())
+            .unwrap_or_default(),
+        predicate: waiting.predicate,
+        holder: waiting.holder,
+        since_ms: waiting.since_ms,
+        release: waiting.release,
+    }
+}
+
+pub(super) fn custody(row: &CustodyRow) -> wire::CustodyEntry {
+    wire::CustodyEntry {
+        id: format!("{}/{}", row.batch, row.entry.index),
+        agent: row.agent.to_string(),
+        run: row.run.to_string(),
+        queue: row.queue.clone(),
+        entry: Some(entry_to_wire(&row.entry)),
+        evidence: row.evidence.clone(),
+        changed_ms: row.changed_ms,
+        held: row.held.clone(),
+    }
+}

@@ -1,0 +1,290 @@
+//! Rollouts: planning, starting, changing, watching, explaining.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailmend_policy::digest::Digest;
+use mailmend_policy::plan::Server;
+use mailmend_proto::run::RunId;
+use mailmend_proto::wire;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::decide;
+use crate::explain::{Surroundings, explain};
+use crate::planning::{Planned, planned};
+use crate::rollout::{Rollout, RolloutId, Wish};
+use crate::store::{AgentRow, NewRollout, NewRun, PolicyRow, StoreError};
+
+use super::{OperatorService, Streamed, answers, invalid, part, stopping};
+
+/// How many rollouts are listed, the newest.
+pub(super) const LISTED: u32 = 200;
+
+/// How often a change is tried again while decisions change the same rollout.
+const ATTEMPTS: u32 = 20;
+
+impl OperatorService {
+    async fn planned(
+        &self,
+        request: &wire::RolloutRequest,
+    ) -> Result<(PolicyRow, Planned), Status> {
+        let revision = self.policy(&request.policy, request.version).await?;
+        let servers: Vec<Server> = self
+            .controller
+            .store()
+            .agents()
+            .await?
+            .iter()
+            .map(AgentRow::server)
+            .collect();
+        let planned = planned(
+            &revision,
+            &request.selector,
+            request.sites_at_once,
+            request.max_failed,
+            &servers,
+        )?;
+        Ok((revision, planned))
+    }
+
+    pub(super) async fn plan(
+        &self,
+        request: &wire::RolloutRequest,
+    ) -> Result<wire::PlanRolloutResponse, Status> {
+        let (_, planned) = self.planned(request).await?;
+        let connected = self.controller.sessions().connected();
+        let plans = planned
+            .plans
+            .iter()
+            .map(|plan| {
+                let away: BTreeSet<String> = plan
+                    .servers()
+                    .iter()
+                    .filter(|server| !connected.contains(*server))
+                    .map(ToString::to_string)
+                    .collect();
+                answers::plan(plan, away.into_iter().collect())
+            })
+            .collect();
+        Ok(wire::PlanRolloutResponse {
+            digest: planned.digest.as_bytes().to_vec(),
+            inequality: planned.inequality(),
+            plans,
+        })
+    }
+
+    pub(super) async fn begin(
+        &self,
+        operator: String,
+        request: &wire::RolloutRequest,
+    ) -> Result<wire::Rollout, Status> {
+        let request_id = Uuid::try_parse(&request.request_id).map_err(|_| {
+            invalid("C092-request-id: `request_id` must be a UUID that the caller made for this request")
+        })?;
+        let store = self.controller.store();
+        // The same request again, after its answer was lost: whatever the fleet looks like by now.
+        if let Some(id) = store.rollout_of_request(request_id).await? {
+            return self.answer(id).await;
+        }
+        let (revision, planned) = self.planned(request).await?;
+        if !request.approved_digest.is_empty()
+            && request.approved_digest != planned.digest.as_bytes()
+        {
+            let approved = match request.approved_digest.as_slice().try_into() {
+                Ok(bytes) => Digest::from_bytes(bytes).short(),
+                Err(_) => "no digest at all".to_owned(),
+            };
+            return Err(Status::failed_precondition(format!(
+                "C093-plan-changed: the plans have digest {} now, {approved} was approved: servers, labels or \
+                 the policy have changed; look at `mailmend rollout plan` again",
+                planned.digest.short()
+            )));
+        }
+        let id = RolloutId(Uuid::new_v4());
+        let runs = planned
+            .plans
+            .into_iter()
+            .map(|plan| NewRun {
+                id: RunId(Uuid::new_v4()),
+                servers: planned.servers.get(&plan.site).cloned().unwrap_or_default(),
+                plan,
+            })
+            .collect();
+        let why = format!("plans {}", planned.digest);
+        let change = self.change(operator.clone(), "start-rollout", id.to_string(), why);
+        let new = NewRollout {
+            id,
+            request: request_id,
+            policy: revision.name,
+            version: revision.version,
+            selector: request.selector.clone(),
+            started_ms: self.controller.now_ms(),
+            by: operator,
+            sites_at_once: planned.sites_at_once,
+            max_failed: planned.max_failed,
+            runs,
+        };
+        let id = store.start_rollout(&new, &change).await?;
+        self.controller.changed();
+        self.answer(id).await
+    }
+
+    async fn answer(&self, id: RolloutId) -> Result<wire::Rollout, Status> {
+        let rollout = self.controller.store().rollout(id).await?;
+        rollout
+            .map(|rollout| answers::rollout(&rollout))
+            .ok_or_else(|| Status::not_found("C036-not-found: the rollout has gone"))
+    }
+
+    pub(super) async fn changed(
+        &self,
+        operator: String,
+        request: wire::ChangeRolloutRequest,
+    ) -> Result<wire::Rollout, Status> {
+        let (wish, what) = match request.change() {
+            wire::RolloutChange::Pause => (Wish::Pause, "pause-rollout"),
+            wire::RolloutChange::Resume => (Wish::Resume, "resume-rollout"),
+            wire::RolloutChange::Abort => (Wish::Abort, "abort-rollout"),
+            wire::RolloutChange::Unspecified => {
+                return Err(invalid(
+                    "C038-request: say what to change: pause, resume or abort",
+                ));
+            }
+        };
+        for _ in 0..ATTEMPTS {
+            let rollout = self.rollout(&request.id).await?;
+            let state = rollout
+                .state
+                .after(wish)
+                .map_err(|why| Status::failed_precondition(why.to_string()))?;
+            if state == rollout.state {
+                return Ok(answers::rollout(&rollout));
+            }
+            // Who resumes a halted rollout accepts the failures that halted it.
+            let max_failed = match wish {
+                Wish::Resume => rollout.max_failed.max(decide::failed(&rollout)),
+                Wish::Pause | Wish::Abort => rollout.max_failed,
+            };
+            let mut why = request.why.clone();
+            if wish != Wish::Resume {
+                let separator = if why.is_empty() { "" } else { ": " };
+                why = format!("{operator}{separator}{why}");
+            }
+            let change = self.change(operator.clone(), what, rollout.id.to_string(), why);
+            let changed = self
+                .controller
+                .store()
+                .change_rollout(rollout.id, rollout.revision, state, max_failed, &change)
+                .await;
+            match changed {
+                Ok(()) => {
+                    self.controller.changed();
+                    return self.answer(rollout.id).await;
+                }
+                Err(StoreError::Changed(_)) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Err(Status::aborted(
+            "C106-store-changed: the rollout changes faster than it can be changed; try again",
+        ))
+    }
+
+    pub(super) fn watched(&self, id: RolloutId) -> Streamed<wire::Rollout> {
+        let (seen, stream) = mpsc::channel(4);
+        let controller = self.controller.clone();
+        self.controller.tasks().spawn(async move {
+            let mut changes = controller.watch();
+            let mut last = None;
+            loop {
+                // Before looking, so that a change while looking is seen afterwards.
+                changes.mark_unchanged();
+                let rollout = match controller.store().rollout(id).await {
+                    Ok(Some(rollout)) => rollout,
+                    Ok(None) => return,
+                    Err(fault) => return part(&seen, fault.into()).await,
+                };
+                if last.as_ref() != Some(&rollout) {
+                    let told = seen.send(Ok(answers::rollout(&rollout)));
+                    let told = tokio::select! {
+                        () = controller.stopping().cancelled() => {
+                            return part(&seen, stopping()).await;
+                        }
+                        told = told => told,
+                    };
+                    if told.is_err() || rollout.state.is_final() {
+                        return;
+                    }
+                    last = Some(rollout);
+                }
+                tokio::select! {
+                    () = controller.stopping().cancelled() => {
+                        return part(&seen, stopping()).await;
+                    }
+                    () = seen.closed() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+        Box::pin(ReceiverStream::new(stream))
+    }
+
+    pub(super) async fn explained(&self, rollout: &Rollout) -> Result<wire::Explanation, Status> {
+        let store = self.controller.store();
+        let mut locks = BTreeMap::new();
+        for (site, run) in store.locks().await? {
+            locks.insert(site, (run, store.rollout_of(run).await?));
+        }
+        let connected = self.controller.sessions().connected();
+        let agents = store
+            .agents()
+            .await?
+            .into_iter()
+            .map(|agent| {
+                let heard = self.controller.liveness().last(&agent.name).unwrap_or(0);
+                let there = connected.contains(&agent.name);
+                (agent.name, (there, heard.max(agent.last_seen_ms)))
+            })
+            .collect();
+        let waiting = explain(rollout, &Surroundings { locks, agents });
+        Ok(wire::Explanation {
+            rollout: rollout.id.to_string(),
+            state: answers::state(rollout.state).into(),
+            waiting: waiting.into_iter().map(answers::waiting).collect(),
+        })
+    }
+
+    pub(super) async fn run_detail(&self, prefix: &str) -> Result<wire::RunDetail, Status> {
+        let id = self.run_id(prefix).await?;
+        let store = self.controller.store();
+        let alarms = store.run_alarms(id).await?;
+        let gone = || Status::not_found("C036-not-found: the run has gone");
+        let Some(rollout) = store.rollout_of(id).await? else {
+            let duty = store.duty(id).await?.ok_or_else(gone)?;
+            return Ok(wire::RunDetail {
+                run: Some(answers::duty(id.to_string(), &duty)),
+                alarms,
+                restarts: duty.told.restarts,
+                ..wire::RunDetail::default()
+            });
+        };
+        let rollout = store.rollout(rollout).await?.ok_or_else(gone)?;
+        let run = rollout
+            .runs
+            .iter()
+            .find(|run| run.id == id)
+            .ok_or_else(gone)?;
+        let records = store.run_records(id).await?;
+        Ok(wire::RunDetail {
+            run: Some(answers::run(run)),
+            rollout: rollout.id.to_string(),
+            policy: rollout.policy.to_string(),
+            version: rollout.version,
+            steps: answers::steps(run, &records),
+            alarms,
+            restarts: answers::restarts(run.parts.values().map(|part| &part.told)),
+        })
+    }
+}
