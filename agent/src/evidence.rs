@@ -282,10 +282,11 @@ impl Records {
                 .sender
                 .as_ref()
                 .is_none_or(|own| address(own) == address(&t.sender));
-            let one_of_its = own
+            // One attempt may serve some of the recipients, never others than its own.
+            let to_its_own = own
                 .as_ref()
-                .is_none_or(|own| t.recipients.iter().any(|r| own.contains(&address(r))));
-            t.at_ms >= earliest && same_sender && one_of_its
+                .is_none_or(|own| t.recipients.iter().all(|r| own.contains(&address(r))));
+            t.at_ms >= earliest && same_sender && to_its_own
         });
         case.evidence
             .extend(unanswered.take(ENOUGH).map(smtp_log::Transaction::evidence));

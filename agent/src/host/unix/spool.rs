@@ -103,8 +103,14 @@ impl Spool for UnixSpool {
         let mut file = File::from(fd);
         let placed = file
             .write_all(bytes)
-            .and_then(|()| file.sync_all())
             .map_err(|error| reading(attempted(), &error))
+            .and_then(|()| {
+                // The name is not placed, but a disk that cannot sync is not to be trusted with
+                // anything else either: the caller must hear that.
+                file.sync_all().map_err(|error| {
+                    HostError::unknown(HostErrorKind::Io, attempted(), error.to_string())
+                })
+            })
             .and_then(|()| {
                 fs::renameat_with(&folder, temporary, &folder, name, RenameFlags::NOREPLACE)
                     .map_err(|errno| changing(attempted(), errno))
