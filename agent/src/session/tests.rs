@@ -1,0 +1,3 @@
+mod controller;
+mod enrolment;
+mod stream;
