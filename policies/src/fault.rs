@@ -106,11 +106,16 @@ impl std::error::Error for Faults {}
 /// The most faults that one file is told; a file of noise has one for every byte.
 const MOST_FAULTS: usize = 200;
 
+/// The most faults that are kept to find the first [`MOST_FAULTS`] by place among them.
+const MOST_KEPT: usize = 5000;
+
 /// Collects faults while a file is read. Shared by all readers, so that one fault never hides
 /// another.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     raw: std::cell::RefCell<Vec<Raw>>,
+    /// Faults beyond [`MOST_KEPT`].
+    dropped: std::cell::Cell<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -139,6 +144,10 @@ impl Sink {
     }
 
     fn push(&self, code: FaultCode, span: &Range<usize>, message: &str, hint: Option<&str>) {
+        if self.raw.borrow().len() >= MOST_KEPT {
+            self.dropped.set(self.dropped.get() + 1);
+            return;
+        }
         let (message, hint) = (visible(message), hint.map(visible));
         self.raw.borrow_mut().push(Raw {
             code,
@@ -168,10 +177,11 @@ impl Sink {
 
     /// The faults with their lines and columns, by place.
     pub(crate) fn finish(self, file: &str, text: &str) -> Faults {
+        let dropped = self.dropped.get();
         let mut raw = self.raw.into_inner();
         raw.sort_by_key(|fault| (fault.span.start, fault.code));
         raw.dedup_by(|a, b| a.code == b.code && a.span == b.span && a.message == b.message);
-        let all = raw.len();
+        let all = raw.len() + dropped;
         if all > MOST_FAULTS {
             raw.truncate(MOST_FAULTS);
             let span = raw.last().map_or(0..0, |last| last.span.clone());
@@ -207,11 +217,18 @@ pub(crate) const fn hidden(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A text with every hidden character written as its escape: what a file says is repeated to a
+/// The longest message; a key may have a megabyte.
+const MOST_CHARACTERS: usize = 1200;
+
+/// A text, cut where it is endless, with every hidden character written as its escape: what a file says is repeated to a
 /// terminal, and must not command it.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
+    for (at, c) in text.chars().enumerate() {
+        if at == MOST_CHARACTERS {
+            shown.push_str("..");
+            break;
+        }
         if hidden(c) || c == '\r' {
             shown.extend(c.escape_unicode());
         } else {
@@ -222,10 +239,10 @@ fn visible(text: &str) -> String {
 }
 
 /// Where the lines of a text begin.
-struct Lines(Vec<usize>);
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self(
             std::iter::once(0)
@@ -234,10 +251,15 @@ impl Lines {
         )
     }
 
+    /// The line of an offset, from 1.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        self.0.partition_point(|begin| *begin <= at)
+    }
+
     fn place(&self, text: &str, raw: Raw) -> Fault {
         let start = text.floor_char_boundary(raw.span.start);
         let end = text.ceil_char_boundary(raw.span.end.max(start));
-        let line = self.0.partition_point(|begin| *begin <= start);
+        let line = self.line(start);
         let begin = self.0[line - 1];
         // A byte-order mark at the very beginning takes no column.
         let column = text[begin..start]
@@ -298,12 +320,12 @@ mod tests {
     #[test]
     fn a_file_of_noise_is_told_a_bounded_number_of_faults() {
         let sink = Sink::default();
-        for at in 0..5000 {
+        for at in 0..6000 {
             sink.fault(FaultCode::Syntax, &(at..at + 1), "noise");
         }
-        let faults = sink.finish("f", &"x".repeat(5000));
+        let faults = sink.finish("f", &"x".repeat(6000));
         assert_eq!(faults.list.len(), MOST_FAULTS + 1);
         assert_eq!(faults.list[MOST_FAULTS].code, FaultCode::TooManyFaults);
-        assert!(faults.list[MOST_FAULTS].message.starts_with("4800 more"));
+        assert!(faults.list[MOST_FAULTS].message.starts_with("5800 more"));
     }
 }

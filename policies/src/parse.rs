@@ -9,9 +9,13 @@ mod reader;
 mod references;
 mod roles;
 mod steps;
+mod value;
+mod words;
+
+use std::collections::BTreeSet;
 
 use crate::document;
-use crate::fault::{FaultCode, Faults, Sink};
+use crate::fault::{FaultCode, Faults, Lines, Sink};
 use crate::lint;
 use crate::policy::Policy;
 use crate::source::PolicySource;
@@ -66,26 +70,20 @@ pub fn check(source: &PolicySource) -> Checked {
         }
         // What could be read beside broken syntax is judged too, but only for faults that the
         // broken part cannot have caused.
-        let lines: Vec<usize> = document
+        let lines = Lines::of(text);
+        let broken: BTreeSet<usize> = document
             .broken
             .iter()
-            .map(|span| line(text, span.start))
+            .map(|span| lines.line(span.start))
             .collect();
         sink.retain_after(before, |code, span| {
-            stands_alone(code) && !lines.contains(&line(text, span.start))
+            stands_alone(code) && !broken.contains(&lines.line(span.start))
         });
         None
     });
     let faults = sink.finish(source.name(), text);
     let policy = policy.filter(|_| !faults.refuse());
     Checked { policy, faults }
-}
-
-fn line(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
 }
 
 /// Whether a fault can be told from its own place alone.

@@ -42,7 +42,7 @@ codes! {
     NotUtf8, Error, "P001-not-utf8", "The file is not UTF-8 text.";
     TooLarge, Error, "P002-too-large", "The file has more than 1 MiB.";
     TooDeep, Error, "P003-too-deep", "Tables and arrays are nested more than 32 levels deep.";
-    TooManySteps, Error, "P004-too-many-steps", "The policy has more than 200 steps.";
+    TooMany, Error, "P004-too-many", "There are more steps, roles, conditions or list entries than are allowed.";
     Syntax, Error, "P005-syntax", "The text is not TOML.";
     DuplicateKey, Error, "P006-duplicate-key", "A key is given twice in one table.";
     HiddenCharacter, Error, "P007-hidden-character", "An invisible, control or direction-changing character stands in the file.";

@@ -7,7 +7,10 @@ use miette::{
 };
 use serde_json::{Value, json};
 
-use super::{Faults, Severity, hidden};
+use super::{Fault, Faults, Severity, hidden};
+
+/// The longest line, in bytes, that is shown; of a fault in or beside a longer one only the place.
+const LONGEST_LINE: usize = 1000;
 
 impl Faults {
     /// Every fault with the line that it is in, a caret under the place and a hint, for a terminal
@@ -40,7 +43,16 @@ impl Faults {
             if let Some(hint) = &fault.hint {
                 diagnostic = diagnostic.with_help(hint.clone());
             }
-            let report = Report::new(diagnostic).with_source_code(Arc::clone(&source));
+            let report = if self.is_shown(fault) {
+                Report::new(diagnostic).with_source_code(Arc::clone(&source))
+            } else {
+                diagnostic.labels = None;
+                diagnostic.message = format!(
+                    "{}:{}:{}: {}",
+                    self.file, fault.line, fault.column, fault.message
+                );
+                Report::new(diagnostic)
+            };
             // Writing to a string fails only where the source cannot be read back; the plain line
             // still tells everything.
             if handler.render_report(&mut out, report.as_ref()).is_err() {
@@ -49,6 +61,13 @@ impl Faults {
             }
         }
         out
+    }
+
+    /// Whether the lines around a fault are short enough to be shown.
+    fn is_shown(&self, fault: &Fault) -> bool {
+        let before = self.text[..fault.span.start].rsplit('\n').take(2);
+        let after = self.text[fault.span.start..].split('\n').take(2);
+        before.chain(after).all(|line| line.len() <= LONGEST_LINE)
     }
 
     /// The part of a span that a person should see: its first line, at least one character wide.

@@ -10,7 +10,9 @@ use crate::step::{Action, IfStillRunning, QuarantineUndo};
 
 use super::conditions::need_conditions;
 use super::context::{Context, Place};
-use super::reader::{Located, Reader, did_you_mean, prose, text};
+use super::reader::{Located, Reader};
+use super::value::{prose, text};
+use super::words::did_you_mean;
 
 /// What the parser and the schema know of an action before its keys are read.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ pub(crate) fn find(found: &Located<&str>, ctx: &Context<'_>) -> Option<&'static 
             }
             other => did_you_mean(other, KINDS.iter().map(|kind| kind.name)).unwrap_or_else(|| {
                 let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-                format!("the actions are {}", super::reader::listed(&names))
+                format!("the actions are {}", super::words::listed(&names))
             }),
         };
         ctx.sink
@@ -123,7 +125,7 @@ pub(crate) fn owner(key: &str) -> Option<String> {
         .filter(|kind| kind.keys().any(|own| own == key))
         .map(|kind| kind.name)
         .collect();
-    (!owners.is_empty()).then(|| format!("the key belongs to {}", super::reader::listed(&owners)))
+    (!owners.is_empty()).then(|| format!("the key belongs to {}", super::words::listed(&owners)))
 }
 
 /// Reads the keys of an action. Reads all of them before it gives up, so that each fault is told.
@@ -302,7 +304,7 @@ fn flags(reader: &Reader<'_>, ctx: &Context<'_>) -> Option<BTreeMap<String, Stri
     let mut flags = BTreeMap::new();
     let mut whole = true;
     for (key, span) in table.keys() {
-        let named = super::reader::name::<crate::name::ToolName>(
+        let named = super::value::name::<crate::name::ToolName>(
             &Located { value: key, span },
             "with",
             ctx.sink,

@@ -14,7 +14,9 @@ use crate::version::VersionRange;
 
 use super::context::{Context, Place};
 use super::paths;
-use super::reader::{Located, Reader, did_you_mean, list, listed, number, table};
+use super::reader::{Located, Reader};
+use super::value::{list, number, table};
+use super::words::{did_you_mean, listed};
 
 /// The keys that tell conditions apart.
 pub(crate) const KINDS: [&str; 12] = [
@@ -101,6 +103,12 @@ pub(crate) struct Read {
 
 /// Reads a condition's keys from a table that may have others too (`why` beside a `forbid`).
 pub(crate) fn of_reader(reader: &Reader<'_>, place: Place, ctx: &Context<'_>) -> Read {
+    if !ctx.one_more_condition(&reader.span) {
+        return Read {
+            condition: None,
+            is_known: false,
+        };
+    }
     let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| reader.has(kind)).collect();
     let [kind] = kinds.as_slice() else {
         if kinds.is_empty() {
@@ -388,7 +396,7 @@ fn step(reader: &Reader<'_>, place: Place, ctx: &Context<'_>) -> Option<Conditio
 fn fact(reader: &Reader<'_>, ctx: &Context<'_>) -> Option<Condition> {
     let fact = reader
         .text("fact")
-        .and_then(|found| super::reader::prose(&found, "fact", 200, false, ctx.sink));
+        .and_then(|found| super::value::prose(&found, "fact", 200, false, ctx.sink));
     let equals = reader
         .need_text("equals", "equals = \"outbound\"")
         .map(|found| found.value.to_owned());

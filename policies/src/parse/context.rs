@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::fault::Sink;
+use crate::fault::{FaultCode, Sink};
 use crate::name::StepId;
 
 use super::reader::{Located, Span};
@@ -41,7 +41,11 @@ pub(crate) struct Context<'s> {
     /// The place of the step that is being read, from 0.
     pub(crate) step: Cell<usize>,
     references: RefCell<Vec<Reference>>,
+    conditions: Cell<usize>,
 }
+
+/// The most conditions of a file, those inside others included.
+const MOST_CONDITIONS: usize = 1000;
 
 impl<'s> Context<'s> {
     pub(crate) fn new(sink: &'s Sink) -> Self {
@@ -49,7 +53,23 @@ impl<'s> Context<'s> {
             sink,
             step: Cell::new(0),
             references: RefCell::default(),
+            conditions: Cell::new(0),
         }
+    }
+
+    /// Counts a condition, and tells whether it may be read; beyond the limit is a fault, once.
+    pub(crate) fn one_more_condition(&self, span: &Span) -> bool {
+        let before = self.conditions.replace(self.conditions.get() + 1);
+        if before == MOST_CONDITIONS {
+            let message = format!("the policy has more than {MOST_CONDITIONS} conditions");
+            self.sink.hinted(
+                FaultCode::TooMany,
+                span,
+                message,
+                "split the policy into several",
+            );
+        }
+        before < MOST_CONDITIONS
     }
 
     /// Notes that the step at hand asks for the outcome of another.

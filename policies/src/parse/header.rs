@@ -9,7 +9,8 @@ use crate::strategy::Strategy;
 
 use super::conditions::{need_conditions, versions};
 use super::context::{Context, Place};
-use super::reader::{Located, Reader, list, table};
+use super::reader::{Located, Reader};
+use super::value::{list, table};
 
 /// The version of the language that this crate reads.
 pub const SCHEMA: &str = "mailmend/v1";
@@ -105,7 +106,7 @@ fn deviations(reader: &Reader<'_>, ctx: &Context<'_>) -> Option<Vec<Deviation>> 
             let step = entry.need_line("step", 60, "step = \"8\"");
             let why = entry
                 .need_text("why", "why = \"..\"")
-                .and_then(|found| super::reader::prose(&found, "why", PARAGRAPH, true, ctx.sink));
+                .and_then(|found| super::value::prose(&found, "why", PARAGRAPH, true, ctx.sink));
             entry.finish(|_| None);
             Some(Deviation {
                 step: step?,

@@ -44,7 +44,7 @@ pub(crate) fn path(
         );
     };
     let Some((_, root)) = ROOTS.iter().find(|(name, _)| *name == variable) else {
-        let hint = super::reader::did_you_mean(variable, ROOTS.iter().map(|(name, _)| *name))
+        let hint = super::words::did_you_mean(variable, ROOTS.iter().map(|(name, _)| *name))
             .unwrap_or_else(|| {
                 "it is one of ${imcdata}, ${mtadata}, ${trackinglog} and ${exchsrvr}".to_owned()
             });

@@ -6,9 +6,9 @@ use crate::fault::{FaultCode, Sink};
 
 use super::context::{Reference, Why};
 use super::header::DetectDraft;
-use super::reader::{did_you_mean, listed};
 use super::roles::RoleDraft;
 use super::steps::StepDraft;
+use super::words::{did_you_mean, listed};
 
 /// Notes what does not fit. Returns whether every id and reference does, so that rules about the
 /// steps as a whole can be judged.

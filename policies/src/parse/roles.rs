@@ -8,7 +8,11 @@ use crate::role::{Bind, Role};
 use crate::selector::{Selector, SelectorFault};
 
 use super::context::Context;
-use super::reader::{Located, Reader, name, table};
+use super::reader::{Located, Reader};
+use super::value::{name, table};
+
+/// The most roles of a policy.
+const MOST_ROLES: usize = 20;
 
 /// A role as far as it could be read.
 pub(crate) struct RoleDraft {
@@ -41,6 +45,19 @@ pub(crate) fn roles(root: &Reader<'_>, ctx: &Context<'_>) -> Vec<RoleDraft> {
     if keys.is_empty() {
         let message = "`[roles]` is empty, a policy needs at least one role";
         ctx.sink.fault(FaultCode::EmptyList, &reader.span, message);
+    }
+    if let Some((_, beyond)) = keys.get(MOST_ROLES) {
+        let message = format!(
+            "the policy has {} roles, at most {MOST_ROLES} are allowed",
+            keys.len()
+        );
+        ctx.sink.hinted(
+            FaultCode::TooMany,
+            beyond,
+            message,
+            "split the policy into several",
+        );
+        keys.truncate(MOST_ROLES);
     }
     let mut drafts = Vec::new();
     for (key, span) in keys {

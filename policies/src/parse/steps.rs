@@ -14,10 +14,11 @@ use super::actions::{self, Kind};
 use super::conditions::{self, conditions};
 use super::context::{Context, Place};
 use super::header::PARAGRAPH;
-use super::reader::{Located, Reader, Span, list, prose, table};
+use super::reader::{Located, Reader, Span};
+use super::value::{list, prose, table};
 
 /// The most steps of a policy.
-pub const MOST_STEPS: usize = 200;
+pub const MOST_STEPS: usize = super::value::MOST_ENTRIES;
 
 /// A step as far as it could be read.
 pub(crate) struct StepDraft {
@@ -51,25 +52,11 @@ pub(crate) fn steps(root: &Reader<'_>, ctx: &Context<'_>) -> Vec<StepDraft> {
     let Some(entries) = list(value, "step", ctx.sink) else {
         return Vec::new();
     };
-    if let Some(beyond) = entries.get(MOST_STEPS) {
-        let message = format!(
-            "the policy has {} steps, at most {MOST_STEPS} are allowed",
-            entries.len()
-        );
-        let hint = "split it into several policies";
-        ctx.sink
-            .hinted(FaultCode::TooManySteps, &beyond.span(), message, hint);
-    }
     let read = |(at, entry)| {
         ctx.step.set(at);
         step(entry, ctx)
     };
-    entries
-        .iter()
-        .take(MOST_STEPS)
-        .enumerate()
-        .filter_map(read)
-        .collect()
+    entries.iter().enumerate().filter_map(read).collect()
 }
 
 fn step(entry: &Spanned<DeValue<'_>>, ctx: &Context<'_>) -> Option<StepDraft> {
