@@ -153,6 +153,151 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Change the policy, or declare the flag with a pattern that fits in the guard file.",
     ),
     (
+        "A040-plan-differs",
+        "This agent does not make the same plan of an assignment as the controller.",
+        "Update the older of the two; if the versions are equal, the assignment was changed on its way or in the store.",
+    ),
+    (
+        "A041-policy-faulty",
+        "This agent refuses the policy of an assignment; each fault is told with its place.",
+        "Update the agent if the controller is newer; otherwise publish a mended policy.",
+    ),
+    (
+        "A042-fence-stale",
+        "An assignment or order carries an older fence than one that this agent has seen.",
+        "Nothing is needed if a controller was replaced; otherwise find out which second controller gives orders.",
+    ),
+    (
+        "A043-run-differs",
+        "An assignment names a run that this agent took on with another plan.",
+        "Start a new run; if it happens again, look at the controller's store.",
+    ),
+    (
+        "A044-action-unsupported",
+        "A step needs an action that this agent cannot carry out.",
+        "Update the agent, or leave the server out.",
+    ),
+    (
+        "A045-nothing-to-do",
+        "The plan of an assignment has no step for this agent.",
+        "Look at the names of server and agent: they must be equal.",
+    ),
+    (
+        "A046-assignment-malformed",
+        "An assignment or order makes no sense.",
+        "Compare the versions of agent and controller.",
+    ),
+    (
+        "A047-run-unknown",
+        "An order is about a run that this agent was never given.",
+        "Nothing is needed if the agent was enrolled anew; otherwise look whether its data folder was replaced.",
+    ),
+    (
+        "A048-no-imcdata",
+        "The folder of the Internet Mail Service is not known on this server.",
+        "Look at `RootDir` below MSExchangeIMC\\Parameters in the registry: it must name a folder that is there.",
+    ),
+    (
+        "A050-service-not-stopped",
+        "A service did not stop in time, or says that it is stopped while its process is there.",
+        "Look at its event log; stop it by hand if mail may wait. The section was left and service started where possible.",
+    ),
+    (
+        "A051-service-not-started",
+        "A service did not start, or died while it was watched.",
+        "Look at its event log and exit code; mail is held or in its queue, and nothing is lost.",
+    ),
+    (
+        "A052-restarts-used-up",
+        "A service would be started more often than the guard file or the policy allows.",
+        "Find out why it dies; raise `restarts_per_hour` in the guard file only if that is understood.",
+    ),
+    (
+        "A053-section-refused",
+        "Service is not disturbed now: another section is open, or the guard file's `sections_per_hour` is used up.",
+        "Wait, or raise the limit; then start the run again.",
+    ),
+    (
+        "A054-service-left-down",
+        "A section was left and its service could not be started: mail does not flow on this server.",
+        "Start the service by hand, now; its event log says why it does not. Then look at the run.",
+    ),
+    (
+        "A055-service-dead",
+        "A service died by itself and could not be started again.",
+        "Look at its event log; a message that crashes it is found with the policy `corrupt-message`.",
+    ),
+    (
+        "A056-watchdog-gave-up",
+        "A service died again and was started as often as the guard file allows within an hour.",
+        "Find out why it dies: the policy `corrupt-message` searches for a message that crashes it.",
+    ),
+    (
+        "A057-forbidden",
+        "A condition stands that forbids a step; the reason is told.",
+        "Remove what it names, then start the run again.",
+    ),
+    (
+        "A058-cannot-tell",
+        "A condition cannot be judged: a file, log or service does not answer.",
+        "Make readable what is named; what cannot be told never counts as true.",
+    ),
+    (
+        "A060-budget-over",
+        "A section took longer than its policy allows service to be disturbed; service was started.",
+        "Look which step took so long; raise `max_outage` only if that was to be expected.",
+    ),
+    (
+        "A061-condition-not-met",
+        "A condition did not hold, or not within the step's time.",
+        "Look at the facts that are told with it; the run unwinds.",
+    ),
+    (
+        "A062-probe-failed",
+        "A test message gives no evidence that it left the server.",
+        "Look at the queue and the SMTP log: next hop, DNS or routing are the usual causes.",
+    ),
+    (
+        "A063-tool-verdict",
+        "A tool did not print a verdict that counts as done.",
+        "Read what it printed; it may have changed something.",
+    ),
+    (
+        "A064-mail-kept",
+        "A run has ended and messages stay in custody.",
+        "`mailmend run ledger` lists them with their state; replay or settle them.",
+    ),
+    (
+        "A065-undo-failed",
+        "A step could not be undone; the run is at rest.",
+        "Look at the run: it says what was done and what was not.",
+    ),
+    (
+        "A066-interrupted",
+        "The agent ended while a step acted, and what it did cannot be found out by itself.",
+        "Look at what the step did, then decide.",
+    ),
+    (
+        "A067-shutdown",
+        "The agent was shut down while a section was open; service was started first.",
+        "Nothing is needed; the run unwinds when the agent is back.",
+    ),
+    (
+        "A068-at-rest",
+        "A run is at rest: nothing more will happen by itself, and a person is needed.",
+        "Look at the run: it says at which step and why.",
+    ),
+    (
+        "A069-in-doubt",
+        "Messages may have been sent and nothing proves it. They are held and never sent again by themselves.",
+        "`mailmend run ledger` lists them; ask the recipients, or look at the next hop's log, then settle them.",
+    ),
+    (
+        "A070-journal-refuses",
+        "An order cannot be written down, so it was not taken.",
+        "Look at the agent's log: disk, data folder or journal are told there.",
+    ),
+    (
         "A080-service-not-stopped",
         "Files of a queue cannot be moved because the service that owns them runs, or its process is still there.",
         "See who started it; stop it, or let the policy stop it. Nothing was moved.",

@@ -1,8 +1,11 @@
 //! mailmend's agent: carries out its server's part of a plan, crash-safely, and reports every step.
 
+mod allowance;
+pub mod condition;
 pub mod config;
 pub mod connection;
 pub mod custody;
+pub mod engine;
 pub mod enrol;
 pub mod evidence;
 pub mod facts;
@@ -10,7 +13,14 @@ pub mod faults;
 pub mod guard;
 pub mod host;
 pub mod identity;
+pub mod inbox;
 pub mod journal;
+pub mod queue;
 mod report;
+pub mod runner;
+mod service;
 pub mod session;
+pub mod station;
+pub mod step;
 pub mod toml_file;
+pub mod watchdog;

@@ -1,0 +1,493 @@
+//! The engine: takes orders, carries runs out on threads of their own, and mends what a crash left.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mailmend_policy::condition::PathRoot;
+use mailmend_policy::name::ServerName;
+use mailmend_proto::run::{Event, RunId, RunState};
+use mailmend_proto::wire;
+use prost::Message;
+
+use crate::faults::known;
+use crate::guard::Guard;
+use crate::host::{Facts, Host};
+use crate::inbox::{self, Decision, Known, Refusal};
+use crate::journal::{Journal, JournalError};
+use crate::runner::{CannotCarryOn, Rest, Runner, stranded};
+use crate::session::{OrderRefused, Orders};
+use crate::station::Station;
+use crate::step::SUPPORTED;
+use crate::watchdog::Watchdog;
+
+/// The longest that a thread waits for a command before it looks again by itself, in real time.
+const MOST_WAIT: Duration = Duration::from_secs(5);
+
+/// The time between two looks of the watchdog, in uptime.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// Takes orders and carries them out. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    station: Arc<Station>,
+    watchdog: Watchdog,
+    /// Whether runs go on by themselves, on threads; a simulation carries them on by hand.
+    threads: bool,
+    /// Orders are taken one at a time, so that each is judged by all before it.
+    orders: Mutex<()>,
+    bell: Bell,
+    working: Mutex<Working>,
+    recovered: AtomicBool,
+}
+
+#[derive(Default)]
+struct Working {
+    runs: BTreeSet<RunId>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Wakes whoever waits for an order.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *lock(&self.rung) += 1;
+        self.changed.notify_all();
+    }
+
+    fn heard(&self) -> u64 {
+        *lock(&self.rung)
+    }
+
+    /// Waits until it rings after `heard`, or the time is over.
+    fn wait(&self, heard: u64, limit: Duration) {
+        let rung = lock(&self.rung);
+        // Woken or timed out: the caller looks at the journal either way.
+        let _ = self
+            .changed
+            .wait_timeout_while(rung, limit, |rung| *rung == heard);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// An engine whose runs go on by themselves, once [`Self::recover`] was called.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub fn new(
+        host: Arc<dyn Host>,
+        journal: Journal,
+        guard: Arc<Guard>,
+        name: ServerName,
+    ) -> Result<Self, JournalError> {
+        Self::of(host, journal, guard, name, true)
+    }
+
+    /// An engine that does nothing by itself: runs are carried on with [`Self::carry_on`], and the
+    /// watchdog looks when [`Self::watch`] is called. For simulation.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub fn by_hand(
+        host: Arc<dyn Host>,
+        journal: Journal,
+        guard: Arc<Guard>,
+        name: ServerName,
+    ) -> Result<Self, JournalError> {
+        Self::of(host, journal, guard, name, false)
+    }
+
+    fn of(
+        host: Arc<dyn Host>,
+        journal: Journal,
+        guard: Arc<Guard>,
+        name: ServerName,
+        threads: bool,
+    ) -> Result<Self, JournalError> {
+        let station = Arc::new(Station::new(host, journal, guard, name)?);
+        Ok(Self(Arc::new(Inner {
+            watchdog: Watchdog::new(Arc::clone(&station)),
+            station,
+            threads,
+            orders: Mutex::default(),
+            bell: Bell::default(),
+            working: Mutex::default(),
+            recovered: AtomicBool::new(false),
+        })))
+    }
+
+    /// Replaces the facts that conditions are judged by.
+    pub fn set_facts(&self, facts: Facts) {
+        self.0.station.set_facts(facts);
+    }
+
+    /// Mends what the last end of the agent left, before anything is taken from outside: duties are
+    /// ended, open sections are brought to their end or their exit. Returns when no section is open but
+    /// those that wait within their budget; everything else goes on by itself then.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read or written; services that were stopped have been started.
+    pub fn recover(&self) -> Result<(), JournalError> {
+        let inner = &self.0;
+        for run in inner.station.journal.open_runs() {
+            match Runner::open(Arc::clone(&inner.station), run) {
+                Ok(runner) => runner.mend_section()?,
+                Err(CannotCarryOn::Duty(run)) => inner.watchdog.resume(run)?,
+                Err(CannotCarryOn::Journal(error)) => return Err(error),
+                Err(CannotCarryOn::Plan(refusal)) => {
+                    stranded(&inner.station, run, &refusal.to_string())?;
+                }
+            }
+        }
+        inner.recovered.store(true, Ordering::Release);
+        if inner.threads {
+            for run in inner.station.journal.open_runs() {
+                self.start_runner(run);
+            }
+            self.start_watchdog();
+        }
+        Ok(())
+    }
+
+    /// Carries a run as far as it goes without waiting. Not for an engine with threads.
+    ///
+    /// # Errors
+    /// Where nothing can be written down, or the run cannot be carried on.
+    pub fn carry_on(&self, run: RunId) -> Result<Rest, CannotCarryOn> {
+        let runner = Runner::open(Arc::clone(&self.0.station), run)?;
+        Ok(runner.carry_on()?)
+    }
+
+    /// Lets the watchdog look once. Not for an engine with threads.
+    ///
+    /// # Errors
+    /// Where nothing can be written down.
+    pub fn watch(&self) -> Result<(), JournalError> {
+        self.0.watchdog.look()
+    }
+
+    /// Ends the engine: steps that only wait are left, to be gone on with at the next start; a step that
+    /// moves something ends; an open section is left by its exit unless its service runs. Returns
+    /// whether all of that was over within `limit` of real time.
+    #[must_use]
+    pub fn shutdown(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        self.0.station.stop();
+        self.0.bell.ring();
+        let threads = std::mem::take(&mut lock(&self.0.working).threads);
+        for thread in threads {
+            while !thread.is_finished() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Its panic, if there was one, was told where it was caught.
+            let _ = thread.join();
+        }
+        true
+    }
+
+    /// What a run's records add up to on this agent; nothing for an unknown run.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub fn state(&self, run: RunId) -> Result<Arc<RunState>, JournalError> {
+        self.0.station.state(run)
+    }
+
+    /// Takes an assignment on. Durable on return.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn admit(&self, assignment: &wire::Assignment) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = match mailmend_proto::convert::run_from_wire(&assignment.run) {
+            Ok(run) => station.journal.state(run).map_err(unwritten)?,
+            Err(_) => None,
+        };
+        let imcdata: Result<PathBuf, String> = station
+            .host
+            .root(PathRoot::Imcdata)
+            .map_err(|error| format!("could not {error}"));
+        let decision = inbox::decide(
+            assignment,
+            Known {
+                me: &station.me,
+                state: state.as_deref(),
+                highest_fence: station.journal.highest_fence(),
+                guard: &station.guard,
+                imcdata: &imcdata,
+            },
+        );
+        match (decision, state) {
+            (Decision::Refuse(refusal), _) => return Err(refusal),
+            (Decision::Admit(bound), _) => {
+                let admitted = Event::Admitted {
+                    fence: bound.fence,
+                    plan: bound.digest,
+                    policy: bound.policy,
+                    assignment: assignment.encode_to_vec(),
+                };
+                station
+                    .record(bound.run, vec![admitted])
+                    .map_err(unwritten)?;
+                self.go_on(bound.run);
+            }
+            (Decision::Already(run), Some(state)) => {
+                let fence = assignment.fence;
+                if fence > state.fence {
+                    let raised = Event::Fenced { fence };
+                    station.record(run, vec![raised]).map_err(unwritten)?;
+                }
+                self.go_on(run);
+            }
+            (Decision::Already(_), None) => {}
+        }
+        Ok(())
+    }
+
+    /// Releases steps. Durable on return.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn advance(&self, run: RunId, fence: u64, through: u32) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = self.ordered(run, fence)?;
+        // Late and repeated orders change nothing: the watermark only rises, and an unwinding run
+        // never goes forward again.
+        if state.closed.is_some() || state.down_to.is_some() {
+            return Ok(());
+        }
+        if through > state.through && through as usize > self.steps_of(run)? {
+            return Err(Refusal::new(
+                const { known("A046-assignment-malformed") },
+                format!("the plan of run `{run}` has no step {through}"),
+            ));
+        }
+        let through = through.max(state.through);
+        if through > state.through || fence > state.fence {
+            let advanced = Event::Advanced { fence, through };
+            station.record(run, vec![advanced]).map_err(unwritten)?;
+        }
+        self.go_on(run);
+        Ok(())
+    }
+
+    /// Orders done steps to be undone. Durable on return.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn unwind(&self, run: RunId, fence: u64, down_to: u32, last: bool) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = self.ordered(run, fence)?;
+        if state.closed.is_some() {
+            return Ok(());
+        }
+        let down_to = state.down_to.map_or(down_to, |now| now.min(down_to));
+        let last = last || state.unwind_last;
+        let known_already =
+            state.down_to == Some(down_to) && state.unwind_last == last && state.fence == fence;
+        if !known_already {
+            let ordered = Event::UnwindOrdered {
+                fence,
+                down_to,
+                last,
+            };
+            station.record(run, vec![ordered]).map_err(unwritten)?;
+        }
+        self.go_on(run);
+        Ok(())
+    }
+
+    /// Raises the fence of a run. Durable on return.
+    ///
+    /// # Errors
+    /// Where the run is unknown or its fence is higher.
+    pub fn fence(&self, run: RunId, fence: u64) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = self.ordered(run, fence)?;
+        if fence > state.fence {
+            let raised = Event::Fenced { fence };
+            station.record(run, vec![raised]).map_err(unwritten)?;
+        }
+        Ok(())
+    }
+
+    fn ordered(&self, run: RunId, fence: u64) -> Result<Arc<RunState>, Refusal> {
+        let state = self.0.station.journal.state(run).map_err(unwritten)?;
+        let state = state.filter(|state| state.plan.is_some()).ok_or_else(|| {
+            Refusal::new(
+                const { known("A047-run-unknown") },
+                format!("this agent was never given run `{run}`"),
+            )
+        })?;
+        if fence < state.fence {
+            return Err(Refusal::new(
+                const { known("A042-fence-stale") },
+                format!(
+                    "the order has fence {fence}, and run `{run}` has {}; the controller that sent it is not the current one",
+                    state.fence
+                ),
+            ));
+        }
+        Ok(state)
+    }
+
+    fn steps_of(&self, run: RunId) -> Result<usize, Refusal> {
+        let runner = Runner::open(Arc::clone(&self.0.station), run);
+        runner
+            .map(|runner| runner.plan().steps.len())
+            .map_err(|error| match error {
+                CannotCarryOn::Journal(error) => unwritten(error),
+                CannotCarryOn::Plan(refusal) => refusal,
+                CannotCarryOn::Duty(run) => Refusal::new(
+                    const { known("A047-run-unknown") },
+                    format!("run `{run}` is a duty"),
+                ),
+            })
+    }
+
+    fn go_on(&self, run: RunId) {
+        if self.0.threads && self.0.recovered.load(Ordering::Acquire) {
+            self.start_runner(run);
+            self.0.bell.ring();
+        }
+    }
+
+    fn start_runner(&self, run: RunId) {
+        let mut working = lock(&self.0.working);
+        if self.0.station.stopping() || !working.runs.insert(run) {
+            return;
+        }
+        let engine = self.clone();
+        let spawned = std::thread::Builder::new()
+            .name(format!("run {run}"))
+            .spawn(move || {
+                engine.work(run);
+                lock(&engine.0.working).runs.remove(&run);
+            });
+        match spawned {
+            Ok(thread) => working.threads.push(thread),
+            // It is tried again with the next order, and at the next start.
+            Err(error) => {
+                working.runs.remove(&run);
+                tracing::error!(%run, %error, "could not start a thread for the run");
+            }
+        }
+    }
+
+    /// A runner's thread: carries the run on until it is closed.
+    fn work(&self, run: RunId) {
+        let worked = catch_unwind(AssertUnwindSafe(|| self.carry_to_the_end(run)));
+        match worked {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%run, %error, "the run cannot be carried on"),
+            Err(_) => {
+                // A defect: nothing is left half done with its service down.
+                tracing::error!(%run, "the run ended in a defect of the agent; please report it");
+                crate::runner::service_up(&self.0.station, run);
+            }
+        }
+    }
+
+    fn carry_to_the_end(&self, run: RunId) -> Result<(), CannotCarryOn> {
+        let station = &self.0.station;
+        let runner = Runner::open(Arc::clone(station), run)?;
+        loop {
+            let heard = self.0.bell.heard();
+            match runner.carry_on()? {
+                Rest::Over | Rest::Stopped => return Ok(()),
+                Rest::Waiting { until, .. } => {
+                    let mut limit = MOST_WAIT;
+                    if let Some(until) = until {
+                        let left = until.saturating_sub(station.now().since_boot);
+                        limit = limit.min(left.div_f64(station.host.clock().pace()));
+                    }
+                    self.0.bell.wait(heard, limit.max(Duration::from_millis(1)));
+                }
+            }
+        }
+    }
+
+    fn start_watchdog(&self) {
+        let station = Arc::clone(&self.0.station);
+        if station.guard.watchdog().services.is_empty() {
+            return;
+        }
+        let engine = self.clone();
+        let spawned = std::thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(move || {
+                while !station.stopping() {
+                    if let Err(error) = engine.watch() {
+                        tracing::error!(%error, "the watchdog cannot write down what it sees");
+                    }
+                    let until = station.now().since_boot + WATCH;
+                    // Interrupted only by the shutdown that ends the loop.
+                    let _ = station.wait_for(until, WATCH, || Ok(None::<()>));
+                }
+            });
+        match spawned {
+            Ok(thread) => lock(&self.0.working).threads.push(thread),
+            Err(error) => tracing::error!(%error, "could not start the watchdog"),
+        }
+    }
+}
+
+fn unwritten(error: JournalError) -> Refusal {
+    Refusal::new(
+        const { known("A070-journal-refuses") },
+        format!("the order was not taken, because it cannot be written down: {error}"),
+    )
+}
+
+impl From<Refusal> for OrderRefused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.code,
+            why: refusal.why,
+        }
+    }
+}
+
+impl Orders for Engine {
+    fn admit(&self, assignment: wire::Assignment) -> Result<(), OrderRefused> {
+        Ok(Engine::admit(self, &assignment)?)
+    }
+
+    fn advance(&self, run: RunId, fence: u64, through: u32) -> Result<(), OrderRefused> {
+        Ok(Engine::advance(self, run, fence, through)?)
+    }
+
+    fn unwind(&self, run: RunId, fence: u64, down_to: u32, last: bool) -> Result<(), OrderRefused> {
+        Ok(Engine::unwind(self, run, fence, down_to, last)?)
+    }
+
+    fn fence(&self, run: RunId, fence: u64) -> Result<(), OrderRefused> {
+        Ok(Engine::fence(self, run, fence)?)
+    }
+
+    fn supported_actions(&self) -> Vec<String> {
+        SUPPORTED.iter().map(|name| (*name).to_owned()).collect()
+    }
+}

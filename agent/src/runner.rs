@@ -1,0 +1,536 @@
+//! Carrying a run out on this agent: [`next_move`] decides, the runner acts and writes down.
+
+mod exit;
+mod next;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailmend_policy::plan::{Plan, PlannedStep, Section};
+use mailmend_policy::step::Action;
+use mailmend_proto::run::{Ended, Event, Outcome, RunId, RunState, SectionEnd, StepState};
+use mailmend_proto::wire;
+use prost::Message;
+
+use crate::condition::Verdict;
+use crate::faults::known;
+use crate::host::{Facts, ServiceState};
+use crate::inbox;
+use crate::journal::JournalError;
+use crate::station::{Station, Trouble};
+use crate::step::{self, Prepared, StepEnd, Work};
+
+pub(crate) use exit::{service_up_without_journal as service_up, stranded};
+pub use next::{ExitReason, Move, Waiting, budget_over, exit_due, next_move, undo_section};
+
+/// A run on this agent.
+pub struct Runner {
+    station: Arc<Station>,
+    run: RunId,
+    plan: Plan,
+    facts: Facts,
+    began_ms: i64,
+    ready: Prepared,
+}
+
+/// Why a runner has nothing to do just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rest {
+    /// It waits for a command, at most until then (uptime since the start of the machine).
+    Waiting {
+        /// For what.
+        waiting: Waiting,
+        /// When the dead man's switch ends the wait.
+        until: Option<Duration>,
+    },
+    /// The run is closed.
+    Over,
+    /// The agent is shutting down; no section is open with its service down.
+    Stopped,
+}
+
+/// A run that the journal has and that cannot be carried on.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotCarryOn {
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// This agent does not make the same plan of its assignment any more.
+    #[error("{0}")]
+    Plan(inbox::Refusal),
+    /// It has no assignment: a duty.
+    #[error("run `{0}` is a duty of the agent itself")]
+    Duty(RunId),
+}
+
+impl Runner {
+    /// The runner of a run that was taken on, from the journal alone.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read, or the agent (of another version now) plans it otherwise.
+    pub fn open(station: Arc<Station>, run: RunId) -> Result<Self, CannotCarryOn> {
+        let records = station.journal.records(run)?;
+        let Some((began_ms, assignment)) = records.first().and_then(|record| match &record.event {
+            Event::Admitted { assignment, .. } => Some((record.at_ms, assignment)),
+            _ => None,
+        }) else {
+            return Err(CannotCarryOn::Duty(run));
+        };
+        let assignment = wire::Assignment::decode(assignment.as_slice()).map_err(|why| {
+            CannotCarryOn::Plan(inbox::Refusal::new(
+                const { known("A046-assignment-malformed") },
+                format!("the journal's assignment cannot be read: {why}"),
+            ))
+        })?;
+        let bound = inbox::bind(&assignment, &station.me).map_err(CannotCarryOn::Plan)?;
+        let mut facts = bound.labels;
+        facts.extend(station.facts());
+        Ok(Self {
+            station,
+            run,
+            plan: bound.plan,
+            facts,
+            began_ms,
+            ready: Prepared::default(),
+        })
+    }
+
+    /// The run.
+    #[must_use]
+    pub const fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Its plan.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Carries the run as far as it goes without waiting for anybody.
+    ///
+    /// # Errors
+    /// Where nothing can be written down any more. Where service is down then it has been started,
+    /// since nobody else will.
+    pub fn carry_on(&self) -> Result<Rest, JournalError> {
+        loop {
+            match self.one_move() {
+                Ok(None) | Err(Trouble::Interrupted) => {}
+                Ok(Some(rest)) => return Ok(rest),
+                Err(Trouble::Journal(error)) => {
+                    exit::service_up_without_journal(&self.station, self.run);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Ends what a crash interrupted in an open section, and goes on until the section is closed or
+    /// waits. Nothing else: what waits outside of sections goes on in its own time.
+    ///
+    /// # Errors
+    /// As [`Self::carry_on`].
+    pub fn mend_section(&self) -> Result<(), JournalError> {
+        while self.station.state(self.run)?.section.is_some() {
+            match self.one_move() {
+                Ok(None) | Err(Trouble::Interrupted) => {}
+                Ok(Some(_)) => return Ok(()),
+                Err(Trouble::Journal(error)) => {
+                    exit::service_up_without_journal(&self.station, self.run);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn one_move(&self) -> Result<Option<Rest>, Trouble> {
+        let state = self.station.state(self.run)?;
+        if self.station.stopping() {
+            self.shut_down(&state)?;
+            return Ok(Some(Rest::Stopped));
+        }
+        let next = next_move(&state, &self.plan, &self.station.me, &self.station.now());
+        drop(state);
+        tracing::debug!(run = %self.run, ?next, "next move");
+        match next {
+            Move::Wait { waiting, until } => return Ok(Some(Rest::Waiting { waiting, until })),
+            Move::Over => return Ok(Some(Rest::Over)),
+            Move::Run(step) => self.carry_out(step, false)?,
+            Move::Finish(step) => self.carry_out(step, true)?,
+            Move::Begin(section) => self.begin(section)?,
+            Move::Skip(step) => {
+                let why = "its section was not opened: the step that opens it was skipped".into();
+                self.record(vec![Event::StepSkipped { step, why }])?;
+            }
+            Move::End(section) => self.record(vec![committed(section)])?,
+            Move::Exit { section, why } => {
+                let _alone = self.station.disturb();
+                exit::take(&self.station, self.run, &self.plan, section, &why)?;
+            }
+            Move::Undo(step) => self.undo(step)?,
+            Move::Close(how, detail) => self.close(how, detail)?,
+        }
+        Ok(None)
+    }
+
+    fn record(&self, events: Vec<Event>) -> Result<(), JournalError> {
+        self.station.record(self.run, events)
+    }
+
+    fn work<'a>(&'a self, step: &'a PlannedStep, until: Duration) -> Work<'a> {
+        Work {
+            station: &self.station,
+            run: self.run,
+            plan: &self.plan,
+            step,
+            run_began_ms: self.began_ms,
+            facts: &self.facts,
+            until,
+            ready: &self.ready,
+        }
+    }
+
+    fn step(&self, index: u32) -> Result<&PlannedStep, Trouble> {
+        let found = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.plan.steps.get(index));
+        // The journal took no step that the plan does not have: `through` was checked.
+        found.ok_or_else(|| {
+            Trouble::Journal(JournalError::Corrupt {
+                seq: 0,
+                why: format!("step {index} is not in the plan"),
+            })
+        })
+    }
+
+    /// When a step must have ended: its timeout, or the exit of the section that is open.
+    fn until(&self, step: &PlannedStep, state: &RunState) -> Duration {
+        let now = self.station.now();
+        let timeout = now.since_boot + step.timeout;
+        match &state.section {
+            // No time is left: whatever there is to find out is found out at once.
+            Some(open) if open.boot != now.boot => now.since_boot,
+            Some(open) => timeout.min(exit_due(open)),
+            None => timeout,
+        }
+    }
+
+    /// Carries out, or ends after a crash, a step that stands in the open section or outside of any.
+    fn carry_out(&self, index: u32, interrupted: bool) -> Result<(), Trouble> {
+        let step = self.step(index)?;
+        let _alone = disturbs(&step.action).then(|| self.station.disturb());
+        let state = self.station.state(self.run)?;
+        let work = self.work(step, self.until(step, &state));
+        drop(state);
+        if interrupted {
+            let end = step::recover(&work)?;
+            return Ok(self.finish(step, end)?);
+        }
+        if let Some(events) = self.not_now(&work)? {
+            return Ok(self.record(events)?);
+        }
+        self.record(vec![intended(index)])?;
+        let end = step::apply(&work)?;
+        Ok(self.finish(step, end)?)
+    }
+
+    /// What is written down of a step that does not run: its `when` does not hold, or a `forbid` does.
+    fn not_now(&self, work: &Work<'_>) -> Result<Option<Vec<Event>>, JournalError> {
+        let index = work.step.index;
+        let judged = work.judge_all(&work.step.when)?;
+        match judged.verdict {
+            Verdict::True => {}
+            Verdict::False => {
+                return Ok(Some(vec![Event::StepSkipped {
+                    step: index,
+                    why: judged.evidence,
+                }]));
+            }
+            Verdict::CannotTell => {
+                let why = format!(
+                    "A058-cannot-tell: whether the step is to run: {}",
+                    judged.evidence
+                );
+                return Ok(Some(failed(index, StepEnd::no_effect(why))));
+            }
+        }
+        Ok(forbidden(work, true)?.map(|why| failed(index, StepEnd::no_effect(why))))
+    }
+
+    fn finish(&self, step: &PlannedStep, end: StepEnd) -> Result<(), JournalError> {
+        let mut events = Vec::new();
+        let done = end.outcome == Outcome::Done;
+        let no_symptom = matches!(step.action, Action::Detect { .. })
+            && end.outcome == Outcome::NoEffect
+            && end.detail.starts_with(step::NO_SYMPTOM);
+        let detail = end.detail.clone();
+        events.push(finished(step.index, end));
+        if no_symptom {
+            events.push(Event::Closed {
+                how: Ended::NotNeeded,
+                detail,
+            });
+        }
+        let state = self.station.state(self.run)?;
+        if let (true, Some(open)) = (done, &state.section) {
+            let last =
+                |section: &Section| section.index == open.section && section.last == step.index;
+            if self.plan.sections.iter().any(last) {
+                events.push(committed(open.section));
+            }
+        }
+        drop(state);
+        self.record(events)
+    }
+
+    /// Prepares every step of a section while service still runs, then opens it and carries out its
+    /// first step.
+    fn begin(&self, index: u32) -> Result<(), Trouble> {
+        let section = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.plan.sections.get(index));
+        let Some(section) = section else {
+            return Ok(());
+        };
+        let first = self.step(section.first)?;
+        let _alone = self.station.disturb();
+        self.ready.clear();
+        let prepare_until = self.station.now().since_boot + first.timeout;
+        if let Some(events) = self.not_now(&self.work(first, prepare_until))? {
+            return Ok(self.record(events)?);
+        }
+        if let Some(why) = self.no_room(section)? {
+            return Ok(self.record(failed(section.first, StepEnd::no_effect(why)))?);
+        }
+        for index in section.first..=section.last {
+            let step = self.step(index)?;
+            let work = self.work(step, prepare_until);
+            // What is to be skipped, or cannot be told yet, is judged again when its turn comes.
+            if !work.judge_all(&step.when)?.holds() {
+                continue;
+            }
+            let refused = match forbidden(&work, false)? {
+                Some(why) => Some(why),
+                None => step::prepare(&work)?.err(),
+            };
+            if let Some(why) = refused {
+                let why = format!("{why} (found before anything was stopped)");
+                return Ok(self.record(failed(index, StepEnd::no_effect(why)))?);
+            }
+        }
+        let now = self.station.now();
+        self.record(vec![
+            Event::SectionBegan {
+                section: section.index,
+                service: section.service.clone(),
+                boot: now.boot.clone(),
+                since_boot_ms: millis(now.since_boot),
+                budget_ms: millis(section.budget),
+            },
+            intended(section.first),
+        ])?;
+        let state = self.station.state(self.run)?;
+        let work = self.work(first, self.until(first, &state));
+        drop(state);
+        let end = step::apply(&work)?;
+        Ok(self.finish(first, end)?)
+    }
+
+    /// Why a section may not be opened now: another is open here, or an allowance is used up that its
+    /// own start would need.
+    fn no_room(&self, section: &Section) -> Result<Option<String>, JournalError> {
+        let station = &self.station;
+        for other in station.journal.open_runs() {
+            if other != self.run && station.state(other)?.section.is_some() {
+                return Ok(Some(format!(
+                    "A053-section-refused: run `{other}` has a section open on this server"
+                )));
+            }
+        }
+        let limits = station.guard.limits();
+        let (sections, restarts) = (station.sections_this_hour(), station.restarts_this_hour());
+        if sections >= limits.sections_per_hour {
+            return Ok(Some(format!(
+                "A053-section-refused: {sections} sections were begun within an hour, the guard file allows {}",
+                limits.sections_per_hour
+            )));
+        }
+        let starts = (section.first..=section.last)
+            .filter_map(|index| self.step(index).ok())
+            .filter(|step| matches!(step.action, Action::ServiceStart { .. }))
+            .count();
+        let starts = u32::try_from(starts).unwrap_or(u32::MAX).max(1);
+        if restarts.saturating_add(starts) > limits.restarts_per_hour {
+            return Ok(Some(format!(
+                "A052-restarts-used-up: {restarts} starts within an hour and {starts} more in this section; the guard file allows {}",
+                limits.restarts_per_hour
+            )));
+        }
+        let used = station.state(self.run)?.restarts;
+        let most = self.plan.limits.max_restarts;
+        if used.saturating_add(starts) > most {
+            return Ok(Some(format!(
+                "A052-restarts-used-up: {used} starts in this run and {starts} more in this section; its policy allows {most}"
+            )));
+        }
+        Ok(None)
+    }
+
+    fn undo(&self, index: u32) -> Result<(), Trouble> {
+        let step = self.step(index)?;
+        let _alone = self.station.disturb();
+        let state = self.station.state(self.run)?;
+        let resumed = state.steps.get(&index) == Some(&StepState::Undoing);
+        let cut_short = state
+            .ended_sections
+            .get(&undo_section(&self.plan, index))
+            .is_some_and(|how| *how != SectionEnd::Committed);
+        drop(state);
+        if !resumed {
+            self.record(vec![Event::UndoIntended { step: index }])?;
+        }
+        let end = if cut_short {
+            StepEnd::unknown(
+                "A065-undo-failed: its section was left by its exit before it was done",
+            )
+        } else {
+            let state = self.station.state(self.run)?;
+            let until = self.until(step, &state);
+            drop(state);
+            step::undo(&self.work(step, until))?
+        };
+        let mut events = Vec::new();
+        if end.outcome != Outcome::Done {
+            events.push(Event::Alarm {
+                code: const { known("A065-undo-failed") }.into(),
+                text: format!("undoing step `{}`: {}", step.id, end.detail),
+            });
+        }
+        events.push(Event::UndoFinished {
+            step: index,
+            outcome: end.outcome,
+            detail: end.detail,
+        });
+        Ok(self.record(events)?)
+    }
+
+    fn close(&self, how: Ended, detail: String) -> Result<(), JournalError> {
+        use mailmend_proto::run::Custody::{Held, InDoubt, Poison};
+        let counts = self.station.state(self.run)?.custody_counts();
+        let kept: u64 = [Held, InDoubt, Poison]
+            .iter()
+            .filter_map(|custody| counts.get(custody))
+            .sum();
+        let mut events = Vec::new();
+        if kept > 0 {
+            events.push(Event::Alarm {
+                code: const { known("A064-mail-kept") }.into(),
+                text: format!("the run ends and {kept} messages stay in custody; {detail}"),
+            });
+        }
+        if how == Ended::AtRest {
+            events.push(Event::Alarm {
+                code: const { known("A068-at-rest") }.into(),
+                text: detail.clone(),
+            });
+        }
+        events.push(Event::Closed { how, detail });
+        self.record(events)
+    }
+
+    /// Leaves nothing with its service down: the step that waits ends, the exit is taken.
+    fn shut_down(&self, state: &RunState) -> Result<(), Trouble> {
+        let Some(open) = &state.section else {
+            return Ok(());
+        };
+        let up = |service| {
+            let status = self.station.host.services().query(service);
+            status.is_ok_and(|status| status.state == ServiceState::Running)
+        };
+        if up(&open.service) && exit::stopped_by(state).all(|service| up(service)) {
+            return Ok(());
+        }
+        if let Some(index) = state.acting() {
+            let step = self.step(index)?;
+            if disturbs(&step.action) {
+                self.carry_out(index, true)?;
+            } else {
+                let why = "A067-shutdown: the agent was shut down while the step waited";
+                self.finish(step, StepEnd::no_effect(why))?;
+            }
+        }
+        if let Some(open) = &self.station.state(self.run)?.section {
+            let _alone = self.station.disturb();
+            let why = ExitReason::ShuttingDown;
+            exit::take(&self.station, self.run, &self.plan, open.section, &why)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an action changes a service, or what it may read.
+const fn disturbs(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::ServiceStop { .. }
+            | Action::ServiceStart { .. }
+            | Action::ServiceKill { .. }
+            | Action::QueueQuarantine { .. }
+            | Action::QueueResetIndex {}
+            | Action::QueueReplay { .. }
+    )
+}
+
+/// Which `forbid` stands in the way of a step; with `strict` also one that cannot be judged.
+fn forbidden(work: &Work<'_>, strict: bool) -> Result<Option<String>, JournalError> {
+    for forbid in &work.step.forbid {
+        let judged = work.judge(&forbid.condition)?;
+        match judged.verdict {
+            Verdict::True => {
+                return Ok(Some(format!(
+                    "A057-forbidden: {}: {}",
+                    forbid.why, judged.evidence
+                )));
+            }
+            Verdict::CannotTell if strict => {
+                return Ok(Some(format!(
+                    "A058-cannot-tell: whether the step is forbidden ({}): {}",
+                    forbid.why, judged.evidence
+                )));
+            }
+            Verdict::False | Verdict::CannotTell => {}
+        }
+    }
+    Ok(None)
+}
+
+fn intended(step: u32) -> Event {
+    Event::StepIntended { step, attempt: 1 }
+}
+
+fn finished(step: u32, end: StepEnd) -> Event {
+    Event::StepFinished {
+        step,
+        attempt: 1,
+        outcome: end.outcome,
+        detail: end.detail,
+        evidence: end.evidence,
+    }
+}
+
+fn failed(step: u32, end: StepEnd) -> Vec<Event> {
+    vec![intended(step), finished(step, end)]
+}
+
+fn committed(section: u32) -> Event {
+    Event::SectionEnded {
+        section,
+        how: SectionEnd::Committed,
+        detail: "service is up again".into(),
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

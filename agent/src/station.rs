@@ -1,0 +1,213 @@
+//! The station: what every part of the agent works with, and the two locks between them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use mailmend_policy::name::{ServerName, ServiceName};
+use mailmend_proto::run::{Event, RunId, RunState, ServiceChange};
+
+use crate::allowance::Allowance;
+use crate::guard::Guard;
+use crate::host::{Facts, Host, Uptime};
+use crate::journal::{Journal, JournalError};
+
+/// The longest that one wait goes without a look at whether the agent is shutting down, in uptime.
+const MOST_SLEEP: Duration = Duration::from_secs(2);
+
+/// Machine, journal, guard and name of one agent.
+pub struct Station {
+    /// The machine.
+    pub host: Arc<dyn Host>,
+    /// The journal.
+    pub journal: Journal,
+    /// The guard.
+    pub guard: Arc<Guard>,
+    /// The server's name, which is the agent's.
+    pub me: ServerName,
+    facts: RwLock<Facts>,
+    allowance: Allowance,
+    disturbance: Mutex<()>,
+    stopping: AtomicBool,
+}
+
+/// Why a step was left before it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// Nothing can be written down, so nothing more may be done.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The agent is shutting down; the step goes on at the next start.
+    #[error("the agent is shutting down")]
+    Interrupted,
+}
+
+impl Station {
+    /// A station; reads the journal once for what counts against the guard's hourly limits.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub fn new(
+        host: Arc<dyn Host>,
+        journal: Journal,
+        guard: Arc<Guard>,
+        me: ServerName,
+    ) -> Result<Self, JournalError> {
+        let allowance = Allowance::read(&journal)?;
+        Ok(Self {
+            host,
+            journal,
+            guard,
+            me,
+            facts: RwLock::default(),
+            allowance,
+            disturbance: Mutex::new(()),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Appends events of a run, durable on return.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn record(&self, run: RunId, events: Vec<Event>) -> Result<(), JournalError> {
+        let records = self
+            .journal
+            .append(run, self.host.clock().wall_ms(), events)?;
+        for record in &records {
+            self.allowance
+                .note(record, Some(self.host.clock().uptime().since_boot));
+        }
+        Ok(())
+    }
+
+    /// Appends that a service is about to change, or has changed.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn record_service(
+        &self,
+        run: RunId,
+        service: &ServiceName,
+        change: ServiceChange,
+        pid: u32,
+    ) -> Result<(), JournalError> {
+        let event = Event::ServiceChanged {
+            service: service.clone(),
+            change,
+            pid,
+        };
+        self.record(run, vec![event])
+    }
+
+    /// What a run's records add up to.
+    ///
+    /// # Errors
+    /// Where they cannot be read; an unknown run has the state of nothing.
+    pub fn state(&self, run: RunId) -> Result<Arc<RunState>, JournalError> {
+        Ok(self.journal.state(run)?.unwrap_or_default())
+    }
+
+    /// The facts that the agent reports.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.facts
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Replaces the facts that the agent reports.
+    pub fn set_facts(&self, facts: Facts) {
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// Whoever disturbs a service, or moves what it may read, holds this meanwhile.
+    pub fn disturb(&self) -> MutexGuard<'_, ()> {
+        // A simulated kill unwinds through the holder; the lock itself protects no data.
+        self.disturbance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Service starts within the last hour of uptime, over all runs and duties.
+    #[must_use]
+    pub fn restarts_this_hour(&self) -> u32 {
+        self.allowance.restarts(self.host.clock())
+    }
+
+    /// Sections begun within the last hour of uptime, over all runs.
+    #[must_use]
+    pub fn sections_this_hour(&self) -> u32 {
+        self.allowance.sections(self.host.clock())
+    }
+
+    /// Asks everything that waits to come to an end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the agent is shutting down.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The machine's monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Uptime {
+        self.host.clock().uptime()
+    }
+
+    /// Looks every `pause` until `look` answers or `until` (uptime) has passed; looks once at least.
+    ///
+    /// # Errors
+    /// [`Trouble::Interrupted`] when the agent shuts down, and what `look` fails with.
+    pub fn wait_for<T>(
+        &self,
+        until: Duration,
+        pause: Duration,
+        look: impl FnMut() -> Result<Option<T>, Trouble>,
+    ) -> Result<Option<T>, Trouble> {
+        self.wait(until, pause, look, true)
+    }
+
+    /// As [`Self::wait_for`], also while the agent shuts down: for what must not be left half way.
+    ///
+    /// # Errors
+    /// What `look` fails with.
+    pub fn wait_out<T>(
+        &self,
+        until: Duration,
+        pause: Duration,
+        look: impl FnMut() -> Result<Option<T>, Trouble>,
+    ) -> Result<Option<T>, Trouble> {
+        self.wait(until, pause, look, false)
+    }
+
+    fn wait<T>(
+        &self,
+        until: Duration,
+        pause: Duration,
+        mut look: impl FnMut() -> Result<Option<T>, Trouble>,
+        leaves: bool,
+    ) -> Result<Option<T>, Trouble> {
+        loop {
+            if let Some(answer) = look()? {
+                return Ok(Some(answer));
+            }
+            let mut left = pause.min(until.saturating_sub(self.now().since_boot));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            while !left.is_zero() {
+                if leaves && self.stopping() {
+                    return Err(Trouble::Interrupted);
+                }
+                let nap = left.min(MOST_SLEEP);
+                self.host.clock().sleep(nap);
+                left -= nap;
+            }
+        }
+    }
+}
