@@ -132,6 +132,20 @@ pub struct KeyedCertificate {
     pub key_pem: String,
 }
 
+/// Makes the data folder, for its owner only, once it is clear that the clock can be right.
+///
+/// # Errors
+/// Where the clock cannot be right or the folder cannot be made.
+pub fn prepare_folder(folder: &Path, now_ms: i64) -> Result<(), EnrolFault> {
+    if now_ms < EARLIEST_NOW_MS {
+        return Err(EnrolFault::Clock {
+            now: rfc3339(now_ms),
+            bound: format!("{} (no mailmend existed then)", rfc3339(EARLIEST_NOW_MS)),
+        });
+    }
+    key_file::make_private_folder(folder)
+}
+
 /// The controller's certificate authority. Its key never leaves the data folder.
 pub struct Authority {
     folder: PathBuf,
@@ -155,13 +169,7 @@ impl Authority {
     /// Where the clock cannot be right, the folder or a file cannot be used, the key is missing
     /// while its certificate is there, or others may read the key.
     pub fn open_or_create(folder: &Path, now_ms: i64) -> Result<Self, EnrolFault> {
-        if now_ms < EARLIEST_NOW_MS {
-            return Err(EnrolFault::Clock {
-                now: rfc3339(now_ms),
-                bound: format!("{} (no mailmend existed then)", rfc3339(EARLIEST_NOW_MS)),
-            });
-        }
-        key_file::make_private_folder(folder)?;
+        prepare_folder(folder, now_ms)?;
         let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
         let has_certificate = key_file::exists(&certificate)?;
         if has_certificate && !key_file::exists(&key)? {

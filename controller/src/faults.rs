@@ -31,11 +31,6 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "restore the file from the backup; `server.*` and `operator/*` may be removed, they are made again at the next start",
     ),
     (
-        "C006-data-in-use",
-        "Another controller runs on this data folder.",
-        "stop the other one, or give this one a folder of its own with `--data`",
-    ),
-    (
         "C007-request-refused",
         "A certificate request is not PKCS#10 in PEM, or its signature does not fit its key.",
         "make the request again on the agent: `mailmend-agent enrol`",
