@@ -148,7 +148,12 @@ impl From<Status> for Failure {
         } else {
             text
         };
-        Self::new(&code, text).with_exit(Exit::of_code(status.code()))
+        let mut failure = Self::new(&code, text).with_exit(Exit::of_code(status.code()));
+        // The controller knows more of the case than the catalogue: its advice is enough.
+        if failure.text.contains("`mailmend ") {
+            failure.help = None;
+        }
+        failure
     }
 }
 

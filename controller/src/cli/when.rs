@@ -58,7 +58,8 @@ pub(super) fn column(ms: i64, now_ms: i64) -> String {
 
 /// How long ago, or in how long.
 pub(super) fn relative(ms: i64, now_ms: i64) -> String {
-    let apart = now_ms.abs_diff(ms);
+    // What is made to last an hour has lasted some milliseconds when it is shown.
+    let apart = (now_ms.abs_diff(ms) + 500) / 1000 * 1000;
     // One unit is enough beside the absolute time.
     let unit = UNITS
         .iter()
@@ -106,6 +107,7 @@ mod tests {
         let now = 1_780_000_000_000; // 2026-05-28T20:26:40Z
         assert_eq!(both(now - 180_000, now), "3m ago (2026-05-28T20:23:40Z)");
         assert_eq!(both(now + 3_600_000, now), "in 1h (2026-05-28T21:26:40Z)");
+        assert_eq!(both(now + 3_599_990, now), "in 1h (2026-05-28T21:26:39Z)");
         assert_eq!(both(0, now), "-");
         assert_eq!(column(now - 180_000, now), "3m ago, 20:23:40Z");
         assert_eq!(column(now - 86_400_000, now), "1d ago, 2026-05-27 20:26Z");
