@@ -1,7 +1,7 @@
 //! Conditions: structured statements about one server that its agent can judge.
 //!
 //! A condition is true, false or cannot be told (an unreadable file, a log with gaps); what cannot
-//! be told never counts as true.
+//! be told never counts as true, and as known to be false neither: see [`crate::step::Forbid`].
 
 use std::time::Duration;
 

@@ -21,7 +21,8 @@ pub struct Step {
     pub timeout: Duration,
     /// All must hold, or the step is skipped.
     pub when: Vec<Condition>,
-    /// None may hold when the step begins, or the run fails before the step changes anything.
+    /// Each must be known not to hold when the step begins, or the run fails before the step changes
+    /// anything.
     pub forbid: Vec<Forbid>,
     /// After this step is done, unwinding is no longer offered for it and what came before it.
     pub point_of_no_return: bool,
@@ -29,7 +30,8 @@ pub struct Step {
     pub why: Option<String>,
 }
 
-/// A condition that forbids a step, with the reason that the operator will read.
+/// A condition that forbids a step, with the reason that the operator will read. What cannot be told
+/// (an unreadable event log, a queue that cannot be counted) forbids too: the reason is a danger to mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forbid {
     /// What must not hold.

@@ -11,6 +11,10 @@ use crate::name::NameFault;
 use super::reader::{Located, Reader};
 use super::words::{did_you_mean, listed};
 
+const TEXT: &str = "a text in quotes";
+const NUMBER: &str = "a whole number";
+const LIST: &str = "a list in brackets";
+
 /// The most entries of a list, the list of steps among them: what is judged against each other stays
 /// few, whatever the file.
 pub(crate) const MOST_ENTRIES: usize = 200;
@@ -22,7 +26,7 @@ pub(crate) fn text<'a>(
 ) -> Option<Located<&'a str>> {
     let found = value.get_ref().as_str();
     if found.is_none() {
-        wrong_type(key, "a text in quotes", value, sink);
+        wrong_type(key, TEXT, value, sink);
     }
     found.map(|text| Located {
         value: text,
@@ -106,7 +110,7 @@ pub(crate) fn list<'a>(
     sink: &Sink,
 ) -> Option<&'a [Spanned<DeValue<'a>>]> {
     let Some(array) = value.get_ref().as_array() else {
-        wrong_type(key, "a list in brackets", value, sink);
+        wrong_type(key, LIST, value, sink);
         return None;
     };
     if array.is_empty() {
@@ -138,7 +142,7 @@ pub(crate) fn number(
     sink: &Sink,
 ) -> Option<u64> {
     let Some(integer) = value.get_ref().as_integer() else {
-        wrong_type(key, "a whole number", value, sink);
+        wrong_type(key, NUMBER, value, sink);
         return None;
     };
     let number = u64::from_str_radix(integer.as_str(), integer.radix())
@@ -162,5 +166,15 @@ pub(crate) fn wrong_type(key: &str, needed: &str, value: &Spanned<DeValue<'_>>, 
         DeValue::Table(_) => "a table",
     };
     let message = format!("`{key}` is {found}, it has to be {needed}");
-    sink.fault(FaultCode::WrongType, &value.span(), message);
+    let hint = match value.get_ref() {
+        DeValue::Integer(number) if needed == TEXT => {
+            format!("put it in quotes; a duration or size has a unit too, such as `\"{number}s\"`")
+        }
+        DeValue::String(text) if needed == NUMBER && text.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("write {text} without quotes")
+        }
+        DeValue::Table(_) if needed == LIST => "put brackets around it: `[{ .. }]`".to_owned(),
+        _ => format!("write {needed}"),
+    };
+    sink.hinted(FaultCode::WrongType, &value.span(), message, hint);
 }
