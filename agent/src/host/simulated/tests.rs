@@ -1,8 +1,12 @@
 //! The world behaves as the real site would, so that a sweep over it means something.
 
-use super::world::{GWART, OUT, QUEUE_DAT, ROUTE};
+use std::io::Read;
+
+use mailmend_policy::name::ServiceName;
+
+use super::world::{GWART, IMCDATA, OUT, QUEUE_DAT, ROUTE};
 use super::*;
-use crate::host::FileKind;
+use crate::host::{Clock, Effect, FileKind, HostError, Services, Spool, Tools};
 
 fn imc() -> ServiceName {
     "MSExchangeIMC".parse().unwrap()
