@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   mailmend-agent enrol --token TOKEN --ca ca.pem   get a certificate, once
   mailmend-agent check                             what would be allowed, and is everything there?
+  mailmend-agent run                               work until SIGTERM
   mailmend-agent ledger --state in-doubt           which messages wait for a person
 
 Every option can stand in the environment (MAILMEND_AGENT_CONFIG, _NAME, _CONTROLLER,
@@ -63,13 +64,7 @@ struct Common {
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
     /// What is logged, such as `debug` or `mailmend_agent::session=debug`
-    #[arg(
-        long,
-        global = true,
-        env = "MAILMEND_AGENT_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
+    #[arg(long, global = true, env = "MAILMEND_AGENT_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
     /// How the log is written, on standard error
     #[arg(long, global = true, env = "MAILMEND_AGENT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -90,6 +85,8 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Work: recover what was interrupted, then take orders from the controller, until SIGTERM
+    Run,
     /// Get a certificate from the controller with a token that works once
     Enrol(enrol::Enrol),
     /// Look whether everything is there and say what this agent is allowed to do; changes nothing
@@ -130,6 +127,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { common, command } = cli;
     let output = common.output;
     match command {
+        Command::Run => run::run(&common),
         Command::Enrol(enrol) => enrol::enrol(&common.load()?, &enrol),
         Command::Check(check) => check::check(&common.load()?, &check, output),
         Command::Config { .. } => show::config(&common.load()?, output),

@@ -33,6 +33,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Give the file and its folder to root or the agent's account and `chmod go-w` both.",
     ),
     (
+        "A006-shutdown-unfinished",
+        "The agent was told to end, and a step did not come to an end in time.",
+        "Start the agent again soon: it goes on with the step, and brings service up.",
+    ),
+    (
         "A010-journal-in-use",
         "Another agent has the journal open.",
         "Stop the other agent, or give this one a data folder of its own; two agents never share a journal.",

@@ -51,6 +51,11 @@ impl Failure {
         Self::of(USAGE, line.into())
     }
 
+    /// It took too long.
+    pub(crate) const fn timed_out(line: String) -> Self {
+        Self::of(TIMED_OUT, line)
+    }
+
     /// What was printed says it all, and it is not success.
     pub(crate) const fn already_told() -> Self {
         Self {

@@ -1,5 +1,7 @@
 //! `ledger`: every message file in custody, from the journal alone.
 
+use std::path::Path;
+
 use clap::Args;
 use mailmend_agent::config::Config;
 use mailmend_agent::journal::Journal;
@@ -36,7 +38,7 @@ struct Row {
     hash: String,
     mts_id: String,
     message_id: String,
-    /// Where the file is, where it is in custody.
+    /// Where the file is, while its bytes are kept.
     held: Option<String>,
 }
 
@@ -111,7 +113,10 @@ fn of_run(run: &str, state: &RunState) -> Vec<Row> {
                 hash: entry.hash.to_string(),
                 mts_id: entry.mts_id.clone(),
                 message_id: entry.message_id.clone(),
-                held: in_folder.then(|| format!("{}/{}", held.held, entry.name)),
+                held: in_folder
+                    .then(|| Path::new(&held.held).join(&entry.name))
+                    .filter(|path| path.exists())
+                    .map(|path| path.display().to_string()),
             });
         }
     }

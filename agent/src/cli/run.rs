@@ -1,11 +1,212 @@
 //! `run`: the agent at work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mailmend_agent::config::{Config, HostSettings};
-use mailmend_agent::host::Host;
+use mailmend_agent::engine::Engine;
+use mailmend_agent::facts::gather;
+use mailmend_agent::guard::Guard;
+use mailmend_agent::host::{Facts, Host};
+use mailmend_agent::identity::make_data_folder;
+use mailmend_agent::journal::Journal;
+use mailmend_agent::session::{Retry, Session};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
+use super::Common;
 use super::failure::Failure;
+
+/// How long a shutdown may take: whoever started us usually waits 90 seconds.
+const SHUTDOWN: Duration = Duration::from_secs(80);
+/// How long the last results may take to reach the controller.
+const FLUSH: Duration = Duration::from_secs(3);
+/// How often the facts about the server are looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+pub(super) fn run(common: &Common) -> Result<(), Failure> {
+    let config = common.load()?;
+    common.begin_log()?;
+    let guard = match Guard::read(&config.guard.value) {
+        Ok(guard) => Arc::new(guard),
+        Err(error) => {
+            tell_what_is_open(&config);
+            return Err(error.into());
+        }
+    };
+    make_data_folder(&config.data.value)?;
+    let journal = Journal::open(&config.journal_file())?;
+    let host = host(&config)?;
+    let facts = gather(host.as_ref(), &config.facts);
+    let name = config.name.value.clone();
+    let engine = Engine::new(Arc::clone(&host), journal.clone(), guard, name.clone())?;
+    engine.set_facts(facts.clone());
+    info!(
+        %name,
+        journal = %journal.id(),
+        head = journal.head(),
+        open = journal.open_runs().len(),
+        "begins; what was interrupted is mended first"
+    );
+    runtime()?.block_on(work(config, host, engine, journal, facts))
+}
+
+/// From recovery to the end.
+async fn work(
+    config: Config,
+    host: Arc<dyn Host>,
+    engine: Engine,
+    journal: Journal,
+    facts: Facts,
+) -> Result<(), Failure> {
+    // From here on a signal ends us in order, recovery included.
+    let mut signals = Signals::new()?;
+    let recovering = engine.clone();
+    blocking(move || recovering.recover()).await??;
+    info!("recovered; dials {}", config.controller.value);
+
+    let (telling, told) = watch::channel(facts);
+    let stop = CancellationToken::new();
+    let session = Session {
+        address: config.controller.value,
+        data: config.data.value,
+        name: config.name.value,
+        journal: journal.clone(),
+        orders: Arc::new(engine.clone()),
+        facts: told,
+        now_ms,
+        retry: Retry::default(),
+    };
+    let session = tokio::spawn(session.run(stop.clone()));
+    let looking = tokio::spawn(look(host, engine.clone(), config.facts, telling, stop.clone()));
+
+    let signal = signals.next().await;
+    info!(signal, "ends: steps that wait are left, an open section is brought to its end");
+    let over = blocking(move || engine.shutdown(SHUTDOWN)).await?;
+    flushed(&journal).await;
+    stop.cancel();
+    // They end at once; whether one of them panicked is in the log.
+    let _ = tokio::join!(session, looking);
+    if over {
+        info!("ended");
+        return Ok(());
+    }
+    Err(Failure::timed_out(format!(
+        "A006-shutdown-unfinished: a step did not end within {SHUTDOWN:?}; the next start goes on with it, so start the agent again soon"
+    )))
+}
+
+/// Looks at the facts again and again, and tells them when they have changed.
+async fn look(
+    host: Arc<dyn Host>,
+    engine: Engine,
+    stated: Facts,
+    telling: watch::Sender<Facts>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = stop.cancelled() => return,
+        }
+        let (host, stated) = (Arc::clone(&host), stated.clone());
+        let Ok(facts) = blocking(move || gather(host.as_ref(), &stated)).await else {
+            continue;
+        };
+        telling.send_if_modified(|known| {
+            let changed = *known != facts;
+            if changed {
+                info!("the facts about this server have changed");
+                engine.set_facts(facts.clone());
+                *known = facts;
+            }
+            changed
+        });
+    }
+}
+
+/// Waits a moment for the controller to have everything. What it has not stays in the journal.
+async fn flushed(journal: &Journal) {
+    let flushed = async {
+        while journal.acknowledged() < journal.head() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(FLUSH, flushed).await.is_err() {
+        let left = journal.head().saturating_sub(journal.acknowledged());
+        warn!(left, "records are told to the controller after the next start");
+    }
+}
+
+/// Without a guard file nothing may be changed, so what is open stays open: a person must know.
+fn tell_what_is_open(config: &Config) {
+    let Ok(journal) = Journal::read(&config.journal_file()) else {
+        return;
+    };
+    for run in journal.open_runs() {
+        if let Ok(Some(state)) = journal.state(run)
+            && let Some(open) = &state.section
+        {
+            error!(
+                %run,
+                "the service `{}` may be stopped: section {} was open when the agent ended, and without a guard file the agent may not start it; mend the guard file now, or start the service by hand",
+                open.service, open.section
+            );
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|why| Failure::failed(format!("a defect of the agent, please report it: {why}")))
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |why| Failure::failed(format!("could not listen for signals: {why}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        // Where no signal can be had, only the end of the process ends us.
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
 
 /// This machine's time, milliseconds since 1970 UTC; before 1970 it is negative.
 pub(super) fn now_ms() -> i64 {

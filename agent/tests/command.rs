@@ -1,0 +1,162 @@
+//! The program `mailmend-agent` itself: what it prints, and how it ends.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A server's configuration in a folder of its own.
+struct Server {
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Self { folder };
+        fs::create_dir_all(server.path("exchsrvr/imcdata/Out")).unwrap();
+        let at = |name: &str| server.path(name).display().to_string();
+        let config = format!(
+            "name = \"SRVB\"\ncontroller = \"https://127.0.0.1:1\"\ndata = \"{}\"\nguard = \"{}\"\n[host]\nprovider = \"unix\"\nservice_socket = \"{}\"\nregistry_file = \"{}\"\nevents_file = \"{}\"\n",
+            at("data"), at("guard.toml"), at("socket"), at("registry.toml"), at("events.log")
+        );
+        fs::write(server.path("agent.toml"), config).unwrap();
+        let guard = format!("roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\n", at("exchsrvr"));
+        fs::write(server.path("guard.toml"), guard).unwrap();
+        server
+    }
+
+    /// A path below the folder, without links in it.
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mailmend-agent"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("MAILMEND_AGENT_CONFIG", self.path("agent.toml"));
+        command
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code and standard error.
+fn end(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+#[test]
+fn each_value_of_the_configuration_is_shown_with_its_origin() {
+    let server = Server::new();
+    let output = server
+        .command(&["config", "--show", "--name", "OTHER", "--output", "json"])
+        .env("MAILMEND_AGENT_DATA", "/elsewhere")
+        .output()
+        .unwrap();
+    assert_eq!(end(&output), (0, String::new()));
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown[0]["value"], "OTHER");
+    assert_eq!(shown[0]["origin"], "flag --name");
+    assert_eq!(shown[1]["origin"], "file, line 2");
+    assert_eq!(shown[2]["origin"], "environment MAILMEND_AGENT_DATA");
+}
+
+#[test]
+fn a_faulty_configuration_shows_every_place_and_ends_with_2() {
+    let server = Server::new();
+    let file = server.path("agent.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("https", "http") + "x = 1\n").unwrap();
+    let (code, told) = end(&server.call(&["config"]));
+    assert_eq!(code, 2);
+    assert!(told.contains("A001-config-faulty") && told.contains("agent.toml:2:14"), "{told}");
+    assert!(told.contains("agent.toml:10:1"), "{told}");
+    assert!(!told.contains('\u{1b}'), "no colour where nobody sees it");
+}
+
+#[test]
+fn usage_errors_end_with_2_and_help_ends_with_0() {
+    let server = Server::new();
+    assert_eq!(end(&server.call(&["frobnicate"])).0, 2);
+    assert_eq!(end(&server.call(&["ledger", "--state", "lost"])).0, 2);
+    assert_eq!(end(&server.call(&["config", "--config", "/nowhere"])).0, 2);
+    let help = server.call(&["--help"]);
+    assert_eq!(end(&help).0, 0);
+    assert!(text(&help.stdout).contains("Exit codes: 0 success"));
+}
+
+#[test]
+fn a_guard_that_others_could_change_ends_with_5() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::new();
+    let good = server.call(&["guard", "check"]);
+    assert_eq!(end(&good), (0, String::new()));
+    assert!(text(&good.stdout).contains("MSExchangeIMC"));
+    let guard = server.path("guard.toml");
+    fs::set_permissions(&guard, fs::Permissions::from_mode(0o666)).unwrap();
+    let (code, told) = end(&server.call(&["guard", "check"]));
+    assert_eq!(code, 5);
+    assert!(told.contains("A005-guard-unsafe") && told.contains("chmod"), "{told}");
+}
+
+#[test]
+fn an_agent_without_a_good_guard_does_not_start() {
+    let server = Server::new();
+    fs::write(server.path("guard.toml"), "roots = [\"/\"]\n").unwrap();
+    let (code, told) = end(&server.call(&["run"]));
+    assert_eq!(code, 2);
+    assert!(told.contains("A003-guard-faulty"), "{told}");
+    assert!(!server.path("data").exists());
+}
+
+#[test]
+fn journal_and_ledger_of_an_agent_that_never_ran_say_so() {
+    let server = Server::new();
+    for command in ["journal", "ledger"] {
+        let (code, told) = end(&server.call(&[command]));
+        assert_eq!(code, 1);
+        assert!(told.contains("the agent has never run here"), "{told}");
+    }
+}
+
+#[test]
+fn a_check_tells_every_fault_at_once_and_changes_nothing() {
+    let server = Server::new();
+    let output = server.call(&["check", "--output", "json"]);
+    assert_eq!(end(&output).0, 1);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let faults: Vec<&str> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["good"] == false)
+        .map(|check| check["what"].as_str().unwrap())
+        .collect();
+    let expected = ["certificate", "imcdata", "mtadata", "tracking log", "service MSExchangeIMC"];
+    assert_eq!(faults, expected);
+    assert!(!server.path("data").exists());
+}
+
+#[test]
+fn enrolling_with_an_unreadable_authority_or_no_controller_says_what_to_do() {
+    let server = Server::new();
+    let ca = server.path("ca.pem");
+    let arguments = ["enrol", "--token", "x", "--ca", ca.to_str().unwrap()];
+    let (code, told) = end(&server.call(&arguments));
+    assert_eq!(code, 2);
+    assert!(told.contains("A016-authority-unreadable"), "{told}");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    fs::write(&ca, params.self_signed(&key).unwrap().pem()).unwrap();
+    let (code, told) = end(&server.call(&arguments));
+    assert_eq!(code, 6);
+    assert!(told.contains("A025-controller-unreachable"), "{told}");
+}
