@@ -64,7 +64,13 @@ struct Common {
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
     /// What is logged, such as `debug` or `mailmend_agent::session=debug`
-    #[arg(long, global = true, env = "MAILMEND_AGENT_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        env = "MAILMEND_AGENT_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     log: String,
     /// How the log is written, on standard error
     #[arg(long, global = true, env = "MAILMEND_AGENT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

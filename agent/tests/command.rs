@@ -1,4 +1,8 @@
 //! The program `mailmend-agent` itself: what it prints, and how it ends.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the functions beside the tests are tests too"
+)]
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,10 +21,17 @@ impl Server {
         let at = |name: &str| server.path(name).display().to_string();
         let config = format!(
             "name = \"SRVB\"\ncontroller = \"https://127.0.0.1:1\"\ndata = \"{}\"\nguard = \"{}\"\n[host]\nprovider = \"unix\"\nservice_socket = \"{}\"\nregistry_file = \"{}\"\nevents_file = \"{}\"\n",
-            at("data"), at("guard.toml"), at("socket"), at("registry.toml"), at("events.log")
+            at("data"),
+            at("guard.toml"),
+            at("socket"),
+            at("registry.toml"),
+            at("events.log")
         );
         fs::write(server.path("agent.toml"), config).unwrap();
-        let guard = format!("roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\n", at("exchsrvr"));
+        let guard = format!(
+            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\n",
+            at("exchsrvr")
+        );
         fs::write(server.path("guard.toml"), guard).unwrap();
         server
     }
@@ -77,7 +88,10 @@ fn a_faulty_configuration_shows_every_place_and_ends_with_2() {
     fs::write(&file, good.replace("https", "http") + "x = 1\n").unwrap();
     let (code, told) = end(&server.call(&["config"]));
     assert_eq!(code, 2);
-    assert!(told.contains("A001-config-faulty") && told.contains("agent.toml:2:14"), "{told}");
+    assert!(
+        told.contains("A001-config-faulty") && told.contains("agent.toml:2:14"),
+        "{told}"
+    );
     assert!(told.contains("agent.toml:10:1"), "{told}");
     assert!(!told.contains('\u{1b}'), "no colour where nobody sees it");
 }
@@ -104,7 +118,10 @@ fn a_guard_that_others_could_change_ends_with_5() {
     fs::set_permissions(&guard, fs::Permissions::from_mode(0o666)).unwrap();
     let (code, told) = end(&server.call(&["guard", "check"]));
     assert_eq!(code, 5);
-    assert!(told.contains("A005-guard-unsafe") && told.contains("chmod"), "{told}");
+    assert!(
+        told.contains("A005-guard-unsafe") && told.contains("chmod"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -140,7 +157,13 @@ fn a_check_tells_every_fault_at_once_and_changes_nothing() {
         .filter(|check| check["good"] == false)
         .map(|check| check["what"].as_str().unwrap())
         .collect();
-    let expected = ["certificate", "imcdata", "mtadata", "tracking log", "service MSExchangeIMC"];
+    let expected = [
+        "certificate",
+        "imcdata",
+        "mtadata",
+        "tracking log",
+        "service MSExchangeIMC",
+    ];
     assert_eq!(faults, expected);
     assert!(!server.path("data").exists());
 }
@@ -159,4 +182,90 @@ fn enrolling_with_an_unreadable_authority_or_no_controller_says_what_to_do() {
     let (code, told) = end(&server.call(&arguments));
     assert_eq!(code, 6);
     assert!(told.contains("A025-controller-unreachable"), "{told}");
+}
+
+/// An agent at work, ended with the test.
+struct Running {
+    child: std::process::Child,
+    log: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
+}
+
+impl Running {
+    fn start(server: &Server) -> Self {
+        use std::io::BufRead;
+        let mut child = server
+            .command(&["run"])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// Reads the log up to a line with this text; the end of the log is a failure.
+    fn until(&mut self, text: &str) {
+        let mut read = Vec::new();
+        for line in self.log.by_ref() {
+            let line = line.unwrap();
+            if line.contains(text) {
+                return;
+            }
+            read.push(line);
+        }
+        panic!("`{text}` is not in the log: {read:#?}");
+    }
+
+    fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_agent_that_is_not_enrolled_works_on_and_says_so_until_it_is_told_to_end() {
+    let server = Server::new();
+    let mut agent = Running::start(&server);
+    agent.until("recovered");
+    agent.until("A020-not-enrolled");
+    // The journal is made and readable beside the agent.
+    assert_eq!(end(&server.call(&["journal"])), (0, String::new()));
+    let ledger = server.call(&["ledger"]);
+    assert!(text(&ledger.stdout).contains("nothing was ever taken into custody"));
+    agent.terminate();
+    agent.until("ended");
+    assert_eq!(agent.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_agent_on_the_same_journal_is_refused() {
+    let server = Server::new();
+    let mut first = Running::start(&server);
+    first.until("recovered");
+    let (code, told) = end(&server.call(&["run"]));
+    assert_eq!(code, 1);
+    assert!(told.contains("A010-journal-in-use"), "{told}");
+    // A killed agent leaves no lock behind.
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let mut next = Running::start(&server);
+    next.until("recovered");
+}
+
+#[test]
+fn a_corrupt_journal_stops_the_agent_and_is_still_listed() {
+    let server = Server::new();
+    fs::create_dir(server.path("data")).unwrap();
+    fs::write(server.path("data/journal.db"), "noise, not SQLite at all, for longer than a header of one hundred bytes is, so that it is read").unwrap();
+    let (code, told) = end(&server.call(&["run"]));
+    assert_eq!(code, 1);
+    assert!(told.contains("A011") || told.contains("A013"), "{told}");
+    let bytes = fs::read(server.path("data/journal.db")).unwrap();
+    assert!(bytes.starts_with(b"noise"), "it is left as it is");
 }

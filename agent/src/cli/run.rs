@@ -79,10 +79,19 @@ async fn work(
         retry: Retry::default(),
     };
     let session = tokio::spawn(session.run(stop.clone()));
-    let looking = tokio::spawn(look(host, engine.clone(), config.facts, telling, stop.clone()));
+    let looking = tokio::spawn(look(
+        host,
+        engine.clone(),
+        config.facts,
+        telling,
+        stop.clone(),
+    ));
 
     let signal = signals.next().await;
-    info!(signal, "ends: steps that wait are left, an open section is brought to its end");
+    info!(
+        signal,
+        "ends: steps that wait are left, an open section is brought to its end"
+    );
     let over = blocking(move || engine.shutdown(SHUTDOWN)).await?;
     flushed(&journal).await;
     stop.cancel();
@@ -135,7 +144,10 @@ async fn flushed(journal: &Journal) {
     };
     if tokio::time::timeout(FLUSH, flushed).await.is_err() {
         let left = journal.head().saturating_sub(journal.acknowledged());
-        warn!(left, "records are told to the controller after the next start");
+        warn!(
+            left,
+            "records are told to the controller after the next start"
+        );
     }
 }
 

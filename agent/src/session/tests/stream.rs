@@ -382,7 +382,7 @@ async fn messages_that_make_no_sense_end_the_session_and_change_nothing() {
                 2 => line.acknowledge(u64::MAX).await,
                 _ => {
                     line.say(to_agent::Message::Welcome(wire::Welcome::default()))
-                        .await
+                        .await;
                 }
             }
         }
