@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -9,8 +10,11 @@ use crate::source::PolicySource;
 
 /// The shipped policy of Q268494.
 fn outbound() -> (Policy, Digest) {
-    let source = library::find("stuck-outbound-routing").unwrap();
-    (parse(&source).unwrap(), source.digest())
+    static PARSED: LazyLock<(Policy, Digest)> = LazyLock::new(|| {
+        let source = library::find("stuck-outbound-routing").unwrap();
+        (parse(&source).unwrap(), source.digest())
+    });
+    PARSED.clone()
 }
 
 /// A policy whose one role is bound `all`, with a section.
