@@ -263,7 +263,7 @@ provider = "unix"
 service_socket = {socket}
 registry_file = {registry}
 events_file = {events}
-clock_factor = {clock_factor}
+lab_clock_factor = {clock_factor}
 
 [facts]
 "ims.direction" = {direction}
