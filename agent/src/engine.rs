@@ -1,6 +1,6 @@
 //! The engine: takes orders, carries runs out on threads of their own, and mends what a crash left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,8 @@ struct Inner {
     orders: Mutex<()>,
     bell: Bell,
     working: Mutex<Working>,
+    /// The runners of open runs: parsing and planning is done once.
+    runners: Mutex<BTreeMap<RunId, Arc<Runner>>>,
     recovered: AtomicBool,
 }
 
@@ -127,6 +129,7 @@ impl Engine {
             orders: Mutex::default(),
             bell: Bell::default(),
             working: Mutex::default(),
+            runners: Mutex::default(),
             recovered: AtomicBool::new(false),
         })))
     }
@@ -145,7 +148,7 @@ impl Engine {
     pub fn recover(&self) -> Result<(), JournalError> {
         let inner = &self.0;
         for run in inner.station.journal.open_runs() {
-            match Runner::open(Arc::clone(&inner.station), run) {
+            match self.runner(run) {
                 Ok(runner) => runner.mend_section()?,
                 Err(CannotCarryOn::Duty(run)) => inner.watchdog.resume(run)?,
                 Err(CannotCarryOn::Journal(error)) => return Err(error),
@@ -164,13 +167,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Carries a run as far as it goes without waiting. Not for an engine with threads.
+    /// Carries a run as far as it goes without waiting. From one thread at a time: in an engine with
+    /// threads the run's own thread does it.
     ///
     /// # Errors
     /// Where nothing can be written down, or the run cannot be carried on.
     pub fn carry_on(&self, run: RunId) -> Result<Rest, CannotCarryOn> {
-        let runner = Runner::open(Arc::clone(&self.0.station), run)?;
-        Ok(runner.carry_on()?)
+        let rest = self.runner(run)?.carry_on()?;
+        if rest == Rest::Over {
+            lock(&self.0.runners).remove(&run);
+        }
+        Ok(rest)
+    }
+
+    fn runner(&self, run: RunId) -> Result<Arc<Runner>, CannotCarryOn> {
+        let mut runners = lock(&self.0.runners);
+        if let Some(runner) = runners.get(&run) {
+            return Ok(Arc::clone(runner));
+        }
+        let runner = Arc::new(Runner::open(Arc::clone(&self.0.station), run)?);
+        runners.insert(run, Arc::clone(&runner));
+        Ok(runner)
     }
 
     /// Lets the watchdog look once. Not for an engine with threads.
@@ -354,8 +371,7 @@ impl Engine {
     }
 
     fn steps_of(&self, run: RunId) -> Result<usize, Refusal> {
-        let runner = Runner::open(Arc::clone(&self.0.station), run);
-        runner
+        self.runner(run)
             .map(|runner| runner.plan().steps.len())
             .map_err(|error| match error {
                 CannotCarryOn::Journal(error) => unwritten(error),
@@ -412,10 +428,9 @@ impl Engine {
 
     fn carry_to_the_end(&self, run: RunId) -> Result<(), CannotCarryOn> {
         let station = &self.0.station;
-        let runner = Runner::open(Arc::clone(station), run)?;
         loop {
             let heard = self.0.bell.heard();
-            match runner.carry_on()? {
+            match self.carry_on(run)? {
                 Rest::Over | Rest::Stopped => return Ok(()),
                 Rest::Waiting { until, .. } => {
                     let mut limit = MOST_WAIT;

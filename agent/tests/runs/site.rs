@@ -1,0 +1,362 @@
+//! A simulated server B with mail stuck in its queue, its agent, and a controller played by the test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailmend_agent::engine::Engine;
+use mailmend_agent::guard::Guard;
+use mailmend_agent::host::simulated::{
+    Account, KillSwitch, SimSettings, SimWorld, SimulatedKill, run_until_killed,
+};
+use mailmend_agent::journal::{Journal, MemoryJournal};
+use mailmend_agent::runner::{Rest, Waiting};
+use mailmend_agent::step::SUPPORTED;
+use mailmend_policy::name::ServerName;
+use mailmend_policy::plan::{Plan, Server, plan};
+use mailmend_policy::source::PolicySource;
+use mailmend_policy::{library, parse};
+use mailmend_proto::convert::server_to_wire;
+use mailmend_proto::run::{Custody, Ended, Event, Outcome, RunId, RunState, SectionEnd, StepState};
+use mailmend_proto::wire;
+use uuid::Uuid;
+
+pub(crate) const IMC: &str = "MSExchangeIMC";
+
+pub(crate) const GUARD: &str = r#"
+roots = ["/exchsrvr"]
+services = ["MSExchangeIMC"]
+
+[tools.recalculate-routing]
+program = "/tools/mailmend-lab"
+arguments = ["recalculate"]
+
+[tools.submit-test-mail]
+program = "/tools/mailmend-lab"
+arguments = ["submit"]
+flags = { to = { flag = "--to", pattern = "address" } }
+
+[limits]
+restarts_per_hour = 40
+sections_per_hour = 40
+
+[watchdog]
+services = ["MSExchangeIMC"]
+"#;
+
+/// What outlives the agent, and the test's own knowledge.
+pub(crate) struct Site {
+    pub(crate) world: SimWorld,
+    pub(crate) storage: MemoryJournal,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) plan: Plan,
+    pub(crate) assignment: wire::Assignment,
+    pub(crate) run: RunId,
+}
+
+fn server(name: &str, direction: &str) -> Server {
+    Server {
+        name: name.parse().unwrap(),
+        site: "SITE".parse().unwrap(),
+        labels: BTreeMap::from([
+            ("ims.direction".to_owned(), direction.to_owned()),
+            ("exchange.version".to_owned(), "5.0.1460.8".to_owned()),
+        ]),
+        actions: SUPPORTED.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+pub(crate) fn me() -> ServerName {
+    "B".parse().unwrap()
+}
+
+impl Site {
+    /// A server whose outbound mail has waited for 16 minutes.
+    pub(crate) fn new(seed: u64, messages: usize) -> Self {
+        let source = library::find("stuck-outbound-routing").unwrap();
+        Self::with(seed, messages, &source)
+    }
+
+    /// Few messages, a canary of two and short watching: the same steps with fewer looks.
+    pub(crate) fn small(seed: u64) -> Self {
+        let edits = [
+            ("first = 10", "first = 2"),
+            ("observe = \"30s\"", "observe = \"10s\""),
+        ];
+        Self::with_policy(seed, 5, &edits)
+    }
+
+    /// The same with the shipped policy changed: each text is replaced by the other.
+    pub(crate) fn with_policy(seed: u64, messages: usize, edits: &[(&str, &str)]) -> Self {
+        let source = library::find("stuck-outbound-routing").unwrap();
+        let mut text = String::from_utf8(source.bytes().to_vec()).unwrap();
+        for (from, to) in edits {
+            assert!(text.contains(from), "the policy has no `{from}`");
+            text = text.replace(from, to);
+        }
+        let source = PolicySource::new(source.name(), text);
+        Self::with(seed, messages, &source)
+    }
+
+    fn with(seed: u64, messages: usize, source: &PolicySource) -> Self {
+        let world = SimWorld::new(SimSettings {
+            seed,
+            ..SimSettings::default()
+        });
+        world.add_outbound(messages, 300);
+        world.advance(Duration::from_secs(16 * 60));
+        let servers = [server("A", "both"), server("B", "outbound")];
+        let policy = parse::parse(source).unwrap_or_else(|faults| panic!("{faults}"));
+        let plan = plan(&policy, source.digest(), &servers).unwrap().remove(0);
+        let run = RunId(Uuid::from_u128(u128::from(seed) + 1));
+        let assignment = wire::Assignment {
+            run: run.to_string(),
+            fence: 1,
+            policy_name: policy.name.to_string(),
+            policy_text: source.bytes().to_vec(),
+            plan_digest: plan.digest().as_bytes().to_vec(),
+            site: "SITE".into(),
+            subject: "B".into(),
+            servers: servers.iter().map(server_to_wire).collect(),
+        };
+        Self {
+            world,
+            storage: MemoryJournal::new(Uuid::from_u128(7)),
+            guard: Arc::new(Guard::parse("guard.toml", GUARD).unwrap()),
+            plan,
+            assignment,
+            run,
+        }
+    }
+
+    pub(crate) fn switch(&self) -> KillSwitch {
+        self.world.kill_switch()
+    }
+
+    /// A new life of the agent: dies at its n-th point, 0 for never.
+    pub(crate) fn engine(&self, dies_at: u64) -> Engine {
+        let host = Arc::new(self.world.host());
+        self.world.kill_at(dies_at);
+        let switch = self.switch();
+        let storage = self
+            .storage
+            .clone()
+            .with_hook(Arc::new(move |what| switch.point(what)));
+        let journal = Journal::memory(&storage).expect("the journal reads back");
+        Engine::by_hand(host, journal, Arc::clone(&self.guard), me()).expect("a journal")
+    }
+
+    /// Lives one after another until one is not killed: the n-th dies at its `deaths[n]`-th point.
+    /// Returns where each died, and the last one's engine.
+    pub(crate) fn live(&self, deaths: &[u64]) -> (Vec<SimulatedKill>, Engine) {
+        let mut killed = Vec::new();
+        let mut deaths = deaths.iter().copied();
+        loop {
+            let dies_at = deaths.next().unwrap_or(0);
+            let life = run_until_killed(|| {
+                let engine = self.engine(dies_at);
+                engine.recover().expect("recovery writes its records");
+                self.control(&engine);
+                engine
+            });
+            match life {
+                Ok(engine) => return (killed, engine),
+                Err(kill) => killed.push(kill),
+            }
+        }
+    }
+
+    /// Plays the controller until the run is closed: gives the assignment, raises the watermark as steps
+    /// end (A's are taken as done), orders to unwind where a step failed.
+    pub(crate) fn control(&self, engine: &Engine) {
+        engine.admit(&self.assignment).expect("it is admitted");
+        for _ in 0..200 {
+            let state = engine.state(self.run).unwrap();
+            if state.closed.is_some() {
+                return;
+            }
+            match engine.carry_on(self.run).expect("the run goes on") {
+                Rest::Over => return,
+                Rest::Stopped => panic!("nobody shut the agent down"),
+                Rest::Waiting {
+                    waiting: Waiting::Unwinding | Waiting::Further,
+                    ..
+                } => engine.unwind(self.run, 1, 0, true).unwrap(),
+                Rest::Waiting { .. } => {
+                    let through = engine.state(self.run).unwrap().through;
+                    let through = self.next_watermark(through);
+                    engine.advance(self.run, 1, through).unwrap();
+                }
+            }
+        }
+        panic!("the run does not end");
+    }
+
+    /// The next watermark: a section is released whole, everything else step by step.
+    pub(crate) fn next_watermark(&self, through: u32) -> u32 {
+        let section = self
+            .plan
+            .sections
+            .iter()
+            .find(|section| section.first <= through && through <= section.last);
+        let all = u32::try_from(self.plan.steps.len()).unwrap();
+        section
+            .map_or(through + 1, |section| section.last + 1)
+            .min(all)
+    }
+
+    pub(crate) fn index(&self, id: &str) -> u32 {
+        let step = self.plan.steps.iter().find(|step| step.id.as_str() == id);
+        step.unwrap_or_else(|| panic!("no step `{id}`")).index
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        Journal::memory(&self.storage).expect("the journal reads back")
+    }
+
+    pub(crate) fn state(&self) -> Arc<RunState> {
+        self.journal().state(self.run).unwrap().unwrap_or_default()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        let records = self.journal().after(0, usize::MAX).unwrap();
+        records.into_iter().map(|record| record.event).collect()
+    }
+
+    /// Codes of all alarms, over all runs and duties.
+    pub(crate) fn alarms(&self) -> Vec<String> {
+        let alarm = |event: Event| match event {
+            Event::Alarm { code, .. } => Some(code),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(alarm).collect()
+    }
+
+    pub(crate) fn step_state(&self, id: &str) -> Option<StepState> {
+        self.state().steps.get(&self.index(id)).copied()
+    }
+
+    pub(crate) fn detail(&self, id: &str) -> String {
+        let wanted = self.index(id);
+        let events = self.events().into_iter().rev();
+        let mut details = events.filter_map(|event| match event {
+            Event::StepFinished { step, detail, .. } if step == wanted => Some(detail),
+            _ => None,
+        });
+        details.next().unwrap_or_default()
+    }
+
+    /// Asserts the promises: nothing is lost or altered, what was delivered twice is named, every entry
+    /// in custody is where its state says, no section is open, service runs.
+    pub(crate) fn check(&self, told: &str) {
+        self.check_mail(told);
+        assert!(self.world.is_running(IMC), "{told}: service is down");
+        for run in self.journal().runs() {
+            let state = self.journal().state(run).unwrap().unwrap();
+            assert!(state.section.is_none(), "{told}: a section is open");
+        }
+    }
+
+    pub(crate) fn check_mail(&self, told: &str) {
+        // What is on its way gets there.
+        self.world.advance(Duration::from_secs(300));
+        let balance = self.world.balance();
+        let lost: Vec<_> = balance.lost().iter().map(|a| a.mts_id.clone()).collect();
+        assert!(lost.is_empty(), "{told}: lost {lost:?}");
+        assert!(balance.altered().is_empty(), "{told}: altered");
+        assert_eq!(self.world.strangers_sent(), 0, "{told}: half files sent");
+        let mut kept: BTreeMap<String, Vec<Custody>> = BTreeMap::new();
+        let journal = self.journal();
+        for run in journal.runs() {
+            let state = journal.state(run).unwrap().unwrap();
+            for entry in state.batches.values().flat_map(|batch| &batch.entries) {
+                kept.entry(entry.name.clone())
+                    .or_default()
+                    .push(entry.custody);
+            }
+        }
+        for account in &balance.accounts {
+            let states = kept.remove(&account.spool_name).unwrap_or_default();
+            consistent(account, &states, told);
+        }
+        assert!(
+            kept.is_empty(),
+            "{told}: custody of what never was: {kept:?}"
+        );
+    }
+
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.state().closed
+    }
+
+    /// How each section of the run ended.
+    pub(crate) fn sections(&self) -> Vec<SectionEnd> {
+        self.state().ended_sections.values().copied().collect()
+    }
+
+    pub(crate) fn failed_steps(&self) -> Vec<(u32, Outcome)> {
+        let state = self.state();
+        let failed = state.steps.iter().filter_map(|(step, state)| match state {
+            StepState::Finished { outcome, .. } if *outcome != Outcome::Done => {
+                Some((*step, *outcome))
+            }
+            _ => None,
+        });
+        failed.collect()
+    }
+}
+
+/// One message: what the world says against what custody says of it.
+fn consistent(account: &Account, states: &[Custody], told: &str) {
+    let name = &account.spool_name;
+    let say = |what: &str| {
+        format!(
+            "{told}: `{name}` {what}: custody {states:?}, delivered {}, live {:?}, elsewhere {:?}",
+            account.delivered, account.live, account.elsewhere
+        )
+    };
+    let any = |custody| states.contains(&custody);
+    assert!(
+        account.delivered <= 1 || any(Custody::InDoubt),
+        "{}",
+        say("was delivered twice and is not named")
+    );
+    assert!(account.live.len() <= 1, "{}", say("is in the queue twice"));
+    for custody in states {
+        match custody {
+            Custody::Held => {
+                assert!(!account.elsewhere.is_empty(), "{}", say("is held nowhere"));
+                assert!(
+                    account.live.is_empty(),
+                    "{}",
+                    say("counts as held and is in the queue")
+                );
+                assert_eq!(
+                    account.delivered,
+                    0,
+                    "{}",
+                    say("counts as held and was delivered")
+                );
+            }
+            Custody::GoneWithEvidence => {
+                assert!(account.delivered >= 1, "{}", say("was never delivered"));
+                assert!(account.live.is_empty(), "{}", say("may be sent again"));
+            }
+            Custody::Replaying => {
+                assert!(
+                    !account.live.is_empty() || account.delivered > 0,
+                    "{}",
+                    say("is neither in the queue nor delivered")
+                );
+            }
+            Custody::InDoubt => {
+                assert!(
+                    account.live.is_empty(),
+                    "{}",
+                    say("is in doubt and in the queue")
+                );
+            }
+            Custody::Live | Custody::Poison => {}
+        }
+    }
+}
