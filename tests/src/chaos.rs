@@ -34,7 +34,7 @@ pub fn kills(seed: u64, count: usize, window: Duration, servers: usize) -> Vec<K
         .map(|_| {
             let server = {
                 let index = random.usize(..servers.max(1));
-                if index % 2 == 0 && random.bool() {
+                if index.is_multiple_of(2) && random.bool() {
                     (index + 1).min(servers - 1)
                 } else {
                     index
