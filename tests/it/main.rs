@@ -5,5 +5,6 @@
 )]
 
 mod arrows;
+mod evidence;
 mod formats;
 mod world;

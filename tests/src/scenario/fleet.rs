@@ -267,7 +267,6 @@ lab_clock_factor = {clock_factor}
 
 [facts]
 "ims.direction" = {direction}
-"exchange.version" = "5.0.1458.49"
 "#,
         name = quoted(&server.name),
         controller = quoted(&format!("https://{address}")),
