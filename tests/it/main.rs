@@ -7,4 +7,5 @@
 mod arrows;
 mod evidence;
 mod formats;
+mod main_job;
 mod world;

@@ -39,6 +39,8 @@ const WATCHED: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_secs(60);
 /// The time between two looks of the main loop.
 const LOOK: Duration = Duration::from_millis(10);
+/// The time between two writings of `lab.json`.
+const CHART: Duration = Duration::from_millis(500);
 /// The time between two messages that users send while the site is being mended.
 const ARRIVALS: Duration = Duration::from_millis(200);
 /// Within this time of its start a rollout is disturbed.
@@ -343,6 +345,7 @@ impl Act<'_> {
         let begun = Instant::now();
         let mut kills = kills.into_iter().peekable();
         let mut arrival = begun + ARRIVALS;
+        let mut chart = begun;
         let mut watch: Tethered = fleet.operator.watch(rollout, self.options.watch)?;
         loop {
             self.check_interrupted()?;
@@ -360,8 +363,10 @@ impl Act<'_> {
             {
                 self.kill(fleet, &kill)?;
             }
-            if fleet.keep()? {
+            if fleet.keep()? || Instant::now() >= chart {
+                // The services' processes change without the lab.
                 self.world.chart(&fleet.chart())?;
+                chart = Instant::now() + CHART;
             }
             if self.late > 0 && Instant::now() >= arrival {
                 self.send_late()?;
