@@ -106,8 +106,7 @@ fn nothing_is_lost_or_doubled_in_silence_when_agent_controller_and_service_are_k
 }
 
 #[test]
-fn a_site_that_is_not_ill_counts_as_a_failure_of_the_scenario() {
-    // The shipped policy of another article: nothing of it mends stale routing.
+fn a_rollout_that_mends_nothing_counts_as_a_failure_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.toml");
     let shipped = mailmend_policy::library::SHIPPED;
@@ -115,13 +114,17 @@ fn a_site_that_is_not_ill_counts_as_a_failure_of_the_scenario() {
         .iter()
         .find(|(name, _)| *name == "stuck-outbound-routing")
         .unwrap();
-    // The symptom is asked for on the server that is well.
-    let elsewhere = text.replacen("[detect]\non = \"outbound\"", "[detect]\non = \"relay\"", 1);
-    assert_ne!(*text, elsewhere);
-    std::fs::write(&policy, elsewhere).unwrap();
+    // Mail that has waited for a quarter of an hour is no symptom to this policy.
+    let patient = text.replacen("oldest_over = \"15m\"", "oldest_over = \"20h\"", 1);
+    assert_ne!(*text, patient);
+    std::fs::write(&policy, patient).unwrap();
     let arguments = ["--json", "--waited-before", "--messages", "20", "--policy"];
     let output = lab(&arguments).arg(&policy).output().unwrap();
+    let report = report(&output);
     assert!(!output.status.success());
+    assert_eq!(report.harm(), Vec::<String>::new(), "{report:?}");
+    assert!(report.symptom_after > 0, "{report:?}");
+    assert_eq!((report.restarts, report.held), (0, 0), "{report:?}");
 }
 
 /// Every process that has the world's folder among its arguments.

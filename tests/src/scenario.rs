@@ -1,7 +1,10 @@
 //! Scenarios: what goes wrong, what mends it, and what came of it.
 
 mod fleet;
+mod ledger;
 mod operator;
+mod rollout;
+mod stage;
 pub mod stuck_outbound;
 
 use std::path::PathBuf;

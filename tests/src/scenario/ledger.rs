@@ -1,0 +1,33 @@
+//! What the ledgers say: only to compare with the truth which duplicates had been named.
+
+use std::collections::BTreeSet;
+
+use super::operator::{Operator, rows};
+use crate::lab_error::LabError;
+
+/// Messages that the ledgers single out, by the name of their spool file.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) in_doubt: BTreeSet<String>,
+    pub(super) poison: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// Asks the controller.
+    pub(super) fn read(operator: &Operator) -> Result<Self, LabError> {
+        let names = |state: &str| -> Result<BTreeSet<String>, LabError> {
+            let listed = operator.ask(&["ledger", "list", "--state", state])?;
+            let name = |entry: &serde_json::Value| entry["name"].as_str().map(str::to_owned);
+            Ok(rows(&listed).iter().filter_map(name).collect())
+        };
+        Ok(Self {
+            in_doubt: names("in-doubt")?,
+            poison: names("poison")?,
+        })
+    }
+
+    /// Whether a message is named as one that may have been sent twice.
+    pub(super) fn names(&self, spool_name: &str) -> bool {
+        self.in_doubt.contains(spool_name)
+    }
+}

@@ -1,0 +1,173 @@
+//! What every scenario plays on: a world, its users, its fleet, and an eye on interruptions.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::Options;
+use super::fleet::Fleet;
+use crate::ims;
+use crate::lab_error::{Attempting, LabError};
+use crate::load::Load;
+use crate::outage::Outages;
+use crate::programs::Programs;
+use crate::world::{Server, World, WorldSpec};
+use crate::{awaited, stop_signal};
+
+/// How long things of the lab may take on a busy machine.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// Queues in which nothing has moved for so long rest.
+const STILL: Duration = Duration::from_secs(20);
+
+/// A world with its users and, once it is started, its fleet.
+pub(super) struct Stage<'a> {
+    pub(super) options: &'a Options,
+    pub(super) say: &'a dyn Fn(&str),
+    // The fleet ends before the world does, and the folder goes last.
+    pub(super) fleet: Option<Fleet>,
+    pub(super) world: World,
+    pub(super) folder: PathBuf,
+    load: Load,
+    interrupted: Arc<AtomicBool>,
+    _scratch: TempDir,
+}
+
+impl<'a> Stage<'a> {
+    /// Builds the world of a scenario in a folder of its own.
+    pub(super) fn build(
+        options: &'a Options,
+        spec: WorldSpec,
+        programs: &Programs,
+        say: &'a dyn Fn(&str),
+    ) -> Result<Self, LabError> {
+        let interrupted = stop_signal::install()?;
+        let mut scratch = tempfile::Builder::new()
+            .prefix("mailmend-lab-")
+            .tempdir()
+            .attempting(|| "make a folder for the world".to_owned())?;
+        scratch.disable_cleanup(options.keep);
+        let folder = scratch
+            .path()
+            .canonicalize()
+            .attempting(|| format!("find `{}`", scratch.path().display()))?;
+        let stays = if options.keep {
+            "and stays there"
+        } else {
+            "until the end"
+        };
+        say(&format!("the world is in {}, {stays}", folder.display()));
+        let world = World::build(&folder, spec, &programs.lab)?;
+        let load = Load::new(options.seed, &world.truth_of_users())?;
+        Ok(Self {
+            options,
+            say,
+            fleet: None,
+            world,
+            folder,
+            load,
+            interrupted,
+            _scratch: scratch,
+        })
+    }
+
+    /// Starts the controller and the agents.
+    pub(super) fn start_fleet(&mut self, programs: &Programs) -> Result<(), LabError> {
+        self.fleet = Some(Fleet::start(&self.world, programs)?);
+        self.chart()
+    }
+
+    /// The fleet, which must have been started.
+    pub(super) fn fleet(&mut self) -> Result<&mut Fleet, LabError> {
+        self.fleet.as_mut().ok_or_else(|| LabError::Refused {
+            attempted: "ask the fleet".to_owned(),
+            reason: "it has not been started".to_owned(),
+        })
+    }
+
+    /// Writes `lab.json`.
+    pub(super) fn chart(&self) -> Result<(), LabError> {
+        let fleet = self.fleet.as_ref().map(Fleet::chart);
+        self.world.chart(&fleet.unwrap_or_default())
+    }
+
+    /// A user sends a message through the server with this index; its file says that it has been waiting
+    /// since then.
+    pub(super) fn send(
+        &mut self,
+        server: usize,
+        since: Option<SystemTime>,
+    ) -> Result<(), LabError> {
+        let server = &self.world.servers[server];
+        let (site, name) = (&server.site, &server.name);
+        self.load
+            .send_waiting_since(site, name, &server.dir, since)
+            .map(drop)
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        (self.say)(line);
+    }
+
+    pub(super) fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn check_interrupted(&self) -> Result<(), LabError> {
+        if self.interrupted() {
+            return Err(LabError::Refused {
+                attempted: "finish the scenario".to_owned(),
+                reason: "interrupted".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until every mail service runs; returns whether it does. What the lab keeps running, it keeps
+    /// running meanwhile.
+    pub(super) fn await_services(&mut self) -> Result<bool, LabError> {
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT {
+            self.check_interrupted()?;
+            self.fleet()?.keep()?;
+            if self.world.servers.iter().all(Server::ims_runs) {
+                return Ok(true);
+            }
+            awaited::until(Duration::from_millis(50), || self.interrupted());
+        }
+        Ok(false)
+    }
+
+    /// Waits until the queues are empty, or nothing moves in them any more.
+    pub(super) fn await_rest(&mut self) -> Result<(), LabError> {
+        let mut last = (usize::MAX, Instant::now());
+        while last.0 > 0 && last.1.elapsed() < STILL {
+            self.check_interrupted()?;
+            self.fleet()?.keep()?;
+            let waiting = self.waiting()?;
+            if waiting != last.0 {
+                last = (waiting, Instant::now());
+            }
+            awaited::until(Duration::from_millis(50), || self.interrupted());
+        }
+        Ok(())
+    }
+
+    /// How many messages wait in the queues of all servers.
+    fn waiting(&self) -> Result<usize, LabError> {
+        self.world.servers.iter().map(Server::waiting).sum()
+    }
+
+    /// What the mail service of each server went through, as its service manager tells it.
+    pub(super) fn outages(&self) -> Result<Vec<Outages>, LabError> {
+        let now_ms = Timestamp::now().as_millisecond();
+        let of = |server: &Server| {
+            let history = server.services().history()?;
+            Ok(Outages::of(&history, ims::SERVICE, now_ms))
+        };
+        self.world.servers.iter().map(of).collect()
+    }
+}
