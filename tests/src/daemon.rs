@@ -9,6 +9,8 @@ use crate::tether::Tethered;
 
 /// How long a process that ended by itself stays down before it is started again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How many of its last lines tell why it ended.
+const SAID: usize = 20;
 
 /// A controller or an agent.
 #[derive(Debug)]
@@ -73,6 +75,19 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Tethered::pid)
+    }
+
+    /// Whether it runs now.
+    pub fn runs(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Tethered::runs)
+    }
+
+    /// The last lines that it has printed.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let text = std::fs::read_to_string(&self.output).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(SAID)..].join("\n")
     }
 
     /// The file that it prints to.

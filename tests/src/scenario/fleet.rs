@@ -65,12 +65,16 @@ impl Fleet {
         );
         controller.start()?;
         let operator = Operator::new(programs, &address, &data, folder.join("operator.log"));
-        let up = || ready.exists();
-        awaited::or_fail(
-            &format!("the controller (see `{}`)", log.display()),
-            START,
-            up,
-        )?;
+        awaited::or_fail("the controller", START, || {
+            ready.exists() || !controller.runs()
+        })?;
+        if !ready.exists() {
+            return Err(LabError::Refused {
+                attempted: "start the controller".to_owned(),
+                reason: controller.said(),
+            });
+        }
+        let operator = Operator::new(programs, &address, &data, folder.join("operator.log"));
         operator.ask(&["agent", "list"])?;
         let port = address
             .rsplit_once(':')
