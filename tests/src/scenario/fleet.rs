@@ -64,7 +64,6 @@ impl Fleet {
             log.clone(),
         );
         controller.start()?;
-        let operator = Operator::new(programs, &address, &data, folder.join("operator.log"));
         awaited::or_fail("the controller", START, || {
             ready.exists() || !controller.runs()
         })?;
