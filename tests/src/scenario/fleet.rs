@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -137,8 +137,9 @@ impl Fleet {
             .arg("--token")
             .arg(token)
             .arg("--ca")
-            .arg(&authority);
-        let what = format!("the enrolment of {}", server.name);
+            .arg(&authority)
+            .stdout(Stdio::null());
+        let what = format!("enrol {}", server.name);
         let mut enrolment = Tethered::start(&what, command, &output)?;
         let code = enrolment.wait(START)?;
         if code != Some(0) {
