@@ -34,7 +34,7 @@ use crate::journal::{Journal, JournalError};
 /// Why custody could not be taken, kept or given back.
 #[derive(Debug, thiserror::Error)]
 pub enum CustodyError {
-    /// The machine refused before anything was intended.
+    /// The machine failed; its effect says whether files may have moved.
     #[error(transparent)]
     Host(#[from] HostError),
     /// The journal refused; whatever was about to happen did not.
@@ -70,6 +70,18 @@ impl CustodyError {
                 JournalError::Illegal(_) | JournalError::Poisoned { .. } | JournalError::ReadOnly,
             ) => Effect::None,
             Self::Journal(_) | Self::Unsure { .. } => Effect::Unknown,
+        }
+    }
+
+    /// The same failure after something was intended: files may have moved, whatever the call that
+    /// failed knows of itself.
+    fn under_way(self) -> Self {
+        match self {
+            Self::Host(error) => Self::Host(HostError {
+                effect: Effect::Unknown,
+                ..error
+            }),
+            error => error,
         }
     }
 
@@ -230,6 +242,22 @@ impl Desk<'_> {
             .spool()
             .sync_folder(folder)
             .map_err(|error| self.unsure(&error))
+    }
+
+    /// This id, or one derived from it where the run has a batch of this id already: a step that took
+    /// nothing the first time comes again with the same.
+    fn unused(&self, batch: BatchId) -> Result<BatchId, CustodyError> {
+        let Some(state) = self.journal.state(self.run)? else {
+            return Ok(batch);
+        };
+        let mut unused = batch;
+        while state.batches.contains_key(&unused) {
+            let hash = blake3::derive_key("mailmend next batch", unused.0.as_bytes());
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&hash[..16]);
+            unused = BatchId(uuid::Builder::from_random_bytes(bytes).into_uuid());
+        }
+        Ok(unused)
     }
 
     /// The state of one batch.

@@ -10,7 +10,7 @@ use uuid::{Builder, Uuid};
 
 use crate::condition::EVENT_STARTED;
 use crate::custody::quarantine::Take;
-use crate::custody::recover::{Circumstances, needed, recover};
+use crate::custody::recover::{Circumstances, recover};
 use crate::custody::{CustodyError, Desk, HowStopped, Limits, Records, Stopped, index};
 use crate::faults::known;
 use crate::host::{HostErrorKind, ServiceState, ServiceStatus};
@@ -156,11 +156,6 @@ impl<'a> QueueCare<'a> {
 
     /// Finishes what custody was interrupted in, in this run.
     pub(crate) fn recover(&self) -> Result<(), CustodyError> {
-        let state = self.station.state(self.run)?;
-        if !needed(&state) {
-            return Ok(());
-        }
-        drop(state);
         let stopped = match self.prove_stopped() {
             Ok(stopped) => stopped.ok(),
             Err(Trouble::Journal(error)) => return Err(error.into()),

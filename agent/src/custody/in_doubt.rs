@@ -41,6 +41,10 @@ pub fn set_aside_in_doubt(
             ..Taken::default()
         });
     }
+    let take = &Take {
+        batch: desk.unused(take.batch)?,
+        ..take.clone()
+    };
     let files = judged.files.len() as u64;
     let bytes = judged.files.iter().map(|(file, _)| file.info.size).sum();
     super::quarantine::ready(desk, take, files, bytes)?;

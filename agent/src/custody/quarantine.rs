@@ -32,7 +32,7 @@ const ROOM_FOR_A_SECTION: u64 = 1 << 20;
 /// What is to be taken into custody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Take {
-    /// A new batch.
+    /// The batch. Where the run has one of this id, another is derived from it.
     pub batch: BatchId,
     /// The step that takes it; none in a duty.
     pub step: Option<u32>,
@@ -85,6 +85,10 @@ pub struct Taken {
 /// `A081-custody-precondition`, `A082-custody-limit`, `A083-no-room`, or what the host says. No
 /// message file was touched.
 pub fn prepare(desk: &Desk<'_>, take: Take) -> Result<Prepared, CustodyError> {
+    let take = Take {
+        batch: desk.unused(take.batch)?,
+        ..take
+    };
     let survey = survey(desk.host, &take.source)?;
     ready(desk, &take, survey.files.len() as u64, survey.bytes())?;
     Ok(Prepared { take, survey })
@@ -121,12 +125,21 @@ pub(super) fn ready(
             take.source.display()
         ));
     }
-    if let Some(entries) = list_if_there(desk.host, &take.held())?
-        && !entries.is_empty()
-    {
-        return precondition(format!("`{}` is not empty", take.held().display()));
-    }
+    still_empty(desk, take)?;
     within_limits(desk, take, files, bytes)
+}
+
+fn still_empty(desk: &Desk<'_>, take: &Take) -> Result<(), CustodyError> {
+    match list_if_there(desk.host, &take.held())? {
+        Some(entries) if !entries.is_empty() => Err(CustodyError::refused(
+            const { known("A081-custody-precondition") },
+            format!(
+                "`{}` is not empty; nothing was moved",
+                take.held().display()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn within_limits(desk: &Desk<'_>, take: &Take, files: u64, bytes: u64) -> Result<(), CustodyError> {
@@ -282,19 +295,12 @@ pub(super) fn take_judged(
         left,
         ..Taken::default()
     };
+    still_empty(desk, take)?;
     let files = free_of_others(desk, take, files, &mut taken.left);
-    let files = withdraw::from_queue(desk, &take.source, files, &mut taken)?;
+    let files = withdraw::from_queue(desk, &take.source, files, &mut taken)
+        .map_err(CustodyError::under_way)?;
     if files.is_empty() {
         return Ok(taken);
-    }
-    if let Some(entries) = list_if_there(desk.host, &take.held())?
-        && !entries.is_empty()
-    {
-        let why = format!("`{}` is not empty", take.held().display());
-        return Err(CustodyError::refused(
-            const { known("A081-custody-precondition") },
-            why,
-        ));
     }
     let mut entries = Vec::with_capacity(files.len());
     let mut settlements = Vec::new();
@@ -353,8 +359,8 @@ fn free_of_others<T>(
         }
         desk.host.clock().sleep(BETWEEN_TRIES);
         open = open
-            .into_iter()
-            .filter_map(|(name, _)| probe(&name).err().map(|error| (name, error)))
+            .into_keys()
+            .filter_map(|name| probe(&name).err().map(|error| (name, error)))
             .collect();
     }
     files
@@ -465,6 +471,15 @@ pub(super) struct Finished {
 /// Finishes a batch that was intended: moves what is still to be moved, where the service is proven
 /// stopped, and writes down where everything is. Safe to interrupt and to repeat.
 pub(super) fn finish(
+    desk: &Desk<'_>,
+    id: BatchId,
+    stopped: Option<&Stopped>,
+    interrupted: Interrupted<'_>,
+) -> Result<Finished, CustodyError> {
+    finish_moving(desk, id, stopped, interrupted).map_err(CustodyError::under_way)
+}
+
+fn finish_moving(
     desk: &Desk<'_>,
     id: BatchId,
     stopped: Option<&Stopped>,

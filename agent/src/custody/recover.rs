@@ -4,9 +4,6 @@
 //! is finished by the same code that does it the first time, from the journal and from which names
 //! are there. It is safe to interrupt and to repeat.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use mailmend_proto::run::{BatchId, Event, RunState, ServiceChange};
 
 use super::settle::settle;
@@ -36,7 +33,8 @@ pub struct Recovered {
     pub in_doubt: u64,
 }
 
-/// Whether a run has a batch or a replay that was intended and is not finished.
+/// Whether a run has a batch or a replay that was intended and is not finished. Where not, recovery
+/// still takes names out of the queues that an interrupted withdrawal left there.
 #[must_use]
 pub fn needed(state: &RunState) -> bool {
     state
@@ -45,7 +43,8 @@ pub fn needed(state: &RunState) -> bool {
         .any(|batch| !batch.taken || batch.replays.values().any(|replay| !replay.placed))
 }
 
-/// Finishes the run's batches and replays that were interrupted.
+/// Finishes the run's batches and replays that were interrupted, and withdrawals of any run. Call it
+/// before every start of the service, also where [`needed`] says no.
 ///
 /// # Errors
 /// Where the machine or the journal fails; calling it again goes on.
@@ -75,12 +74,6 @@ pub fn recover(
             open.map(|(number, _)| (*id, *number))
         })
         .collect();
-    let targets: BTreeSet<PathBuf> = state
-        .batches
-        .values()
-        .flat_map(|batch| batch.replays.values())
-        .map(|replay| PathBuf::from(&replay.target))
-        .collect();
     // Whoever holds the state while the journal appends to it makes it copy all entries.
     drop(state);
 
@@ -103,9 +96,7 @@ pub fn recover(
         recovered.replays.push((id, number));
     }
     if circumstances.stopped.is_some() {
-        for target in targets {
-            recovered.withdrawn += withdraw::finish(desk, &target)?;
-        }
+        recovered.withdrawn = withdraw::finish(desk)?;
     }
     Ok(recovered)
 }

@@ -215,6 +215,16 @@ pub(super) fn finish(
     stopped: Option<&Stopped>,
     may_have_run: bool,
 ) -> Result<Given, CustodyError> {
+    finish_placing(desk, id, number, stopped, may_have_run).map_err(CustodyError::under_way)
+}
+
+fn finish_placing(
+    desk: &Desk<'_>,
+    id: BatchId,
+    number: u32,
+    stopped: Option<&Stopped>,
+    may_have_run: bool,
+) -> Result<Given, CustodyError> {
     let batch = desk.batch(id)?;
     let Some(replay) = batch.replays.get(&number) else {
         return Err(CustodyError::refused(

@@ -5,7 +5,7 @@
 //! it is the same message, not a new one: its own entry changes its state, and only the name in the queue
 //! is removed, after the other was seen to be the same file. Nothing is removed that has no second name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mailmend_proto::run::{BatchId, Custody, Event, RunId, Settlement};
@@ -132,27 +132,42 @@ pub(super) fn from_queue(
     Ok(others)
 }
 
-/// Removes from the queue every name of a file whose entry is no longer being replayed: an interrupted
-/// withdrawal left it. Only with the service proven stopped. Returns how many.
-pub(super) fn finish(desk: &Desk<'_>, folder: &Path) -> Result<u64, CustodyError> {
-    let placed = placed_in(desk, folder)?;
+/// Removes from the queues every name of a file whose entry is no longer being replayed: an interrupted
+/// withdrawal, of this run or another, left it. Only with the service proven stopped. Returns how many.
+pub(super) fn finish(desk: &Desk<'_>) -> Result<u64, CustodyError> {
     let mut removed = 0;
-    if placed.is_empty() {
-        return Ok(removed);
-    }
-    for info in super::list_if_there(desk.host, folder)?.unwrap_or_default() {
-        if let Some(found) = placed.get(&info.file_id)
-            && !matches!(found.custody, Custody::Replaying | Custody::Live)
-            && is_escrow(desk, found, info.file_id)?
-        {
-            remove_name(desk, &folder.join(&info.name))?;
-            removed += 1;
+    for folder in targets(desk)? {
+        let placed = placed_in(desk, &folder)?;
+        let before = removed;
+        for info in super::list_if_there(desk.host, &folder)?.unwrap_or_default() {
+            if let Some(found) = placed.get(&info.file_id)
+                && !matches!(found.custody, Custody::Replaying | Custody::Live)
+                && is_escrow(desk, found, info.file_id)?
+            {
+                remove_name(desk, &folder.join(&info.name))?;
+                removed += 1;
+            }
+        }
+        if removed > before {
+            desk.sync(&folder)?;
         }
     }
-    if removed > 0 {
-        desk.sync(folder)?;
-    }
     Ok(removed)
+}
+
+/// Every folder that a replay of any run placed files in.
+fn targets(desk: &Desk<'_>) -> Result<BTreeSet<PathBuf>, CustodyError> {
+    let mut targets = BTreeSet::new();
+    for run in desk.journal.runs() {
+        if let Some(state) = desk.journal.state(run)? {
+            let replays = state
+                .batches
+                .values()
+                .flat_map(|batch| batch.replays.values());
+            targets.extend(replays.map(|replay| PathBuf::from(&replay.target)));
+        }
+    }
+    Ok(targets)
 }
 
 type Groups = BTreeMap<(RunId, BatchId), Vec<Settlement>>;

@@ -22,6 +22,8 @@ pub(super) struct Disk {
     pub(super) free: Mutex<Option<u64>>,
     pub(super) locked: Mutex<Vec<String>>,
     pub(super) calls: Mutex<Vec<String>>,
+    /// Listing fails as soon as a file has moved.
+    pub(super) blind_after_move: Mutex<bool>,
 }
 
 impl Disk {
@@ -40,6 +42,7 @@ impl Disk {
             free: Mutex::new(None),
             locked: Mutex::default(),
             calls: Mutex::default(),
+            blind_after_move: Mutex::default(),
         }
     }
 
@@ -126,6 +129,11 @@ impl Services for Disk {
 
 impl Spool for Disk {
     fn list(&self, folder: &Path) -> Result<Vec<FileInfo>, HostError> {
+        let moved = |call: &String| call.starts_with("move");
+        if *self.blind_after_move.lock().unwrap() && self.calls.lock().unwrap().iter().any(moved) {
+            let reason = "input/output error";
+            return Err(HostError::unchanged(HostErrorKind::Io, "list", reason));
+        }
         self.unix.spool().list(folder)
     }
     fn look(&self, path: &Path) -> Result<Option<FileInfo>, HostError> {

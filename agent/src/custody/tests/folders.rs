@@ -830,6 +830,92 @@ fn replayed_mail_settles_by_evidence_and_is_in_doubt_when_the_grace_is_over() {
 }
 
 #[test]
+fn a_withdrawal_that_another_run_began_is_finished_before_any_start() {
+    let place = Place::new(2);
+    place.quarantine(1, &Answers::default()).unwrap();
+    place.replay(1, Which::All).unwrap();
+    // A later run takes the queue again, and is killed between its records and the removal.
+    let other = RunId(Uuid::from_u128(0xB));
+    let answers = Answers::default().with("MAIL0000", delivered());
+    let second = || {
+        let journal = place.journal();
+        let desk = Desk {
+            run: other,
+            ..place.desk(&journal)
+        };
+        begin(&desk);
+        let prepared = quarantine::prepare(&desk, place.take(2)).unwrap();
+        let stopped = place.stopped(HowStopped::Cleanly);
+        prepared.take(&desk, &stopped, &answers).unwrap()
+    };
+    let mut seen = BTreeSet::new();
+    for kill in 1..12 {
+        place.disk.switch.arm(kill);
+        let _: Result<_, _> = run_until_killed(second);
+        place.disk.switch.revive();
+        let journal = place.journal();
+        let stopped = place.stopped(HowStopped::Cleanly);
+        let circumstances = recover::Circumstances {
+            stopped: Some(&stopped),
+            may_have_run: false,
+        };
+        for run in [other, RUN] {
+            let desk = Desk {
+                run,
+                ..place.desk(&journal)
+            };
+            let recovered = recover::recover(&desk, circumstances, &answers).unwrap();
+            seen.insert(recovered.withdrawn);
+        }
+        // What is known to be delivered or in doubt is not in the queue when the service starts.
+        for (name, state) in place.states() {
+            let queued = place.queue().contains_key(&name);
+            assert_eq!(
+                queued,
+                state == Custody::Replaying,
+                "{name} {state:?} at {kill}"
+            );
+        }
+    }
+    assert!(seen.len() > 1, "some kill fell between record and removal");
+    assert_eq!(place.states()["MAIL0000"], Custody::GoneWithEvidence);
+    assert_eq!(place.held(1), place.content, "the escrow is whole");
+}
+
+#[test]
+fn a_second_batch_of_the_same_id_gets_an_id_of_its_own() {
+    let mut place = Place::new(2);
+    let first = place.quarantine(1, &Answers::default()).unwrap();
+    place.put("LATER001", b"came later");
+    let second = place.quarantine(1, &Answers::default()).unwrap();
+    assert_eq!((first.held, second.held), (2, 1));
+    assert_ne!(first.batch, second.batch);
+    assert_eq!(place.queue(), BTreeMap::new());
+    assert_eq!(place.counts(), BTreeMap::from([(Custody::Held, 3)]));
+}
+
+#[test]
+fn a_failure_after_the_intention_never_claims_that_nothing_changed() {
+    let place = Place::new(2);
+    let journal = place.journal();
+    let desk = place.desk(&journal);
+    begin(&desk);
+    let prepared = quarantine::prepare(&desk, place.take(1)).unwrap();
+    // The queue can no longer be looked at once the first file has moved.
+    *place.disk.blind_after_move.lock().unwrap() = true;
+    let stopped = place.stopped(HowStopped::Cleanly);
+    let error = prepared
+        .take(&desk, &stopped, &Answers::default())
+        .unwrap_err();
+    assert_eq!(error.effect(), Effect::Unknown, "{error}");
+    assert_eq!(place.queue().len(), 0);
+    *place.disk.blind_after_move.lock().unwrap() = false;
+    drop(journal);
+    place.recover(false, &Answers::default());
+    place.balances(1);
+}
+
+#[test]
 fn the_index_is_renamed_to_a_name_of_its_own_and_never_deleted() {
     let place = Place::new(0);
     let imcdata = place.out.parent().unwrap().to_owned();
