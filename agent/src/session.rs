@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::connection::{CALL, ConnectionError, LARGEST, dial, of_status};
 use crate::host::Facts;
-use crate::identity::{self, Identity, IdentityError};
+use crate::identity::{self, Identity, IdentityError, Validity};
 use crate::journal::{Journal, JournalError};
 use crate::report::Reporter;
 
@@ -34,11 +34,13 @@ use exchange::Exchange;
 pub use orders::{OrderRefused, Orders};
 pub use retry::Retry;
 
+/// A session is never renewed sooner than this after it began.
+const SOONEST: Duration = Duration::from_secs(1);
 /// How many messages to the controller may wait for the network.
 const OUTBOX: usize = 32;
 
-/// The agent's side of the session.
-pub struct Session {
+/// What a session needs.
+pub struct Settings {
     /// The controller's address.
     pub address: String,
     /// The data folder, where the identity is.
@@ -55,6 +57,13 @@ pub struct Session {
     pub now_ms: fn() -> i64,
     /// How long to wait between two attempts.
     pub retry: Retry,
+}
+
+/// The agent's side of the session.
+pub struct Session {
+    settings: Settings,
+    /// Whether the certificate was renewed since the agent began.
+    renewed: bool,
 }
 
 /// Why a session ended.
@@ -92,6 +101,15 @@ pub enum SessionError {
 }
 
 impl Session {
+    /// A session that is yet to be run.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            renewed: false,
+        }
+    }
+
     /// Connects, and connects again, until `stop`; returns then. Results are never dropped: they
     /// stay in the journal until the controller has acknowledged them.
     pub async fn run(mut self, stop: CancellationToken) {
@@ -107,12 +125,12 @@ impl Session {
             }
             // A session that stood for a while was a good one; one that is cut off at once, such as
             // that of a clone, is not.
-            failed = if began.elapsed() >= self.retry.good_after {
+            failed = if began.elapsed() >= self.settings.retry.good_after {
                 0
             } else {
                 failed.saturating_add(1)
             };
-            let wait = self.retry.wait(failed, fastrand::f64());
+            let wait = self.settings.retry.wait(failed, fastrand::f64());
             match &ended {
                 SessionError::Ended => info!(?wait, "{ended}"),
                 SessionError::ForeignJournal { .. } | SessionError::Journal(_) => {
@@ -136,10 +154,14 @@ impl Session {
     }
 
     async fn talk(&mut self) -> Result<std::convert::Infallible, SessionError> {
-        let identity = Identity::load(&self.data, &self.name, (self.now_ms)())?;
+        let identity = Identity::load(
+            &self.settings.data,
+            &self.settings.name,
+            (self.settings.now_ms)(),
+        )?;
         let channel = self.dial(&identity).await?;
         let (outbox, outgoing) = mpsc::channel(OUTBOX);
-        let facts = self.facts.borrow_and_update().clone();
+        let facts = self.settings.facts.borrow_and_update().clone();
         let hello = from_agent::Message::Hello(self.hello(facts));
         // The channel is empty and its receiver is here, so this neither waits nor fails.
         let _ = outbox.send(message(hello)).await;
@@ -152,12 +174,12 @@ impl Session {
             .map_err(|status| self.failed(&status))?
             .into_inner();
         let welcome = self.welcome(&mut incoming).await?;
-        let journal = self.journal.clone();
+        let journal = self.settings.journal.clone();
         let acknowledged = welcome.acknowledged;
         blocking(move || journal.acknowledge(acknowledged)).await?;
-        info!(controller = %self.address, acknowledged, head = self.journal.head(), "connected");
+        info!(controller = %self.settings.address, acknowledged, head = self.settings.journal.head(), "connected");
         Exchange {
-            reporter: Reporter::new(self.journal.clone(), acknowledged),
+            reporter: Reporter::new(self.settings.journal.clone(), acknowledged),
             renew_in: self.renew_in(&identity),
             session: self,
             channel,
@@ -169,18 +191,24 @@ impl Session {
     }
 
     async fn dial(&self, identity: &Identity) -> Result<Channel, ConnectionError> {
-        let now_ms = (self.now_ms)();
-        dial(&self.address, &identity.ca_pem, Some(identity), now_ms).await
+        let now_ms = (self.settings.now_ms)();
+        dial(
+            &self.settings.address,
+            &identity.ca_pem,
+            Some(identity),
+            now_ms,
+        )
+        .await
     }
 
     fn hello(&self, facts: Facts) -> wire::Hello {
         wire::Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            journal: self.journal.id().to_string(),
-            head: self.journal.head(),
-            highest_fence: self.journal.highest_fence(),
+            journal: self.settings.journal.id().to_string(),
+            head: self.settings.journal.head(),
+            highest_fence: self.settings.journal.highest_fence(),
             facts: facts.into_iter().collect(),
-            actions: self.orders.supported_actions(),
+            actions: self.settings.orders.supported_actions(),
         }
     }
 
@@ -199,7 +227,10 @@ impl Session {
                 why: "a session begins with a welcome".into(),
             });
         };
-        let (ours, head) = (self.journal.id().to_string(), self.journal.head());
+        let (ours, head) = (
+            self.settings.journal.id().to_string(),
+            self.settings.journal.head(),
+        );
         if !welcome.journal.is_empty() && welcome.journal != ours {
             return Err(SessionError::ForeignJournal {
                 why: format!(
@@ -219,16 +250,24 @@ impl Session {
         Ok(welcome)
     }
 
-    /// How long until half of the certificate's life has passed.
+    /// How long until the certificate is to be renewed: when half of its life has passed. A
+    /// certificate that was just renewed may already be there, because its life begins before it is
+    /// made; half of what is left counts then, so that renewing comes to rest.
     fn renew_in(&self, identity: &Identity) -> Duration {
-        let left = identity.validity.half_ms() - (self.now_ms)();
-        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        let now_ms = (self.settings.now_ms)();
+        let Validity { until_ms, .. } = identity.validity;
+        let left = if self.renewed {
+            (until_ms - now_ms) / 2
+        } else {
+            identity.validity.half_ms() - now_ms
+        };
+        Duration::from_millis(u64::try_from(left).unwrap_or(0)).max(SOONEST)
     }
 
     /// Gets a new certificate for the agent's key over a connection that stands, and stores it.
-    async fn renew(&self, channel: Channel) -> Result<(), SessionError> {
-        let key = identity::own_key(&self.data)?;
-        let csr_pem = identity::request(&self.data, &self.name, &key)?;
+    async fn renew(&mut self, channel: Channel) -> Result<(), SessionError> {
+        let key = identity::own_key(&self.settings.data)?;
+        let csr_pem = identity::request(&self.settings.data, &self.settings.name, &key)?;
         let mut client = AgentsClient::new(channel);
         let answered = timeout(CALL, client.renew(wire::RenewRequest { csr_pem })).await;
         let certificate = answered
@@ -236,20 +275,21 @@ impl Session {
             .map_err(|status| self.failed(&status))?
             .into_inner();
         let (pem, ca) = (&certificate.certificate_pem, &certificate.ca_pem);
-        let validity = identity::store(&self.data, &self.name, pem, ca)?;
+        let validity = identity::store(&self.settings.data, &self.settings.name, pem, ca)?;
+        self.renewed = true;
         info!(until = %identity::time(validity.until_ms), "the certificate was renewed");
         Ok(())
     }
 
     fn slow(&self) -> ConnectionError {
         ConnectionError::Slow {
-            address: self.address.clone(),
+            address: self.settings.address.clone(),
             limit: CALL,
         }
     }
 
     fn failed(&self, status: &tonic::Status) -> ConnectionError {
-        of_status(&self.address, status, (self.now_ms)())
+        of_status(&self.settings.address, status, (self.settings.now_ms)())
     }
 }
 

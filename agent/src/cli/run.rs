@@ -10,7 +10,7 @@ use mailmend_agent::guard::Guard;
 use mailmend_agent::host::{Facts, Host};
 use mailmend_agent::identity::make_data_folder;
 use mailmend_agent::journal::Journal;
-use mailmend_agent::session::{Retry, Session};
+use mailmend_agent::session::{Retry, Session, Settings};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -68,7 +68,7 @@ async fn work(
 
     let (telling, told) = watch::channel(facts);
     let stop = CancellationToken::new();
-    let session = Session {
+    let session = Session::new(Settings {
         address: config.controller.value,
         data: config.data.value,
         name: config.name.value,
@@ -77,7 +77,7 @@ async fn work(
         facts: told,
         now_ms,
         retry: Retry::default(),
-    };
+    });
     let session = tokio::spawn(session.run(stop.clone()));
     let looking = tokio::spawn(look(
         host,

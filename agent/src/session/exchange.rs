@@ -36,7 +36,7 @@ pub(super) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Until the session ends.
     pub(super) async fn run(mut self) -> Result<Infallible, SessionError> {
-        let mut head = self.session.journal.subscribe();
+        let mut head = self.session.settings.journal.subscribe();
         let mut renew_at = Instant::now() + self.renew_in;
         let mut oldest = (self.reporter.oldest(), Instant::now());
         loop {
@@ -52,8 +52,8 @@ impl Exchange<'_> {
                 }
                 // The journal outlives the session.
                 _ = head.changed() => {}
-                Ok(()) = self.session.facts.changed() => {
-                    let facts = self.session.facts.borrow_and_update().clone();
+                Ok(()) = self.session.settings.facts.changed() => {
+                    let facts = self.session.settings.facts.borrow_and_update().clone();
                     let facts = wire::Facts { facts: facts.into_iter().collect() };
                     self.send(from_agent::Message::Facts(facts)).await?;
                 }
@@ -98,7 +98,7 @@ impl Exchange<'_> {
             to_agent::Message::Acknowledge(wire::Acknowledge { seq }) => {
                 let noted = self.reporter.acknowledged(seq);
                 noted.map_err(|why| nonsense(&why.to_string()))?;
-                let journal = self.session.journal.clone();
+                let journal = self.session.settings.journal.clone();
                 blocking(move || journal.acknowledge(seq)).await?;
                 Ok(())
             }
@@ -165,7 +165,7 @@ impl Exchange<'_> {
             code: const { known("A017-bad-message") },
             why: why.to_string(),
         })?;
-        let orders = Arc::clone(&self.session.orders);
+        let orders = Arc::clone(&self.session.settings.orders);
         blocking(move || order(orders.as_ref(), run)).await
     }
 }

@@ -29,7 +29,8 @@ impl Retry {
     #[must_use]
     pub fn wait(&self, failed: u32, random: f64) -> Duration {
         let doubled = self.base.saturating_mul(1_u32 << failed.min(20));
-        doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0))
+        let wait = doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0));
+        Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -167,8 +167,10 @@ pub(super) struct Controller {
     pub(super) authority: Arc<Authority>,
     pub(super) address: String,
     sessions: mpsc::Receiver<Line>,
-    /// How many days new certificates hold, from and until, counted from today.
+    /// How many certificates were renewed.
     pub(super) renewals: watch::Receiver<u32>,
+    /// From and until which day, counted from today, renewed certificates hold.
+    pub(super) renewal_days: watch::Sender<(i64, i64)>,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -176,6 +178,7 @@ struct Service {
     authority: Arc<Authority>,
     sessions: mpsc::Sender<Line>,
     renewals: watch::Sender<u32>,
+    renewal_days: watch::Receiver<(i64, i64)>,
     /// Tokens that have not been used.
     tokens: Mutex<Vec<String>>,
 }
@@ -208,7 +211,9 @@ impl Controller {
         let (sessions, lines) = mpsc::channel(16);
         let renewed = watch::Sender::new(0);
         let renewals = renewed.subscribe();
+        let renewal_days = watch::Sender::new((-1, 30));
         let service = Arc::new(Service {
+            renewal_days: renewal_days.subscribe(),
             authority: Arc::clone(&authority),
             sessions,
             renewals: renewed,
@@ -231,6 +236,7 @@ impl Controller {
             address,
             sessions: lines,
             renewals,
+            renewal_days,
             stop: Some(stop),
         }
     }
@@ -272,9 +278,10 @@ impl Agents for Service {
         request: Request<wire::RenewRequest>,
     ) -> Result<Response<wire::Certificate>, Status> {
         certificate(&request)?;
+        let days = *self.renewal_days.borrow();
         let certificate = self
             .authority
-            .agent(&request.get_ref().csr_pem, "SRVB", (-1, 30))?;
+            .agent(&request.get_ref().csr_pem, "SRVB", days)?;
         self.renewals.send_modify(|count| *count += 1);
         Ok(Response::new(certificate))
     }

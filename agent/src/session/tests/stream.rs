@@ -82,7 +82,7 @@ impl Agent {
     }
 
     fn session(&self) -> Session {
-        Session {
+        Session::new(Settings {
             address: self.address.clone(),
             data: self.folder.path().to_path_buf(),
             name: "SRVB".parse().unwrap(),
@@ -95,7 +95,7 @@ impl Agent {
                 cap: Duration::from_millis(20),
                 good_after: Duration::ZERO,
             },
-        }
+        })
     }
 
     fn running(controller: &Controller) -> Self {
@@ -426,8 +426,32 @@ async fn a_certificate_past_half_its_life_is_renewed_and_used_at_once() {
     assert_ne!(old.certificate, new.certificate);
     assert_eq!(*controller.renewals.borrow(), 1);
     let name = "SRVB".parse().unwrap();
-    let stored = Identity::load(agent.folder.path(), &name, (agent.session().now_ms)()).unwrap();
-    assert!(stored.validity.half_ms() > (agent.session().now_ms)());
+    let stored = Identity::load(
+        agent.folder.path(),
+        &name,
+        (agent.session().settings.now_ms)(),
+    )
+    .unwrap();
+    assert!(stored.validity.half_ms() > (agent.session().settings.now_ms)());
+}
+
+#[tokio::test]
+async fn renewing_comes_to_rest_where_new_certificates_are_past_half_their_life() {
+    let mut controller = Controller::new().await;
+    controller.renewal_days.send_replace((-20, 3));
+    let mut agent = Agent::new(&controller, (-20, 3));
+    agent.start();
+    let mut old = controller.session().await;
+    old.welcome(0, "").await;
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    assert_eq!(*controller.renewals.borrow(), 1);
+    // Later than the soonest renewal the session still stands.
+    let later = Instant::now() + SOONEST + Duration::from_millis(500);
+    tokio::time::sleep_until(later).await;
+    line.say(assignment("a", 10)).await;
+    assert!(answer(line.heard().await).admitted);
+    assert_eq!(*controller.renewals.borrow(), 1);
 }
 
 #[tokio::test]
