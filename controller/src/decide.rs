@@ -384,3 +384,8 @@ pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

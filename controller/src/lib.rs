@@ -20,3 +20,6 @@ pub mod rollout;
 pub mod server;
 pub mod sessions;
 pub mod store;
+
+#[cfg(test)]
+mod simulated_agent;

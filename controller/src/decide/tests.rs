@@ -1,0 +1,146 @@
+use std::sync::Arc;
+
+use mailmend_policy::plan::Plan;
+use mailmend_proto::run::Outcome;
+
+use super::*;
+use crate::decide::simulation::World;
+use crate::rollout::{Closing, Wish};
+use crate::simulated_agent::plan_of;
+
+fn world(plans: &[Arc<Plan>]) -> World {
+    let ends: crate::simulated_agent::Ends = Arc::new(|_, _, _| Outcome::Done);
+    World::new(plans, 1, 0, &ends, 1)
+}
+
+fn everybody(rollout: &Rollout) -> Fleet {
+    Fleet {
+        locks: BTreeMap::new(),
+        connected: rollout
+            .runs
+            .iter()
+            .flat_map(|run| run.parts.keys().cloned())
+            .collect(),
+    }
+}
+
+#[test]
+fn a_site_that_another_rollout_holds_is_not_touched() {
+    let world = world(&[plan_of("oslo", "A:detect A:check")]);
+    let mut fleet = everybody(&world.rollout);
+    assert!(matches!(
+        decide(&world.rollout, &fleet)[..],
+        [Action::Assign { .. }]
+    ));
+    fleet
+        .locks
+        .insert("oslo".parse().unwrap(), RunId(uuid::Uuid::from_u128(7)));
+    assert_eq!(decide(&world.rollout, &fleet), []);
+}
+
+#[test]
+fn a_run_is_not_begun_while_one_of_its_agents_is_away_and_another_site_goes_first() {
+    let world = world(&[
+        plan_of("oslo", "A:detect B:check"),
+        plan_of("rome", "A:detect B:check"),
+    ]);
+    let mut fleet = everybody(&world.rollout);
+    fleet.connected.remove(&"oslo-B".parse().unwrap());
+    let second = world.rollout.runs[1].id;
+    assert_eq!(
+        decide(&world.rollout, &fleet),
+        [Action::Assign { run: second }]
+    );
+}
+
+#[test]
+fn the_last_watermark_goes_to_the_agent_of_the_last_steps_only_until_all_are_finished() {
+    let mut world = world(&[plan_of("oslo", "A:detect B:check")]);
+    let run = &mut world.rollout.runs[0];
+    run.phase = RunPhase::Running;
+    run.fence = Some(1);
+    for part in run.parts.values_mut() {
+        part.told.begun = true;
+    }
+    let (a, b): (ServerName, ServerName) = ("oslo-A".parse().unwrap(), "oslo-B".parse().unwrap());
+    let mark = |world: &mut World, server: &ServerName, step| {
+        let part = world.rollout.runs[0].parts.get_mut(server).unwrap();
+        part.told.steps.insert(step, Mark::Done);
+    };
+    let advance = |world: &World, server: &ServerName, through| Action::Advance {
+        run: world.rollout.runs[0].id,
+        server: server.clone(),
+        through,
+    };
+    let fleet = everybody(&world.rollout);
+    assert_eq!(decide(&world.rollout, &fleet), [advance(&world, &a, 1)]);
+    world.rollout.runs[0].parts.get_mut(&a).unwrap().through = 1;
+    assert_eq!(decide(&world.rollout, &fleet), []);
+    mark(&mut world, &a, 0);
+    assert_eq!(decide(&world.rollout, &fleet), [advance(&world, &b, 2)]);
+    world.rollout.runs[0].parts.get_mut(&b).unwrap().through = 2;
+    mark(&mut world, &b, 1);
+    assert_eq!(decide(&world.rollout, &fleet), [advance(&world, &a, 2)]);
+}
+
+#[test]
+fn an_exit_that_failed_needs_a_person_and_so_does_a_journal_that_was_replaced() {
+    for lost in [true, false] {
+        let mut world = world(&[plan_of("oslo", "A:detect A:stop A:start")]);
+        let run = &mut world.rollout.runs[0];
+        run.phase = RunPhase::Running;
+        run.fence = Some(1);
+        let part = run.parts.values_mut().next().unwrap();
+        part.told.begun = true;
+        part.lost = lost;
+        part.told.handed_over = !lost;
+        part.told.left_section = Some("it does not start".into());
+        let fleet = everybody(&world.rollout);
+        let actions = decide(&world.rollout, &fleet);
+        assert!(
+            matches!(&actions[..], [Action::Enter { phase: RunPhase::NeedsPerson, .. }, Action::Turn { state: RolloutState::Halted, why }] if why == "failed 1 > max_failed 0"),
+            "{actions:?}"
+        );
+    }
+}
+
+#[test]
+fn an_agent_that_closed_as_committed_before_it_heard_of_the_abort_completes_the_run() {
+    let mut world = world(&[plan_of("oslo", "A:detect A:hold B:hold")]);
+    world.wish(Wish::Abort);
+    let run = &mut world.rollout.runs[0];
+    run.phase = RunPhase::Unwinding;
+    run.fence = Some(1);
+    let (a, b): (ServerName, ServerName) = ("oslo-A".parse().unwrap(), "oslo-B".parse().unwrap());
+    let part = run.parts.get_mut(&a).unwrap();
+    part.told.begun = true;
+    part.through = 2;
+    part.told.steps = [(0, Mark::Done), (1, Mark::Done)].into();
+    let part = run.parts.get_mut(&b).unwrap();
+    part.told.begun = true;
+    part.through = 3;
+    part.unwind = Some(Unwinding {
+        down_to: 2,
+        last: false,
+    });
+    part.told.steps = [(2, Mark::Done)].into();
+    part.told.closed = Some(Closing::Committed);
+    let fleet = everybody(&world.rollout);
+    let actions = decide(&world.rollout, &fleet);
+    assert_eq!(
+        actions,
+        [Action::Advance {
+            run: world.rollout.runs[0].id,
+            server: a,
+            through: 3
+        }]
+    );
+}
+
+#[test]
+fn a_rollout_that_has_ended_is_left_alone() {
+    let mut world = world(&[plan_of("oslo", "A:detect A:check")]);
+    world.rollout.state = RolloutState::Failed;
+    let fleet = everybody(&world.rollout);
+    assert_eq!(decide(&world.rollout, &fleet), []);
+}
