@@ -279,3 +279,6 @@ enum Settled {
     Moved,
     Died,
 }
+
+#[cfg(test)]
+mod tests;

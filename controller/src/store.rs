@@ -42,7 +42,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// A database up to this size is read through when it is opened, to find damage before it matters.
 const CHECKED_WHEN_OPENED: u64 = 64 << 20;
 
-/// The store. Cloning is cheap; the lock is freed when the last clone is gone.
+/// The store. Cloning is cheap; the lock is freed by [`Store::close`] or when
+/// the last clone is gone.
 #[derive(Debug, Clone)]
 pub struct Store {
     writer: SqlitePool,
@@ -55,7 +56,7 @@ pub struct Store {
 struct Held {
     path: PathBuf,
     plans: Plans,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// Frozen plans by run. They never change, and reading them again and again is slow.
@@ -149,7 +150,7 @@ impl Store {
             held: Arc::new(Held {
                 path: path.to_owned(),
                 plans: Plans::default(),
-                _lock: lock,
+                lock: Mutex::new(Some(lock)),
             }),
         })
     }
@@ -160,10 +161,13 @@ impl Store {
         &self.held.path
     }
 
-    /// Ends all connections; what was written is durable anyway.
+    /// Ends all connections and lets another controller in; what was written is durable anyway.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        // Only now: nothing of this process can write any more.
+        let lock = self.held.lock.lock();
+        lock.unwrap_or_else(PoisonError::into_inner).take();
     }
 
     async fn write(&self) -> Result<Write<'static>, StoreError> {
@@ -225,3 +229,6 @@ fn options() -> OpenOptions {
     }
     options
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ use crate::identity::agent_of;
 use crate::orchestrator::Controller;
 use crate::store::{StoreError, TokenRefused};
 
+#[cfg(test)]
+pub(crate) use session::serve as serve_session;
+
 /// Messages to an agent that wait to be sent; more wait in the store.
 const WAITING: usize = 64;
 

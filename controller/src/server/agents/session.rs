@@ -29,7 +29,7 @@ type Outgoing = mpsc::Sender<Result<wire::ToAgent, Status>>;
 
 /// Serves a stream until it, the controller or its place among the sessions ends; the agent is told
 /// why.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     controller: Controller,
     name: ServerName,
     incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,

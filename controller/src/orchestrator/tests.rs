@@ -1,0 +1,445 @@
+//! The whole controller, on a store on disk, with agents that talk to it as over the wire.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_policy::parse::parse;
+use mailmend_policy::plan::{Plan, plan};
+use mailmend_policy::source::PolicySource;
+use mailmend_proto::convert::{record_to_wire, run_from_wire, server_from_wire};
+use mailmend_proto::run::{Event, Outcome, RunId};
+use mailmend_proto::wire::{self, from_agent, to_agent};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::*;
+use crate::planning::planned;
+use crate::rollout::{Rollout, RolloutState, RunPhase, Unwinding};
+use crate::server::agents::serve_session;
+use crate::simulated_agent::{Ends, SimulatedAgent};
+use crate::store::{AgentRow, Change, NewRollout, NewRun, NewToken, PolicyRow};
+
+const POLICY: &str = include_str!("../../../policies/library/stuck-outbound-routing.toml");
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn all_done() -> Ends {
+    Arc::new(|_, _, _| Outcome::Done)
+}
+
+/// Two servers and their agents, whichever controller is there now.
+struct Site {
+    agents: Vec<Arc<Mutex<SimulatedAgent>>>,
+    controller: watch::Sender<Option<Controller>>,
+}
+
+impl Site {
+    fn new(ends: &Ends) -> Self {
+        let site = Self {
+            agents: ["EXA1", "EXB1"]
+                .map(|name| Arc::new(Mutex::new(SimulatedAgent::new(name, ends.clone()))))
+                .into(),
+            controller: watch::Sender::new(None),
+        };
+        for agent in &site.agents {
+            tokio::spawn(live(agent.clone(), site.controller.subscribe()));
+        }
+        site
+    }
+
+    /// How often each step was begun, over all agents.
+    fn begun(&self) -> BTreeMap<u32, u32> {
+        let mut begun = BTreeMap::new();
+        for agent in &self.agents {
+            for record in &agent.lock().unwrap().journal {
+                if let Event::StepIntended { step, .. } = record.event {
+                    *begun.entry(step).or_insert(0) += 1;
+                }
+            }
+        }
+        begun
+    }
+}
+
+/// An agent's life: it connects to the controller that is there, and again when the stream ends.
+async fn live(agent: Arc<Mutex<SimulatedAgent>>, mut there: watch::Receiver<Option<Controller>>) {
+    loop {
+        let Ok(controller) = there.wait_for(Option::is_some).await.map(|now| now.clone()) else {
+            return;
+        };
+        let controller = controller.unwrap();
+        if !controller.stopping().is_cancelled() {
+            talk(&agent, &controller).await;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn say(message: from_agent::Message) -> Result<wire::FromAgent, Status> {
+    Ok(wire::FromAgent {
+        message: Some(message),
+    })
+}
+
+fn hello(agent: &SimulatedAgent) -> from_agent::Message {
+    let outbound = agent.name.as_str() == "EXB1";
+    from_agent::Message::Hello(wire::Hello {
+        agent_version: "0.1.0".into(),
+        journal: journal(&agent.name),
+        head: agent.journal.len() as u64,
+        highest_fence: agent.highest_fence(),
+        facts: [
+            ("exchange.version", "5.5.2653"),
+            ("ims.direction", if outbound { "outbound" } else { "both" }),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
+        actions: actions(),
+    })
+}
+
+fn actions() -> Vec<String> {
+    let policy = parse(&PolicySource::new("policy", POLICY)).unwrap();
+    policy
+        .steps
+        .iter()
+        .map(|step| step.action.name().to_owned())
+        .chain(["detect".to_owned()])
+        .collect()
+}
+
+fn journal(name: &ServerName) -> String {
+    Uuid::from_u128(u128::from(name.as_str().as_bytes()[2])).to_string()
+}
+
+async fn talk(agent: &Arc<Mutex<SimulatedAgent>>, controller: &Controller) {
+    let (up, incoming) = mpsc::channel(64);
+    let (outgoing, mut down) = mpsc::channel(64);
+    let name = agent.lock().unwrap().name.clone();
+    let served = tokio::spawn(serve_session(
+        controller.clone(),
+        name,
+        ReceiverStream::new(incoming),
+        outgoing,
+    ));
+    let greeting = hello(&agent.lock().unwrap());
+    let mut reported = None;
+    if up.send(say(greeting)).await.is_ok() {
+        while let Some(Ok(message)) = down.recv().await {
+            let answer = {
+                let mut agent = agent.lock().unwrap();
+                let answer = take(&mut agent, message, &mut reported);
+                while agent.go_on().is_some() {}
+                answer
+            };
+            if let Some(answer) = answer {
+                drop(up.send(say(answer)).await);
+            }
+            // A few records a report, so that a death may come in the middle of most things.
+            while let Some(report) = tail(&agent.lock().unwrap(), &mut reported) {
+                if up.try_send(say(report)).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    drop(up);
+    served.await.unwrap();
+}
+
+fn tail(agent: &SimulatedAgent, reported: &mut Option<u64>) -> Option<from_agent::Message> {
+    let after = (*reported)?;
+    let records: Vec<_> = agent
+        .journal
+        .iter()
+        .skip(usize::try_from(after).unwrap())
+        .take(5)
+        .map(record_to_wire)
+        .collect();
+    *reported = Some(after + records.len() as u64);
+    (!records.is_empty()).then_some(from_agent::Message::Report(wire::Report { records }))
+}
+
+fn take(
+    agent: &mut SimulatedAgent,
+    message: wire::ToAgent,
+    reported: &mut Option<u64>,
+) -> Option<from_agent::Message> {
+    match message.message.unwrap() {
+        to_agent::Message::Welcome(welcome) => *reported = Some(welcome.acknowledged),
+        to_agent::Message::Assignment(assignment) => {
+            let run = run_from_wire(&assignment.run).unwrap();
+            let admitted = agent.assign(run, assignment.fence, &planned_again(&assignment));
+            return Some(from_agent::Message::Answer(wire::AssignmentAnswer {
+                run: assignment.run,
+                admitted,
+                code: if admitted {
+                    String::new()
+                } else {
+                    "A000-no".into()
+                },
+                why: "as told".into(),
+            }));
+        }
+        to_agent::Message::Advance(wire::Advance {
+            run,
+            fence,
+            through,
+        }) => {
+            agent.advance(run_from_wire(&run).unwrap(), fence, through);
+        }
+        to_agent::Message::Unwind(wire::Unwind {
+            run,
+            fence,
+            down_to,
+            last,
+        }) => {
+            agent.unwind(
+                run_from_wire(&run).unwrap(),
+                fence,
+                Unwinding { down_to, last },
+            );
+        }
+        to_agent::Message::Fence(_) | to_agent::Message::Acknowledge(_) => {}
+    }
+    None
+}
+
+/// The plan as the agent makes it from what it was sent: it must be the one that was approved.
+fn planned_again(assignment: &wire::Assignment) -> Arc<Plan> {
+    let source = PolicySource::new(&assignment.policy_name, assignment.policy_text.clone());
+    let policy = parse(&source).unwrap();
+    let servers: Vec<_> = assignment
+        .servers
+        .iter()
+        .map(|server| server_from_wire(server.clone()).unwrap())
+        .collect();
+    let plans = plan(&policy, source.digest(), &servers).unwrap();
+    let plan = plans
+        .into_iter()
+        .find(|plan| plan.digest().as_bytes().as_slice() == assignment.plan_digest)
+        .unwrap();
+    Arc::new(plan)
+}
+
+async fn open(path: &Path) -> Store {
+    Store::open(path).await.unwrap()
+}
+
+async fn inventory(store: &Store) {
+    for (byte, name) in [(1, "EXA1"), (2, "EXB1")] {
+        let name: ServerName = name.parse().unwrap();
+        let token = NewToken {
+            hash: [byte; 32],
+            agent: name.clone(),
+            site: SiteName::try_from("oslo".to_owned()).unwrap(),
+            labels: BTreeMap::new(),
+            created_ms: 0,
+            by: "test".into(),
+            expires_ms: i64::MAX,
+        };
+        store.create_token(&token).await.unwrap();
+        store
+            .take_token(&[byte; 32], &name, 1)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let policy = parse(&PolicySource::new("policy", POLICY)).unwrap();
+    let row = PolicyRow {
+        name: policy.name,
+        version: policy.version,
+        digest: PolicySource::new("policy", POLICY).digest(),
+        title: policy.title,
+        article: policy.source.article,
+        text: POLICY.into(),
+        published_ms: 1,
+        by: "test".into(),
+    };
+    store.publish_policy(&row).await.unwrap();
+}
+
+async fn start(controller: &Controller, request: u128) -> RolloutId {
+    let store = controller.store();
+    let servers: Vec<_> = store
+        .agents()
+        .await
+        .unwrap()
+        .iter()
+        .map(AgentRow::server)
+        .collect();
+    let row = store
+        .policy("stuck-outbound-routing", 0)
+        .await
+        .unwrap()
+        .unwrap();
+    let planned = planned(&row, "site=oslo", None, None, &servers).unwrap();
+    let new = NewRollout {
+        id: RolloutId(Uuid::new_v4()),
+        request: Uuid::from_u128(request),
+        policy: row.name.clone(),
+        version: row.version,
+        selector: "site=oslo".into(),
+        started_ms: 1,
+        by: "test".into(),
+        sites_at_once: 1,
+        max_failed: 0,
+        runs: planned
+            .plans
+            .iter()
+            .map(|plan| NewRun {
+                id: RunId(Uuid::new_v4()),
+                plan: plan.clone(),
+                servers: planned.servers[&plan.site].clone(),
+            })
+            .collect(),
+    };
+    let change = Change {
+        at_ms: 1,
+        operator: "test".into(),
+        what: "start".into(),
+        target: String::new(),
+        why: String::new(),
+    };
+    let id = store.start_rollout(&new, &change).await.unwrap();
+    controller.changed();
+    id
+}
+
+/// Waits until `seen` holds of the rollout; each change of the controller is a reason to look.
+async fn until(controller: &Controller, id: RolloutId, seen: impl Fn(&Rollout) -> bool) -> Rollout {
+    let mut changes = controller.watch();
+    let looked = async {
+        loop {
+            changes.mark_unchanged();
+            let rollout = controller.store().rollout(id).await.unwrap().unwrap();
+            if seen(&rollout) {
+                return rollout;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    match tokio::time::timeout(LIMIT, looked).await {
+        Ok(rollout) => rollout,
+        Err(_) => panic!("{:#?}", controller.store().rollout(id).await),
+    }
+}
+
+async fn both_connected(controller: &Controller) {
+    let mut changes = controller.watch();
+    let waited = async {
+        while controller.sessions().connected().len() < 2 {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIMIT, waited).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_shipped_policy_goes_through_with_two_agents() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("controller.db")).await;
+    inventory(&store).await;
+    let site = Site::new(&all_done());
+    let controller = Controller::start(store, Clock::of(|| 1000));
+    site.controller.send_replace(Some(controller.clone()));
+    both_connected(&controller).await;
+    let id = start(&controller, 1).await;
+    let ended = until(&controller, id, |rollout| rollout.state.is_final()).await;
+    assert_eq!(ended.state, RolloutState::Succeeded, "{}", ended.why);
+    let run = &ended.runs[0];
+    assert_eq!(run.subject, Some("EXB1".parse().unwrap()));
+    assert_eq!(
+        (run.phase, run.finished()),
+        (RunPhase::Succeeded, run.steps())
+    );
+    assert!(site.begun().values().all(|times| *times == 1));
+    assert!(controller.store().locks().await.unwrap().is_empty());
+    controller.stop().await;
+}
+
+/// Runs a rollout, killing the controller at the `kill`-th point, and again at the same point counted
+/// from its return. Answers whether it was killed at all.
+async fn with_a_death_at(kill: usize, ends: &Ends, expected: RolloutState) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("controller.db");
+    let site = Site::new(ends);
+    let mut deaths = 0;
+    loop {
+        let store = open(&path).await;
+        if deaths == 0 {
+            inventory(&store).await;
+        }
+        let points = AtomicUsize::new(0);
+        let mortal = deaths < 2;
+        let killer: Killer =
+            Arc::new(move |_| mortal && points.fetch_add(1, Ordering::SeqCst) == kill);
+        let controller = Controller::start_mortal(store, Clock::of(|| 1000), killer);
+        site.controller.send_replace(Some(controller.clone()));
+        if deaths == 0 {
+            both_connected(&controller).await;
+        }
+        let id = start(&controller, 1).await;
+        let ended = tokio::select! {
+            ended = until(&controller, id, |rollout| rollout.state.is_final()) => Some(ended),
+            () = controller.stopping().cancelled() => None,
+        };
+        site.controller.send_replace(None);
+        let Some(ended) = ended else {
+            controller.stop().await;
+            drop(controller);
+            deaths += 1;
+            continue;
+        };
+        assert_eq!(
+            ended.state, expected,
+            "killed at {kill}: {:?}",
+            ended.runs[0].why
+        );
+        for (step, times) in site.begun() {
+            assert_eq!(
+                times, 1,
+                "killed at {kill}: step {step} was begun {times} times"
+            );
+        }
+        let fences: Vec<u64> = ended.runs.iter().filter_map(|run| run.fence).collect();
+        assert_eq!(fences, [1], "a second fence was minted");
+        assert!(controller.store().locks().await.unwrap().is_empty());
+        for agent in &site.agents {
+            let agent = agent.lock().unwrap();
+            assert!(agent.runs.values().all(|(_, state)| state.closed.is_some()));
+        }
+        controller.stop().await;
+        return deaths > 0;
+    }
+}
+
+async fn sweep(ends: Ends, expected: RolloutState) {
+    let mut kill = 0;
+    while with_a_death_at(kill, &ends, expected).await {
+        kill += 1;
+    }
+    assert!(kill > 30, "only {kill} points were met");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_succeeds_wherever_the_controller_is_killed_twice() {
+    sweep(all_done(), RolloutState::Succeeded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_rollout_is_unwound_wherever_the_controller_is_killed_twice() {
+    let ends: Ends = Arc::new(|_, step, undo| {
+        if !undo && step.id.as_str() == "probe" {
+            Outcome::NoEffect
+        } else {
+            Outcome::Done
+        }
+    });
+    sweep(ends, RolloutState::Failed).await;
+}
