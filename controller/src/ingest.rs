@@ -12,7 +12,7 @@ use mailmend_proto::run::{Event, Illegal, Record, RunId, RunState};
 use mailmend_proto::wire;
 
 use crate::rollout::Told;
-use crate::store::{AgentRow, Store, StoreError, StoredRun, kept};
+use crate::store::{AgentRow, Store, StoreError, StoredRun, Tail, kept};
 
 /// A report that is not taken in. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +149,7 @@ impl Ledger {
                 self.compare(store, &record).await?;
             } else if seq == expected {
                 fresh.push(record);
-            } else if fresh.iter().any(|earlier| *earlier == record) {
+            } else if fresh.contains(&record) {
                 // The same record twice in one report.
             } else {
                 return Err(IngestFault::Gap {
@@ -180,10 +180,12 @@ impl Ledger {
             .collect();
         store
             .append(
-                &self.agent,
-                &self.site,
-                &self.journal,
-                self.acknowledged,
+                Tail {
+                    agent: &self.agent,
+                    site: &self.site,
+                    journal: &self.journal,
+                    after: self.acknowledged,
+                },
                 &fresh,
                 &changed,
                 now_ms,

@@ -172,16 +172,14 @@ impl Telling {
                 told.assigned = true;
             }
             match order.unwind {
-                Some(unwind) => {
-                    if told.unwind != Some(unwind) {
-                        told.unwind = Some(unwind);
-                        messages.push(Message::Unwind(wire::Unwind {
-                            run: order.run.to_string(),
-                            fence: order.fence,
-                            down_to: unwind.down_to,
-                            last: unwind.last,
-                        }));
-                    }
+                Some(unwind) if told.unwind != Some(unwind) => {
+                    told.unwind = Some(unwind);
+                    messages.push(Message::Unwind(wire::Unwind {
+                        run: order.run.to_string(),
+                        fence: order.fence,
+                        down_to: unwind.down_to,
+                        last: unwind.last,
+                    }));
                 }
                 None if order.through > told.through => {
                     told.through = order.through;
@@ -191,7 +189,7 @@ impl Telling {
                         through: order.through,
                     }));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
         Ok(messages

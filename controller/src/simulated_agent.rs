@@ -240,8 +240,7 @@ impl SimulatedAgent {
             .max()
             .unwrap_or(0);
         let next = own()
-            .filter(|step| step.index >= down_to.max(floor) && done(step) && step.action.has_undo())
-            .last();
+            .rfind(|step| step.index >= down_to.max(floor) && done(step) && step.action.has_undo());
         match next {
             Some(step) => Some(Event::UndoIntended { step: step.index }),
             None if state.unwind_last || down_to == 0 => closed(Ended::Unwound),

@@ -19,7 +19,7 @@ pub use changes::Change;
 pub use custody::{CustodyFilter, CustodyRow};
 pub use error::StoreError;
 pub use policies::{PolicyRow, Published};
-pub use records::{RunRecord, StoredRun, kept};
+pub use records::{RunRecord, StoredRun, Tail, kept};
 
 pub use rollouts::{Duty, NewRollout, NewRun, Order, Orders, PartKey};
 pub use tokens::{NewToken, TokenRefused};

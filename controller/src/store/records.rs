@@ -20,6 +20,19 @@ pub struct StoredRun {
     pub told: Told,
 }
 
+/// The end of an agent's journal as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Tail<'a> {
+    /// The agent.
+    pub agent: &'a ServerName,
+    /// Its site.
+    pub site: &'a SiteName,
+    /// Its journal.
+    pub journal: &'a str,
+    /// The last seq that is stored.
+    pub after: u64,
+}
+
 /// A record of a run with the agent that wrote it.
 #[derive(Debug, Clone)]
 pub struct RunRecord {
@@ -49,13 +62,10 @@ impl Store {
     /// Durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Changed`] where the stored journal does not end at `after`.
+    /// [`StoreError::Changed`] where the stored journal does not end at `tail.after`.
     pub async fn append(
         &self,
-        agent: &ServerName,
-        site: &SiteName,
-        journal: &str,
-        after: u64,
+        tail: Tail<'_>,
         records: &[Record],
         runs: &[StoredRun],
         now_ms: i64,
@@ -63,6 +73,12 @@ impl Store {
         let Some(last) = records.last() else {
             return Ok(());
         };
+        let Tail {
+            agent,
+            site,
+            journal,
+            after,
+        } = tail;
         let mut write = self.write().await?;
         let moved = sqlx::query(
             "UPDATE agents SET acknowledged = $4, head = max(head, $4), last_seen_ms = $5

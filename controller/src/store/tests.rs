@@ -65,6 +65,15 @@ fn record(seq: u64, run: RunId, event: Event) -> Record {
     }
 }
 
+fn tail<'a>(agent: &'a ServerName, site: &'a mailmend_policy::name::SiteName) -> Tail<'a> {
+    Tail {
+        agent,
+        site,
+        journal: "one",
+        after: 0,
+    }
+}
+
 async fn rollout(store: &Store, sites: &[&str]) -> RolloutId {
     let policy = PolicyRow {
         name: "test".parse().unwrap(),
@@ -341,10 +350,7 @@ async fn a_journal_that_ends_before_what_is_stored_is_refused() {
     }];
     store
         .append(
-            &name("EXB1"),
-            &site,
-            "one",
-            0,
+            tail(&name("EXB1"), &site),
             &[record(1, run, duty)],
             &told,
             9,
@@ -488,10 +494,7 @@ async fn an_agent_is_told_only_what_is_open_and_a_refusal_never_beats_a_record()
     let site = "oslo".parse().unwrap();
     store
         .append(
-            &name("oslo-A"),
-            &site,
-            "one",
-            0,
+            tail(&name("oslo-A"), &site),
             &[record(1, run, admitted)],
             &[StoredRun { run, told }],
             9,
@@ -605,7 +608,7 @@ async fn the_ledger_says_what_the_records_add_up_to() {
     }];
     let site = "oslo".parse().unwrap();
     store
-        .append(&name("EXB1"), &site, "one", 0, &records, &runs, 9)
+        .append(tail(&name("EXB1"), &site), &records, &runs, 9)
         .await
         .unwrap();
 
@@ -639,7 +642,7 @@ async fn the_ledger_says_what_the_records_add_up_to() {
     assert_eq!(store.newest_alarms().await.unwrap()["EXB1"], "A001-x: look");
 
     let again = store
-        .append(&name("EXB1"), &site, "one", 0, &records, &runs, 9)
+        .append(tail(&name("EXB1"), &site), &records, &runs, 9)
         .await;
     assert!(
         matches!(again, Err(StoreError::Changed(_))),

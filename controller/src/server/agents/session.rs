@@ -63,13 +63,11 @@ async fn session(
     let hello = tokio::time::timeout(PATIENCE, incoming.next())
         .await
         .map_err(|_| Status::deadline_exceeded("C072-no-hello: the agent said nothing"))?;
-    let hello = match hello.transpose()?.and_then(|first| first.message) {
-        Some(Message::Hello(hello)) => hello,
-        Some(_) | None => {
-            return Err(Status::invalid_argument(
-                "C072-no-hello: a stream begins with hello",
-            ));
-        }
+    let first = hello.transpose()?.and_then(|first| first.message);
+    let Some(Message::Hello(hello)) = first else {
+        return Err(Status::invalid_argument(
+            "C072-no-hello: a stream begins with hello",
+        ));
     };
     let session = controller.sessions().begin(name).await;
     let agent = greet(controller, name, hello).await?;
