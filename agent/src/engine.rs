@@ -228,6 +228,12 @@ impl Engine {
         self.0.station.state(run)
     }
 
+    /// The runs and duties that are not closed, in the order in which they began.
+    #[must_use]
+    pub fn open_runs(&self) -> Vec<RunId> {
+        self.0.station.journal.open_runs()
+    }
+
     /// Takes an assignment on. Durable on return.
     ///
     /// # Errors

@@ -388,6 +388,7 @@ impl Care<'_> {
         if !self.service.as_str().eq_ignore_ascii_case(MAIL_SERVICE) {
             return Ok(Ok(()));
         }
+        self.finish_custody()?;
         let state = self.station.state(self.run)?;
         if how_stopped(status, &state, self.station) == HowStopped::Cleanly {
             return Ok(Ok(()));
@@ -405,7 +406,7 @@ impl Care<'_> {
                 Ok(stopped) => stopped,
                 Err(why) => return Ok(Err(why)),
             };
-            match care.recover().and_then(|()| care.set_aside(&stopped)) {
+            match care.set_aside(&stopped) {
                 Ok(()) => {}
                 Err(CustodyError::Journal(error)) => return Err(error.into()),
                 Err(CustodyError::Unsure { why }) => {
@@ -415,6 +416,25 @@ impl Care<'_> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Finishes what custody was interrupted in, while the service is still stopped: a replay that was
+    /// intended and only half placed would look as if the service had taken the rest.
+    fn finish_custody(&self) -> Result<(), Trouble> {
+        let queue = Queue::OutboundAwaitingDelivery;
+        let Ok(care) = QueueCare::open(self.station, self.run, queue) else {
+            return Ok(());
+        };
+        match care.recover() {
+            Ok(()) => Ok(()),
+            Err(CustodyError::Journal(error)) => Err(error.into()),
+            Err(CustodyError::Unsure { why }) => Err(JournalError::Poisoned { why }.into()),
+            // What it could not finish stays written down as unfinished, and is settled by evidence.
+            Err(error) => {
+                tracing::error!(run = %self.run, %error, "custody could not be made whole before the start");
+                Ok(())
+            }
+        }
     }
 
     /// Waits until the service runs, then watches that the same process stays.

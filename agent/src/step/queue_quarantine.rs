@@ -8,6 +8,7 @@ use mailmend_proto::run::{Custody, Event, RunState, SectionEnd};
 
 use super::{Ready, StepEnd, StepResult, Trouble, Work};
 use crate::custody::quarantine::{Prepared, Taken};
+use crate::custody::recover::needed;
 use crate::custody::replay::{Give, Which, check};
 use crate::custody::{CustodyError, index, quarantine};
 use crate::queue::QueueCare;
@@ -216,7 +217,10 @@ fn give_back(
     };
     let mut placed = 0;
     let mut left = Vec::new();
-    if held(&*work.state()?, work.step.index) > 0 {
+    let state = work.state()?;
+    let unfinished = held(&state, work.step.index) > 0 || needed(&state);
+    drop(state);
+    if unfinished {
         if let Err(not) = of_service.stop(until, how_to_stop(work, service))? {
             return Ok(Err(StepEnd::unknown(not.why)));
         }

@@ -1,6 +1,9 @@
 //! The agent is killed before and after every journal record and every call to the machine, and again
 //! while it recovers. Each time it must end in balance, with service running.
 
+use std::time::Duration;
+
+use mailmend_agent::host::simulated::{Crash, run_until_killed};
 use mailmend_proto::run::Ended;
 
 use crate::site::Site;
@@ -153,4 +156,33 @@ fn killed_at_every_point_of_the_recovery_from_a_half_done_move_the_end_balances(
         }
     }
     assert_eq!(killed, 200);
+}
+
+/// Power is lost at the point where the agent is killed: services end too, names that were not synced may
+/// be gone, the machine comes up two minutes later and starts its services by itself.
+fn lose_power_at(point: u64) {
+    let site = Site::small(1);
+    let engine = run_until_killed(|| {
+        let engine = site.engine(point);
+        engine.recover().expect("recovery writes its records");
+        site.control(&engine);
+    });
+    let Err(kill) = engine else {
+        panic!("nobody died at point {point}");
+    };
+    site.world.crash(Crash::Power);
+    site.world.advance(Duration::from_secs(30));
+    let (_, engine) = site.live(&[]);
+    engine.watch().expect("the watchdog writes its records");
+    let told = format!("power lost at {point}: {kill:?}");
+    site.check_after_power(&told);
+    assert!(site.ended().is_some(), "{told}: the run does not end");
+}
+
+#[test]
+fn without_power_at_any_point_nothing_is_lost_and_service_comes_up() {
+    let points = points();
+    for point in (1..=points).step_by(3) {
+        lose_power_at(point);
+    }
 }

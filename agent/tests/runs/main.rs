@@ -5,4 +5,3 @@ mod crash;
 mod orders;
 mod service;
 mod site;
-mod switch;

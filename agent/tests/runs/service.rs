@@ -1,1 +1,373 @@
-//! t
+//! A mail service that does not do what it is told, or does what nobody told it.
+
+use std::time::Duration;
+
+use mailmend_agent::host::HostErrorKind;
+use mailmend_agent::host::simulated::ServiceFaults;
+use mailmend_proto::run::{Ended, Event, Outcome, SectionEnd, ServiceChange, StepState};
+
+use crate::site::{IMC, Site};
+
+fn changes(site: &Site) -> Vec<ServiceChange> {
+    let change = |event| match event {
+        Event::ServiceChanged { change, .. } => Some(change),
+        _ => None,
+    };
+    site.events().into_iter().filter_map(change).collect()
+}
+
+#[test]
+fn a_service_that_does_not_stop_is_ended_and_the_run_goes_on() {
+    let site = Site::small(2);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            refuses_stop: true,
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check("refuses to stop");
+    assert!(changes(&site).contains(&ServiceChange::Killed));
+    assert_eq!(site.ended(), Some(Ended::Committed), "{:?}", site.alarms());
+}
+
+#[test]
+fn a_service_that_says_stopped_while_its_process_lives_is_not_stopped() {
+    let site = Site::small(2);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            lies_stopped: true,
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check("lies");
+    let changes = changes(&site);
+    assert!(changes.contains(&ServiceChange::Killed), "{changes:?}");
+    assert!(!changes.contains(&ServiceChange::Stopped), "{changes:?}");
+    assert_eq!(site.ended(), Some(Ended::Committed), "{:?}", site.alarms());
+}
+
+#[test]
+fn a_process_that_may_not_be_ended_stays_and_a_person_is_called() {
+    let edits = [("then = \"kill\"", "then = \"fail\"")];
+    let site = Site::with_policy(2, 3, &edits);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            refuses_stop: true,
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check_mail("may not be ended");
+    assert!(!changes(&site).contains(&ServiceChange::KillIntended));
+    assert_eq!(
+        site.step_state("stop-ims"),
+        Some(StepState::Finished {
+            attempt: 1,
+            outcome: Outcome::Unknown
+        })
+    );
+    assert_eq!(site.sections(), [SectionEnd::HandedOver]);
+    assert_eq!(site.ended(), Some(Ended::AtRest));
+    let alarms = site.alarms();
+    assert!(alarms.iter().any(|code| code == "A054-service-left-down"));
+    assert!(alarms.iter().any(|code| code == "A068-at-rest"));
+}
+
+#[test]
+fn a_start_that_dies_is_tried_again() {
+    let site = Site::small(2);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            dies_after: vec![200],
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check("flaps once");
+    assert!(changes(&site).contains(&ServiceChange::Died));
+    assert_eq!(site.ended(), Some(Ended::Committed), "{:?}", site.alarms());
+}
+
+#[test]
+fn a_start_that_dies_too_often_fails_the_step_and_the_exit_brings_service_up() {
+    let site = Site::small(2);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            dies_after: vec![200, 200],
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check("flaps twice");
+    assert_eq!(
+        site.failed_steps(),
+        [(site.index("start-ims"), Outcome::Unknown)]
+    );
+    assert_eq!(site.sections(), [SectionEnd::Exited]);
+    assert_eq!(site.ended(), Some(Ended::AtRest));
+}
+
+#[test]
+fn a_service_that_cannot_be_started_is_handed_to_a_person_and_its_mail_is_safe() {
+    let site = Site::small(2);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            disabled: true,
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check_mail("disabled");
+    assert!(!site.world.is_running(IMC));
+    assert_eq!(site.ended(), Some(Ended::AtRest));
+    let alarms = site.alarms();
+    assert!(alarms.iter().any(|code| code == "A054-service-left-down"));
+    assert!(alarms.iter().any(|code| code == "A068-at-rest"));
+    assert!(
+        site.world
+            .balance()
+            .accounts
+            .iter()
+            .all(|account| account.delivered == 0)
+    );
+    // As soon as a person lets it start, everything is delivered.
+    site.world.set_faults(IMC, ServiceFaults::default());
+    site.world.by_hand(IMC, true);
+    site.check("enabled again");
+    let balance = site.world.balance();
+    assert!(
+        balance
+            .accounts
+            .iter()
+            .all(|account| account.delivered == 1)
+    );
+}
+
+#[test]
+fn whenever_the_service_dies_during_a_run_nothing_is_lost_and_duplicates_are_named() {
+    let mut n = 0;
+    let mut committed = 0;
+    loop {
+        n += 1;
+        let site = Site::small(3);
+        if !site.live_while(n, |world| world.kill_service(IMC)) {
+            break;
+        }
+        site.check(&format!("service killed at point {n} of the journal"));
+        assert!(site.ended().is_some());
+        committed += u32::from(site.ended() == Some(Ended::Committed));
+    }
+    eprintln!(
+        "the service died at each of {} points; {committed} runs committed",
+        n - 1
+    );
+    assert!(n > 100, "only {n} points");
+    assert!(committed > 50, "only {committed} runs committed");
+}
+
+#[test]
+fn whenever_somebody_starts_the_service_by_hand_nothing_is_lost_and_duplicates_are_named() {
+    let mut n = 0;
+    loop {
+        n += 1;
+        let site = Site::small(4);
+        if !site.live_while(n, |world| {
+            world.by_hand(IMC, true);
+            world.advance(Duration::from_secs(5));
+        }) {
+            break;
+        }
+        site.check(&format!("started by hand at point {n} of the journal"));
+        assert!(site.ended().is_some());
+    }
+    assert!(n > 100, "only {n} points");
+}
+
+#[test]
+fn whichever_call_on_files_fails_nothing_is_lost_and_service_is_up() {
+    let kinds = [
+        HostErrorKind::Io,
+        HostErrorKind::NoSpace,
+        HostErrorKind::Locked,
+        HostErrorKind::Denied,
+    ];
+    let mut failed = 0;
+    for kind in kinds {
+        for n in 1.. {
+            let site = Site::small(5);
+            site.world.fail_at(n, kind);
+            site.live_through_failures();
+            site.check(&format!("call {n} failed with {kind:?}"));
+            assert!(site.ended().is_some());
+            // The call that was chosen is no longer reached: all were.
+            if site.failed_steps().is_empty() && site.ended() == Some(Ended::Committed) && n > 45 {
+                break;
+            }
+            failed += 1;
+        }
+    }
+    eprintln!("{failed} calls failed");
+    assert!(failed > 100);
+}
+
+#[test]
+fn whichever_record_cannot_be_written_service_is_up_and_the_next_agent_goes_on() {
+    let mut failures = 0;
+    for n in 0.. {
+        let site = Site::small(6);
+        site.storage.fail_append(n);
+        let restarts = site.live_through_failures();
+        site.check(&format!("append {n} failed"));
+        assert!(site.ended().is_some());
+        if restarts == 0 {
+            break;
+        }
+        failures += 1;
+    }
+    eprintln!("{failures} appends failed");
+    assert!(failures > 50, "only {failures} appends");
+}
+
+#[test]
+fn a_full_disk_is_found_before_the_service_is_stopped() {
+    let site = Site::small(7);
+    site.world.set_free_bytes(10_000);
+    let starts = site.world.starts(IMC);
+    site.live(&[]);
+    site.check("disk full");
+    assert_eq!(site.world.starts(IMC), starts, "service was disturbed");
+    assert!(
+        site.detail("hold-outbound").contains("A083-no-room"),
+        "{}",
+        site.detail("hold-outbound")
+    );
+    assert_eq!(site.ended(), Some(Ended::Unwound));
+    assert!(site.sections().is_empty());
+}
+
+#[test]
+fn a_forbidden_stop_changes_nothing() {
+    let site = Site::small(7);
+    site.world
+        .write_event(IMC, 3038, "could not remove a message from MTS-OUT");
+    let starts = site.world.starts(IMC);
+    site.live(&[]);
+    site.check("3038 stands");
+    assert_eq!(site.world.starts(IMC), starts, "service was disturbed");
+    assert!(site.detail("stop-ims").contains("A057-forbidden"));
+    assert_eq!(site.ended(), Some(Ended::Unwound));
+}
+
+#[test]
+fn where_the_symptom_does_not_stand_nothing_is_done() {
+    let site = Site::small(8);
+    let starts = site.world.starts(IMC);
+    let engine = site.engine(0);
+    site.world.add_outbound(1, 10);
+    for account in site.world.balance().accounts {
+        for file in account.live {
+            site.world.set_age(&file, Duration::from_secs(60));
+        }
+    }
+    site.control(&engine);
+    assert_eq!(site.ended(), Some(Ended::NotNeeded));
+    assert_eq!(site.world.starts(IMC), starts);
+}
+
+#[test]
+fn where_the_symptom_cannot_be_judged_the_run_fails_instead_of_being_not_needed() {
+    let site = Site::small(8);
+    site.world.set_registry(
+        r"SYSTEM\CurrentControlSet\Services\MSExchangeIMC\Parameters",
+        "RootDir",
+        None,
+    );
+    let engine = site.engine(0);
+    let refused = engine.admit(&site.assignment).unwrap_err();
+    assert_eq!(refused.code, "A048-no-imcdata");
+}
+
+#[test]
+fn the_watchdog_starts_a_dead_service_and_no_duplicate_goes_unnamed() {
+    let mut doubted = 0;
+    for at in (0..1200).step_by(20) {
+        let site = Site::healthy(at);
+        site.world.add_outbound(6, 100);
+        let engine = site.engine(0);
+        engine.recover().unwrap();
+        site.world.advance(Duration::from_millis(at));
+        site.world.kill_service(IMC);
+        engine.watch().unwrap();
+        site.check(&format!("killed at {at} ms"));
+        doubted += usize::from(site.alarms().iter().any(|code| code == "A069-in-doubt"));
+    }
+    eprintln!("{doubted} times something was in doubt");
+    assert!(doubted > 5, "the kills never fell into a transmission");
+}
+
+#[test]
+fn the_watchdog_leaves_alone_what_somebody_stopped() {
+    let site = Site::healthy(1);
+    let engine = site.engine(0);
+    site.world.by_hand(IMC, false);
+    site.world.advance(Duration::from_secs(10));
+    engine.watch().unwrap();
+    site.world.advance(Duration::from_secs(10));
+    assert!(!site.world.is_running(IMC));
+    assert!(site.events().is_empty());
+}
+
+#[test]
+fn the_watchdog_keeps_to_the_restarts_of_an_hour_and_says_so_once() {
+    let site = Site::healthy(1);
+    let engine = site.engine(0);
+    for _ in 0..60 {
+        site.world.kill_service(IMC);
+        engine.watch().unwrap();
+    }
+    assert!(!site.world.is_running(IMC), "it was started for ever");
+    let gave_up = site.alarms();
+    let gave_up = gave_up
+        .iter()
+        .filter(|code| *code == "A056-watchdog-gave-up");
+    assert_eq!(gave_up.count(), 1);
+    let starts = changes(&site)
+        .into_iter()
+        .filter(|change| *change == ServiceChange::StartIntended)
+        .count();
+    assert_eq!(starts, 40, "the guard's limit");
+    // An hour later it is allowed again.
+    site.world.advance(Duration::from_secs(3700));
+    engine.watch().unwrap();
+    assert!(site.world.is_running(IMC));
+}
+
+#[test]
+fn the_watchdog_dies_anywhere_and_its_duty_is_ended_at_the_next_start() {
+    for dies_at in 1.. {
+        let site = Site::healthy(1);
+        site.world.add_outbound(4, 100);
+        site.world.advance(Duration::from_millis(180));
+        site.world.kill_service(IMC);
+        let life = mailmend_agent::host::simulated::run_until_killed(|| {
+            site.engine(dies_at).watch().unwrap();
+        });
+        let engine = site.engine(0);
+        engine.recover().unwrap();
+        engine.watch().unwrap();
+        site.check(&format!("watchdog killed at {dies_at}"));
+        assert!(engine.open_runs().is_empty());
+        if life.is_ok() {
+            assert!(dies_at > 60, "only {dies_at} points");
+            break;
+        }
+    }
+}

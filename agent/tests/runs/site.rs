@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mailmend_agent::engine::Engine;
@@ -9,6 +10,7 @@ use mailmend_agent::guard::Guard;
 use mailmend_agent::host::simulated::{
     Account, KillSwitch, SimSettings, SimWorld, SimulatedKill, run_until_killed,
 };
+use mailmend_agent::inbox::Refusal;
 use mailmend_agent::journal::{Journal, MemoryJournal};
 use mailmend_agent::runner::{Rest, Waiting};
 use mailmend_agent::step::SUPPORTED;
@@ -98,6 +100,17 @@ impl Site {
         Self::with(seed, messages, &source)
     }
 
+    /// A server whose mail flows.
+    pub(crate) fn healthy(seed: u64) -> Self {
+        let mut site = Self::small(1);
+        site.world = SimWorld::new(SimSettings {
+            seed,
+            stale_routes: false,
+            ..SimSettings::default()
+        });
+        site
+    }
+
     fn with(seed: u64, messages: usize, source: &PolicySource) -> Self {
         let world = SimWorld::new(SimSettings {
             seed,
@@ -146,6 +159,58 @@ impl Site {
         Engine::by_hand(host, journal, Arc::clone(&self.guard), me()).expect("a journal")
     }
 
+    /// As [`Self::engine`], with something that happens in the world at each point of the journal.
+    fn engine_with(&self, at_point: Arc<dyn Fn(&'static str) + Send + Sync>) -> Engine {
+        let host = Arc::new(self.world.host());
+        let storage = self.storage.clone().with_hook(at_point);
+        let journal = Journal::memory(&storage).expect("the journal reads back");
+        Engine::by_hand(host, journal, Arc::clone(&self.guard), me()).expect("a journal")
+    }
+
+    /// One life to the end, in which something happens in the world at the n-th point of the journal.
+    /// Returns whether there was such a point.
+    pub(crate) fn live_while(
+        &self,
+        n: u64,
+        happens: impl Fn(&SimWorld) + Send + Sync + 'static,
+    ) -> bool {
+        let passed = Arc::new(AtomicU64::new(0));
+        let (world, counter) = (self.world.clone(), Arc::clone(&passed));
+        let engine = self.engine_with(Arc::new(move |_| {
+            if counter.fetch_add(1, Ordering::SeqCst) + 1 == n {
+                happens(&world);
+            }
+        }));
+        engine.recover().expect("recovery writes its records");
+        self.control(&engine);
+        for _ in 0..3 {
+            engine.watch().expect("the watchdog writes its records");
+            self.world.advance(Duration::from_secs(10));
+        }
+        passed.load(Ordering::SeqCst) >= n
+    }
+
+    /// Lives until the run is closed; where the journal fails the agent is started again, as its service
+    /// manager would. Returns how often it was.
+    pub(crate) fn live_through_failures(&self) -> u32 {
+        for restarts in 0..5 {
+            let engine = self.engine(0);
+            if engine.recover().is_ok() && self.try_control(&engine).is_ok() {
+                return restarts;
+            }
+            assert!(
+                self.world.is_running(IMC) || self.starting(),
+                "the journal failed and service was left down"
+            );
+        }
+        panic!("it never gets through");
+    }
+
+    fn starting(&self) -> bool {
+        self.world.advance(Duration::from_secs(10));
+        self.world.is_running(IMC)
+    }
+
     /// Lives one after another until one is not killed: the n-th dies at its `deaths[n]`-th point.
     /// Returns where each died, and the last one's engine.
     pub(crate) fn live(&self, deaths: &[u64]) -> (Vec<SimulatedKill>, Engine) {
@@ -169,23 +234,29 @@ impl Site {
     /// Plays the controller until the run is closed: gives the assignment, raises the watermark as steps
     /// end (A's are taken as done), orders to unwind where a step failed.
     pub(crate) fn control(&self, engine: &Engine) {
-        engine.admit(&self.assignment).expect("it is admitted");
+        self.try_control(engine).expect("the run goes on");
+    }
+
+    fn try_control(&self, engine: &Engine) -> Result<(), String> {
+        let text = |refusal: Refusal| refusal.to_string();
+        engine.admit(&self.assignment).map_err(text)?;
         for _ in 0..200 {
             let state = engine.state(self.run).unwrap();
             if state.closed.is_some() {
-                return;
+                return Ok(());
             }
-            match engine.carry_on(self.run).expect("the run goes on") {
-                Rest::Over => return,
+            let rest = engine.carry_on(self.run);
+            match rest.map_err(|error| error.to_string())? {
+                Rest::Over => return Ok(()),
                 Rest::Stopped => panic!("nobody shut the agent down"),
                 Rest::Waiting {
                     waiting: Waiting::Unwinding | Waiting::Further,
                     ..
-                } => engine.unwind(self.run, 1, 0, true).unwrap(),
+                } => engine.unwind(self.run, 1, 0, true).map_err(text)?,
                 Rest::Waiting { .. } => {
                     let through = engine.state(self.run).unwrap().through;
                     let through = self.next_watermark(through);
-                    engine.advance(self.run, 1, through).unwrap();
+                    engine.advance(self.run, 1, through).map_err(text)?;
                 }
             }
         }
@@ -255,6 +326,17 @@ impl Site {
             let state = self.journal().state(run).unwrap().unwrap();
             assert!(state.section.is_none(), "{told}: a section is open");
         }
+    }
+
+    /// As [`Self::check`], where the service came up with the machine before anybody could look: what
+    /// it then sends again is not the agent's to prevent.
+    pub(crate) fn check_after_power(&self, told: &str) {
+        self.world.advance(Duration::from_secs(300));
+        let balance = self.world.balance();
+        let lost: Vec<_> = balance.lost().iter().map(|a| a.mts_id.clone()).collect();
+        assert!(lost.is_empty(), "{told}: lost {lost:?}");
+        assert!(balance.altered().is_empty(), "{told}: altered");
+        assert!(self.world.is_running(IMC), "{told}: service is down");
     }
 
     pub(crate) fn check_mail(&self, told: &str) {
