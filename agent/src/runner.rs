@@ -448,7 +448,7 @@ impl Runner {
             let status = self.station.host.services().query(service);
             status.is_ok_and(|status| status.state == ServiceState::Running)
         };
-        if up(&open.service) && exit::stopped_by(state).all(|service| up(service)) {
+        if up(&open.service) && exit::stopped_by(state).all(up) {
             return Ok(());
         }
         if let Some(index) = state.acting() {

@@ -208,10 +208,10 @@ pub(crate) fn service_up_without_journal(station: &Station, run: RunId) {
     for service in section.chain(stopped_by(&state)) {
         match station.host.services().request_start(service) {
             Ok(()) => {
-                tracing::error!(%run, %service, "the journal failed; the service was asked to start")
+                tracing::error!(%run, %service, "the journal failed; the service was asked to start");
             }
             Err(error) => {
-                tracing::error!(%run, %service, %error, "the journal failed, and so did the start")
+                tracing::error!(%run, %service, %error, "the journal failed, and so did the start");
             }
         }
     }

@@ -268,7 +268,7 @@ fn give_back(
 
 /// As the policy itself stops the service in this plan.
 fn how_to_stop(work: &Work<'_>, wanted: &ServiceName) -> IfStillRunning {
-    let stops = work
+    let mut stops = work
         .plan
         .steps
         .iter()
@@ -276,5 +276,5 @@ fn how_to_stop(work: &Work<'_>, wanted: &ServiceName) -> IfStillRunning {
             Action::ServiceStop { service, then } if service == wanted => Some(*then),
             _ => None,
         });
-    stops.last().unwrap_or(IfStillRunning::Fail)
+    stops.next_back().unwrap_or(IfStillRunning::Fail)
 }

@@ -1,7 +1,11 @@
 //! Whole runs on the simulated host: the shipped policy of Q268494, an agent that dies anywhere, a
 //! service that misbehaves, a controller that goes away.
 
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod orders;
+#[cfg(test)]
 mod service;
+#[cfg(test)]
 mod site;
