@@ -1,3 +1,4 @@
 mod controller;
 mod enrolment;
+mod hostile;
 mod stream;
