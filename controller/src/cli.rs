@@ -6,6 +6,7 @@
 mod agent;
 mod arguments;
 mod connection;
+mod diagnosis;
 pub mod exit;
 mod failure;
 mod ledger;

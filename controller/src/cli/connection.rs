@@ -7,6 +7,7 @@ use mailmend_proto::wire::operator_client::OperatorClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::diagnosis::diagnose;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::waiting::waiting;
@@ -23,6 +24,9 @@ const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Controller {
     address: String,
+    host: String,
+    port: u16,
+    identity: PathBuf,
     client: OperatorClient<Channel>,
 }
 
@@ -41,10 +45,14 @@ impl Controller {
         }
         let endpoint =
             Endpoint::from_shared(address.clone()).map_err(|why| bad(why.to_string()))?;
-        if endpoint.uri().port_u16().is_none() {
-            return Err(bad("it has no port".to_owned()));
-        }
-        let tls = tls(&PathBuf::from(&settings.get("identity").value))?;
+        let port = endpoint
+            .uri()
+            .port_u16()
+            .ok_or_else(|| bad("it has no port".to_owned()))?;
+        let host = endpoint.uri().host().unwrap_or_default();
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let folder = PathBuf::from(&settings.get("identity").value);
+        let tls = tls(&folder)?;
         let channel = endpoint
             .tls_config(tls)
             .map_err(|why| {
@@ -58,7 +66,13 @@ impl Controller {
             .keep_alive_timeout(Duration::from_secs(10))
             .connect_lazy();
         let client = OperatorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
-        Ok(Self { address, client })
+        Ok(Self {
+            address,
+            host,
+            port,
+            identity: folder,
+            client,
+        })
     }
 
     /// One call and its answer; `what` completes "could not ...".
@@ -74,9 +88,10 @@ impl Controller {
         let mut request = Request::new(message);
         request.set_timeout(CALL_TIMEOUT);
         let answer = waiting(what, call(self.client.clone(), request)).await;
-        answer
-            .map(Response::into_inner)
-            .map_err(|status| self.failed(what, status))
+        match answer {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(what, status).await),
+        }
     }
 
     /// A call whose answer is a stream without an end in time.
@@ -90,19 +105,24 @@ impl Controller {
         F: Future<Output = Result<Response<Streaming<A>>, Status>>,
     {
         let answer = waiting(what, call(self.client.clone(), Request::new(message))).await;
-        answer
-            .map(Response::into_inner)
-            .map_err(|status| self.failed(what, status))
+        match answer {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(what, status).await),
+        }
     }
 
     /// A status as a failure that names the controller where the way to it is the trouble.
-    pub(super) fn failed(&self, what: &str, status: Status) -> Failure {
-        let failure = Failure::from(status);
-        if failure.exit() == Exit::Unreachable {
-            failure.attempting(&format!("{what} at {}", self.address))
-        } else {
-            failure.attempting(what)
+    pub(super) async fn failed(&self, what: &str, status: Status) -> Failure {
+        let mut failure = Failure::from(status);
+        if failure.exit() != Exit::Unreachable {
+            return failure.attempting(what);
         }
+        if failure.code() == "C020-unreachable"
+            && let Some(better) = diagnose(&self.host, self.port, &self.identity).await
+        {
+            failure = better;
+        }
+        failure.attempting(&format!("{what} at {}", self.address))
     }
 }
 

@@ -55,6 +55,10 @@ impl Failure {
         self
     }
 
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     pub(super) const fn exit(&self) -> Exit {
         self.exit
     }
@@ -196,16 +200,19 @@ fn transport(status: &Status) -> Option<Failure> {
     Some(Failure::new("C020-unreachable", why.to_string()).with_exit(Exit::Unreachable))
 }
 
-fn untrusted(tls: &rustls::Error) -> Failure {
+fn refused_certificate(alert: &str) -> Failure {
+    let text = format!("the controller does not accept the certificate in `--identity` ({alert})");
+    Failure::new("C021-unauthenticated", text).with_exit(Exit::Unreachable)
+}
+
+/// What a failure of TLS means for a person.
+pub(super) fn untrusted(tls: &rustls::Error) -> Failure {
     let (code, text) = match tls {
         rustls::Error::InvalidCertificate(why) => (
             "C022-not-our-controller",
             format!("the certificate of whoever answers is not valid: {why}"),
         ),
-        rustls::Error::AlertReceived(alert) => (
-            "C021-unauthenticated",
-            format!("the controller does not accept the certificate in `--identity` ({alert:?})"),
-        ),
+        rustls::Error::AlertReceived(alert) => return refused_certificate(&format!("{alert:?}")),
         other => (
             "C020-unreachable",
             format!("no TLS with whoever answers: {other}"),

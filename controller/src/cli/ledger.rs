@@ -18,6 +18,8 @@ use crate::config::Settings;
 
 /// Lines of a table for a person; the rest is counted, and `-o json` has all.
 const MOST_LINES: usize = 1000;
+/// Columns from which on evidence stands in the table.
+const WIDE: usize = 140;
 
 pub(super) async fn run(
     command: Ledger,
@@ -56,8 +58,11 @@ pub(super) async fn list(
         }
         Ok(entries)
     })
-    .await
-    .map_err(|status| controller.failed(what, status))?;
+    .await;
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(status) => return Err(controller.failed(what, status).await),
+    };
     let counts = counts(&entries);
     if output.is_json() {
         let entries = entries.iter().map(EntryView::from).collect();
@@ -91,28 +96,37 @@ fn told(
     output: &Output,
     now_ms: i64,
 ) -> String {
-    let rows = entries.iter().take(MOST_LINES).map(|found| {
+    let shown = &entries[..entries.len().min(MOST_LINES)];
+    // Evidence is a sentence: a narrow table would break it into syllables.
+    let wide = output.fits(WIDE);
+    let rows = shown.iter().map(|found| {
         let entry = found.entry.clone().unwrap_or_default();
-        // The batch is a UUID of version 7; its end is what tells two apart at a glance.
-        let id = found.id.get(24..).unwrap_or(&found.id);
-        vec![
-            id.into(),
+        let mut row: Vec<Shown> = vec![
+            short(found).into(),
             (&found.agent).into(),
-            (&found.queue).into(),
-            (&entry.name).into(),
+            entry.name.into(),
             Shown::state(state(found)),
             size(entry.size).into(),
             column(found.changed_ms, now_ms).into(),
-            (&found.evidence).into(),
-        ]
+        ];
+        if wide {
+            row.extend([(&found.queue).into(), (&found.evidence).into()]);
+        }
+        row
     });
     let head = [
-        "MESSAGE", "AGENT", "QUEUE", "FILE", "STATE", "SIZE", "CHANGED", "EVIDENCE",
+        "MESSAGE", "AGENT", "FILE", "STATE", "SIZE", "CHANGED", "QUEUE", "EVIDENCE",
     ];
-    let table = output.table(&head, rows.collect(), "no messages in custody");
+    let head = if wide { &head[..] } else { &head[..6] };
+    let table = output.table(head, rows.collect(), "no messages in custody");
     if entries.is_empty() {
         return table;
     }
+    let urgent = if wide {
+        String::new()
+    } else {
+        evidence(shown, output)
+    };
     let words: Vec<String> = counts
         .iter()
         .map(|(state, count)| format!("{count} {state}"))
@@ -122,10 +136,31 @@ fn told(
         more => format!("and {more} more, see -o json\n"),
     };
     format!(
-        "{table}{more}\n{} messages: {}\n",
+        "{table}{more}{urgent}\n{} messages: {}\n",
         entries.len(),
         words.join(", ")
     )
+}
+
+/// What is known of those that need a person: below the table, where it is narrow.
+fn evidence(entries: &[wire::CustodyEntry], output: &Output) -> String {
+    let urgent = entries.iter().filter(|found| {
+        let state = found.entry.as_ref().map(wire::Entry::custody);
+        matches!(state, Some(wire::Custody::InDoubt | wire::Custody::Poison))
+    });
+    let pairs: Vec<(&str, Shown)> = urgent
+        .map(|found| (short(found), (&found.evidence).into()))
+        .collect();
+    if pairs.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", output.pairs(pairs))
+    }
+}
+
+/// The batch is a UUID: its end tells two apart at a glance.
+fn short(found: &wire::CustodyEntry) -> &str {
+    found.id.get(24..).unwrap_or(&found.id)
 }
 
 #[cfg(test)]

@@ -129,6 +129,11 @@ impl Output {
         usize::from(self.width.unwrap_or(100))
     }
 
+    /// Whether a line of so many columns can be seen; where nobody looks, any can.
+    pub(super) fn fits(&self, columns: usize) -> bool {
+        self.width.is_none_or(|width| usize::from(width) >= columns)
+    }
+
     /// Writes an answer: `value` as JSON, or what `human` makes.
     pub(super) fn answer<T: Serialize>(
         &self,

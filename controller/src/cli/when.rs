@@ -78,9 +78,9 @@ pub(super) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
-/// A count of bytes, such as `4.0 KiB`.
+/// A count of bytes, such as `4.00KiB`: one word, so that a column does not break it.
 pub(super) fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
+    indicatif::BinaryBytes(bytes).to_string().replace(' ', "")
 }
 
 #[cfg(test)]

@@ -33,6 +33,17 @@ pub(super) async fn fetch(
             client.plan_rollout(request).await
         })
         .await
+        .map_err(|failure| hinted(failure, &target.policy.name))
+}
+
+/// The commonest first mistake: a policy that mailmend ships was never published.
+fn hinted(failure: Failure, policy: &str) -> Failure {
+    if failure.code() == "C036-not-found" && mailmend_policy::library::find(policy).is_some() {
+        return failure.with_help(format!(
+            "mailmend ships this policy; publish it first: mailmend policy publish --shipped {policy}"
+        ));
+    }
+    failure
 }
 
 pub(super) async fn plan(
@@ -130,8 +141,15 @@ fn told_site(at: usize, all: usize, plan: &wire::PlanView, output: &Output) -> S
             servers.push(&step.server);
         }
     }
+    let sections: std::collections::BTreeSet<u32> =
+        plan.steps.iter().filter_map(|step| step.section).collect();
+    let sections = match sections.len() {
+        0 => String::new(),
+        1 => "1 section, from ┌ to └, in which service is disturbed\n".to_owned(),
+        many => format!("{many} sections, each from ┌ to └, in which service is disturbed\n"),
+    };
     text.push_str(&format!(
-        "order: {}\n\n",
+        "order: {}\n{sections}\n",
         super::super::output::clean(&servers.join(" -> "))
     ));
     let rows = plan.steps.iter().enumerate().map(|(at, step)| {

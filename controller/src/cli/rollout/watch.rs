@@ -20,8 +20,9 @@ use crate::cli::when::{absolute, duration, now_ms};
 const MOST_BARS: usize = 20;
 /// How long to wait before a broken stream is asked for again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How often in a row a stream may break before the controller counts as unreachable.
-const MOST_BREAKS: u32 = 30;
+/// How often in a row a stream may break before the controller counts as unreachable: long enough
+/// for a controller to be restarted or moved.
+const MOST_BREAKS: u32 = 120;
 
 pub(super) async fn watch(
     controller: &Controller,
