@@ -1,4 +1,5 @@
 //! A real controller process, and the command line against it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
