@@ -916,6 +916,80 @@ fn a_failure_after_the_intention_never_claims_that_nothing_changed() {
 }
 
 #[test]
+fn a_move_that_a_power_cut_left_under_both_names_is_judged_by_what_the_service_then_sent() {
+    for (sent, expected) in [
+        (delivered(), Custody::GoneWithEvidence),
+        (begun(), Custody::InDoubt),
+        (cannot_tell(), Custody::InDoubt),
+        (Sent::NotSeen, Custody::Held),
+    ] {
+        let place = Place::new(2);
+        begin(&place.desk(&place.journal()));
+        // Dies after the first file has moved; the cut leaves it under both names.
+        let before = place.disk.calls.lock().unwrap().len();
+        for kill in 1.. {
+            place.disk.switch.arm(kill);
+            let _: Result<_, _> = run_until_killed(|| {
+                place.recover(false, &Answers::default());
+                place.quarantine(1, &Answers::default())
+            });
+            place.disk.switch.revive();
+            if !place.held(1).is_empty() {
+                break;
+            }
+            assert!(kill < 40 && place.disk.calls.lock().unwrap().len() >= before);
+        }
+        let held = held_folder(&place.held, BatchId(Uuid::from_u128(1)));
+        fs::hard_link(held.join("MAIL0000"), place.out.join("MAIL0000")).unwrap();
+        // The service starts with the machine, sends it and removes the name that it knows.
+        fs::remove_file(place.out.join("MAIL0000")).unwrap();
+        place.recover(true, &Answers::default().with("MAIL0000", sent));
+        assert_eq!(place.states()["MAIL0000"], expected);
+        let given = place.replay(1, Which::All).unwrap();
+        let again = place.queue().contains_key("MAIL0000");
+        assert_eq!(again, expected == Custody::Held, "{given:?}");
+    }
+}
+
+#[test]
+fn what_is_taken_back_counts_as_held_only_after_its_name_is_durably_gone_from_the_queue() {
+    let place = Place::new(2);
+    place.quarantine(1, &Answers::default()).unwrap();
+    place.replay(1, Which::All).unwrap();
+    let journal = place.journal();
+    let desk = place.desk(&journal);
+    let prepared = quarantine::prepare(&desk, place.take(2)).unwrap();
+    *place.disk.failing_sync.lock().unwrap() = 1;
+    let stopped = place.stopped(HowStopped::Cleanly);
+    let error = prepared
+        .take(&desk, &stopped, &Answers::default())
+        .unwrap_err();
+    assert!(matches!(error, CustodyError::Unsure { .. }), "{error}");
+    assert_eq!(place.counts(), BTreeMap::from([(Custody::InDoubt, 2)]));
+    assert_eq!(place.held(1), place.content);
+}
+
+#[test]
+fn a_check_that_is_used_twice_gives_nothing_back_twice() {
+    let place = Place::new(3);
+    place.quarantine(1, &Answers::default()).unwrap();
+    let journal = place.journal();
+    let desk = place.desk(&journal);
+    let give = Give {
+        batch: BatchId(Uuid::from_u128(1)),
+        step: None,
+        target: place.out.clone(),
+        which: Which::All,
+    };
+    let checked = replay::check(&desk, give).unwrap();
+    let stopped = place.stopped(HowStopped::Cleanly);
+    assert_eq!(checked.clone().place(&desk, &stopped).unwrap().placed, 3);
+    let again = checked.place(&desk, &stopped).unwrap();
+    assert_eq!((again.placed, again.left.len()), (0, 3));
+    assert_eq!(again.left[0].why, "it is replaying, not held");
+}
+
+#[test]
 fn the_index_is_renamed_to_a_name_of_its_own_and_never_deleted() {
     let place = Place::new(0);
     let imcdata = place.out.parent().unwrap().to_owned();
