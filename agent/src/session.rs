@@ -174,9 +174,8 @@ impl Session {
             .map_err(|status| self.failed(&status))?
             .into_inner();
         let welcome = self.welcome(&mut incoming).await?;
-        let journal = self.settings.journal.clone();
         let acknowledged = welcome.acknowledged;
-        blocking(move || journal.acknowledge(acknowledged)).await?;
+        self.remember(acknowledged).await;
         info!(controller = %self.settings.address, acknowledged, head = self.settings.journal.head(), "connected");
         Exchange {
             reporter: Reporter::new(self.settings.journal.clone(), acknowledged),
@@ -248,6 +247,18 @@ impl Session {
             });
         }
         Ok(welcome)
+    }
+
+    /// Remembers what the controller has stored. Where that cannot be written nothing is lost: the
+    /// next welcome tells it again.
+    async fn remember(&self, acknowledged: u64) {
+        let journal = self.settings.journal.clone();
+        if let Err(error) = blocking(move || journal.acknowledge(acknowledged)).await {
+            warn!(
+                acknowledged,
+                "what the controller has stored could not be noted: {error}"
+            );
+        }
     }
 
     /// How long until the certificate is to be renewed: when half of its life has passed. A

@@ -2,13 +2,19 @@
 
 mod words;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use mailmend_agent::config::Config;
 use mailmend_agent::identity::time;
+use mailmend_agent::inbox::bind;
 use mailmend_agent::journal::Journal;
-use mailmend_proto::run::Record;
+use mailmend_policy::name::ServerName;
+use mailmend_policy::plan::Plan;
+use mailmend_proto::run::{Event, Record, RunId};
+use mailmend_proto::wire;
+use prost::Message;
 use serde::Serialize;
 
 use super::Output;
@@ -41,6 +47,7 @@ pub(super) fn list(config: &Config, what: &Listing, output: Output) -> Result<()
     let file = existing(config)?;
     // A damaged journal is read as far as it can be trusted: at 3 a.m. that is what is needed.
     let (records, fault) = Journal::salvage(&file)?;
+    let names = StepNames::read(&records, &config.name.value);
     let wanted = |record: &Record| {
         record.seq > what.after
             && what
@@ -56,7 +63,7 @@ pub(super) fn list(config: &Config, what: &Listing, output: Output) -> Result<()
             at: time(record.at_ms),
             run: record.run.to_string(),
             event: record.event.name(),
-            text: words::of(&record.event),
+            text: words::of(&record.event, |step| names.of(record.run, step)),
         })
         .collect();
     if let Some(last) = what.last {
@@ -79,6 +86,30 @@ pub(super) fn list(config: &Config, what: &Listing, output: Output) -> Result<()
     match fault {
         None => Ok(()),
         Some(fault) => Err(fault.into()),
+    }
+}
+
+/// The ids that policies give to steps, found by planning each assignment once more.
+struct StepNames(BTreeMap<RunId, Plan>);
+
+impl StepNames {
+    fn read(records: &[Record], me: &ServerName) -> Self {
+        let plans = records.iter().filter_map(|record| {
+            let Event::Admitted { assignment, .. } = &record.event else {
+                return None;
+            };
+            let assignment = wire::Assignment::decode(assignment.as_slice()).ok()?;
+            // An older agent may have admitted what this one would not: numbers have to do then.
+            let bound = bind(&assignment, me).ok()?;
+            Some((record.run, bound.plan))
+        });
+        Self(plans.collect())
+    }
+
+    fn of(&self, run: RunId, step: u32) -> Option<&str> {
+        let plan = self.0.get(&run)?;
+        let index = usize::try_from(step).ok()?;
+        plan.steps.get(index).map(|step| step.id.as_str())
     }
 }
 

@@ -78,7 +78,7 @@ async fn work(
         now_ms,
         retry: Retry::default(),
     });
-    let session = tokio::spawn(session.run(stop.clone()));
+    let mut session = tokio::spawn(session.run(stop.clone()));
     let looking = tokio::spawn(look(
         host,
         engine.clone(),
@@ -87,16 +87,28 @@ async fn work(
         stop.clone(),
     ));
 
-    let signal = signals.next().await;
-    info!(
-        signal,
-        "ends: steps that wait are left, an open section is brought to its end"
-    );
+    let broken = tokio::select! {
+        signal = signals.next() => {
+            info!(signal, "ends: steps that wait are left, an open section is brought to its end");
+            None
+        }
+        // It runs until it is told to stop: this is a defect. Whoever started us starts us again.
+        ended = &mut session => {
+            error!("the session with the controller ended by itself; the agent ends in order");
+            Some(format!("a defect of the agent, please report it: the session ended: {ended:?}"))
+        }
+    };
     let over = blocking(move || engine.shutdown(SHUTDOWN)).await?;
     flushed(&journal).await;
     stop.cancel();
-    // They end at once; whether one of them panicked is in the log.
-    let _ = tokio::join!(session, looking);
+    if broken.is_none() {
+        // It ends at once; a panic of its last moment is in the log.
+        let _ = session.await;
+    }
+    let _ = looking.await;
+    if let Some(why) = broken {
+        return Err(Failure::failed(why));
+    }
     if over {
         info!("ended");
         return Ok(());

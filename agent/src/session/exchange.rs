@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 use tracing::{info, warn};
 
 use super::{OrderRefused, Orders, Session, SessionError, blocking, message};
+use crate::connection::ConnectionError;
 use crate::faults::known;
 use crate::report::Reporter;
 
@@ -66,9 +67,8 @@ impl Exchange<'_> {
                     renew_at = Instant::now() + RENEW_AGAIN;
                 }
                 () = tokio::time::sleep_until(stuck.unwrap_or_else(Instant::now)), if stuck.is_some() => {
-                    return Err(SessionError::Message {
-                        why: format!("a report is not acknowledged within {STORE:?}"),
-                    });
+                    let address = self.session.settings.address.clone();
+                    return Err(ConnectionError::Slow { address, limit: STORE }.into());
                 }
             }
         }
@@ -98,8 +98,7 @@ impl Exchange<'_> {
             to_agent::Message::Acknowledge(wire::Acknowledge { seq }) => {
                 let noted = self.reporter.acknowledged(seq);
                 noted.map_err(|why| nonsense(&why.to_string()))?;
-                let journal = self.session.settings.journal.clone();
-                blocking(move || journal.acknowledge(seq)).await?;
+                self.session.remember(seq).await;
                 Ok(())
             }
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,

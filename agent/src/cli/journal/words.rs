@@ -2,7 +2,14 @@
 
 use mailmend_proto::run::{Ended, Event, Outcome, SectionEnd, ServiceChange};
 
-pub(super) fn of(event: &Event) -> String {
+/// One line; `name` knows the ids of the run's steps.
+pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> String {
+    let named = |step: &u32| {
+        name(*step).map_or_else(
+            || format!("step {step}"),
+            |name| format!("step {step} `{name}`"),
+        )
+    };
     match event {
         Event::Admitted { fence, plan, .. } => format!("plan {}, fence {fence}", plan.short()),
         Event::DutyBegan { duty, service, why } => format!("{duty} for `{service}`: {why}"),
@@ -13,14 +20,14 @@ pub(super) fn of(event: &Event) -> String {
         Event::UnwindOrdered { down_to, fence, .. } => {
             format!("steps from {down_to} on are to be undone, fence {fence}")
         }
-        Event::StepIntended { step, attempt } => format!("step {step}, attempt {attempt}"),
-        Event::StepSkipped { step, why } => format!("step {step}: {why}"),
+        Event::StepIntended { step, attempt } => format!("{}, attempt {attempt}", named(step)),
+        Event::StepSkipped { step, why } => format!("{}: {why}", named(step)),
         Event::StepFinished {
             step,
             outcome,
             detail,
             ..
-        } => format!("step {step} {}: {detail}", outcome_in_words(*outcome)),
+        } => format!("{} {}: {detail}", named(step), outcome_in_words(*outcome)),
         Event::SectionBegan {
             section,
             service,
@@ -42,12 +49,12 @@ pub(super) fn of(event: &Event) -> String {
             };
             format!("section {section} {how}: {detail}")
         }
-        Event::UndoIntended { step } => format!("step {step}"),
+        Event::UndoIntended { step } => named(step),
         Event::UndoFinished {
             step,
             outcome,
             detail,
-        } => format!("step {step} {}: {detail}", outcome_in_words(*outcome)),
+        } => format!("{} {}: {detail}", named(step), outcome_in_words(*outcome)),
         Event::ServiceChanged {
             service,
             change,
