@@ -10,7 +10,7 @@ use crate::lab_error::{Attempting, LabError};
 use crate::programs::Programs;
 use crate::scenario::stuck_outbound::{self, Outcome};
 use crate::scenario::{Options, Report};
-use crate::truth::Fate;
+use crate::truth::{Fate, Told};
 
 /// Builds the programs and shows the main job. Returns whether the site was mended.
 ///
@@ -80,19 +80,7 @@ pub fn account(outcome: &Outcome) -> String {
         duplicates_named,
         ..
     } = outcome.report;
-    let mut text =
-        String::from("\nWhat became of every message, as the receiving side tells it:\n");
-    let mut by_server: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
-    for told in &outcome.told {
-        by_server.entry(&told.submission.server).or_default()[place(told.fate)] += 1;
-    }
-    text.push_str("  server          sent  delivered once  twice or more  waiting  held  lost\n");
-    for (server, [once, twice, waiting, held, lost]) in by_server {
-        let sent = once + twice + waiting + held + lost;
-        text.push_str(&format!(
-            "  {server:<14} {sent:>5}  {once:>14}  {twice:>13}  {waiting:>7}  {held:>4}  {lost:>4}\n"
-        ));
-    }
+    let mut text = fates(&outcome.told);
     let report = &outcome.report;
     text.push_str(&format!(
         "\n{submitted} messages sent, {} delivered exactly once, {lost} lost, {duplicated} duplicated \
@@ -107,6 +95,25 @@ pub fn account(outcome: &Outcome) -> String {
         report.outcome,
         report.seconds
     ));
+    text
+}
+
+/// The fates of messages, counted for each server.
+#[must_use]
+pub fn fates(told: &[Told]) -> String {
+    let mut text =
+        String::from("\nWhat became of every message, as the receiving side tells it:\n");
+    let mut by_server: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    for told in told {
+        by_server.entry(&told.submission.server).or_default()[place(told.fate)] += 1;
+    }
+    text.push_str("  server          sent  delivered once  twice or more  waiting  held  lost\n");
+    for (server, [once, twice, waiting, held, lost]) in by_server {
+        let sent = once + twice + waiting + held + lost;
+        text.push_str(&format!(
+            "  {server:<14} {sent:>5}  {once:>14}  {twice:>13}  {waiting:>7}  {held:>4}  {lost:>4}\n"
+        ));
+    }
     text
 }
 

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use mailmend_lab::clock_factor::ClockFactor;
 use mailmend_lab::lab_error::LabError;
 use mailmend_lab::programs::Programs;
-use mailmend_lab::scenario::{Options, stuck_outbound};
+use mailmend_lab::scenario::{Options, site, stuck_outbound};
 use mailmend_lab::server_dir::ServerDir;
 use mailmend_lab::storm::Storm;
 use mailmend_lab::verify::Verification;
@@ -43,6 +43,24 @@ enum Command {
         /// How many processes are killed in each.
         #[arg(long, default_value_t = 3)]
         kills: usize,
+    },
+    /// Stand a broken site up, for a controller and agents that you run yourself.
+    Site {
+        /// The controller's address, as the agents' configurations are to name it.
+        #[arg(long, default_value = "127.0.0.1:7268")]
+        controller: String,
+        /// How many messages are stuck.
+        #[arg(long, default_value_t = 40, value_parser = messages)]
+        messages: usize,
+        /// How many sites of two servers, 1 to 50.
+        #[arg(long, default_value_t = 1, value_parser = sites)]
+        sites: usize,
+        /// How much faster than life the clock runs, 1 to 600.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+        clock_factor: u32,
+        /// Keep the folder of the world.
+        #[arg(long)]
+        keep: bool,
     },
     /// Show the main job (this is `cargo demo`).
     Demo {
@@ -208,6 +226,29 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
                 kills,
             };
             return Ok(code(storm::run(&storm, &Programs::locate()?)?));
+        }
+        Command::Site {
+            controller,
+            messages,
+            sites,
+            clock_factor,
+            keep,
+        } => {
+            let options = Options {
+                seed: 1,
+                messages,
+                sites,
+                keep,
+                kills: 0,
+                clock_factor: ClockFactor(clock_factor),
+                waited_before: true,
+                patience: Duration::MAX,
+                policy: None,
+                watch: false,
+            };
+            let say = |line: &str| println!("{line}");
+            let told = site::stand(&options, &controller, &Programs::locate()?, &say)?;
+            print!("{}", demo::fates(&told));
         }
         Command::Demo { seed, messages } => {
             return Ok(code(demo::run(&top(), seed, messages)?));

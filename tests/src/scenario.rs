@@ -4,6 +4,7 @@ mod fleet;
 mod ledger;
 mod operator;
 mod rollout;
+pub mod site;
 mod stage;
 pub mod stuck_outbound;
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::operator::{Operator, rows};
 use crate::awaited;
+use crate::clock_factor::ClockFactor;
 use crate::daemon::Daemon;
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
@@ -104,11 +105,7 @@ impl Fleet {
         address: &str,
     ) -> Result<Daemon, LabError> {
         let folder = server.dir.agent();
-        let config = folder.join("agent.toml");
-        let guard = folder.join("guard.toml");
-        whole_file::write(&guard, guard_file(server, programs).as_bytes())?;
-        let text = agent_file(server, world.spec.clock_factor.0, address);
-        whole_file::write(&config, text.as_bytes())?;
+        let config = administer(server, programs, world.spec.clock_factor, address)?;
         let authority = folder.join("ca.pem");
         let ca = authority.display().to_string();
         let answer = self.operator.ask(&[
@@ -245,6 +242,26 @@ impl Fleet {
         }
         all
     }
+}
+
+/// Writes what an administrator would write for the agent of a server; returns the agent's configuration.
+pub(super) fn administer(
+    server: &Server,
+    programs: &Programs,
+    clock_factor: ClockFactor,
+    address: &str,
+) -> Result<PathBuf, LabError> {
+    let folder = server.dir.agent();
+    whole_file::write(
+        &folder.join("guard.toml"),
+        guard_file(server, programs).as_bytes(),
+    )?;
+    let config = folder.join("agent.toml");
+    whole_file::write(
+        &config,
+        agent_file(server, clock_factor.0, address).as_bytes(),
+    )?;
+    Ok(config)
 }
 
 fn free_address() -> Result<String, LabError> {

@@ -157,7 +157,7 @@ impl<'a> Stage<'a> {
     }
 
     /// How many messages wait in the queues of all servers.
-    fn waiting(&self) -> Result<usize, LabError> {
+    pub(super) fn waiting(&self) -> Result<usize, LabError> {
         self.world.servers.iter().map(Server::waiting).sum()
     }
 

@@ -25,7 +25,7 @@ pub const NAME: &str = "stuck-outbound";
 /// The shipped policy that mends it.
 pub const POLICY: &str = "stuck-outbound-routing";
 /// When mail counts as stuck: as the policy says, in time of life.
-const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 /// How long the lab watches that nothing leaves a stuck server, in real time.
 const WATCHED: Duration = Duration::from_millis(500);
 /// The time between two messages that users send while the site is being mended.
