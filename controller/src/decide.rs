@@ -386,6 +386,6 @@ pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
 }
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 #[cfg(test)]
 mod tests;

@@ -291,3 +291,6 @@ fn person(rollout: &Rollout, run: &Run) -> Waiting {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

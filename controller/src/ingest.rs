@@ -281,3 +281,6 @@ impl Folded {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

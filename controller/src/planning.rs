@@ -151,3 +151,6 @@ impl Planned {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,6 @@ async fn assignment(store: &Store, order: &Order) -> Result<Option<Message>, Sto
         servers: orders.servers.iter().map(server_to_wire).collect(),
     })))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,12 @@
 
 mod agents;
 mod alarms;
+mod carry_out;
 mod changes;
 mod custody;
+mod duties;
 mod error;
+mod orders;
 mod policies;
 mod records;
 mod rollouts;
@@ -21,7 +24,9 @@ pub use error::StoreError;
 pub use policies::{PolicyRow, Published};
 pub use records::{RunRecord, StoredRun, Tail, kept};
 
-pub use rollouts::{Duty, NewRollout, NewRun, Order, Orders, PartKey};
+pub use duties::Duty;
+pub use orders::{Order, Orders, PartKey};
+pub use rollouts::{NewRollout, NewRun};
 pub use tokens::{NewToken, TokenRefused};
 
 use std::collections::HashMap;

@@ -20,8 +20,8 @@ struct Taken {
     states: BTreeMap<RunId, RunState>,
 }
 
-pub(super) struct World {
-    pub(super) rollout: Rollout,
+pub(crate) struct World {
+    pub(crate) rollout: Rollout,
     locks: BTreeMap<SiteName, RunId>,
     fence: u64,
     pub(super) agents: BTreeMap<ServerName, SimulatedAgent>,
@@ -32,7 +32,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(
+    pub(crate) fn new(
         plans: &[Arc<Plan>],
         sites_at_once: u32,
         max_failed: u32,

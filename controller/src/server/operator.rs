@@ -356,3 +356,6 @@ impl Operator for OperatorService {
         self.custody(request.into_inner()).await.map(Response::new)
     }
 }
+
+#[cfg(test)]
+mod tests;

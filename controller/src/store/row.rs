@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use mailmend_policy::digest::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,3 +57,14 @@ pub(super) fn signed(table: &'static str, value: u64) -> Result<i64, StoreError>
 
 /// Labels or facts.
 pub(super) type Labels = BTreeMap<String, String>;
+
+/// A digest.
+pub(super) fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
+    bytes
+        .try_into()
+        .map(Digest::from_bytes)
+        .map_err(|_| StoreError::Row {
+            table: "runs",
+            why: "a digest has 32 bytes".to_owned(),
+        })
+}

@@ -1,0 +1,221 @@
+use std::sync::Arc;
+
+use mailmend_proto::run::Outcome;
+use uuid::Uuid;
+
+use super::*;
+use crate::decide::simulation::World;
+use crate::rollout::{Mark, Unwinding};
+use crate::simulated_agent::{Ends, plan_of};
+
+fn rollout(sites: &[&str]) -> Rollout {
+    let plans: Vec<_> = sites
+        .iter()
+        .map(|site| plan_of(site, "A:detect B:check A:check"))
+        .collect();
+    let ends: Ends = Arc::new(|_, _, _| Outcome::Done);
+    World::new(&plans, 1, 0, &ends, 1).rollout
+}
+
+fn around(rollout: &Rollout) -> Surroundings {
+    let agents = rollout
+        .runs
+        .iter()
+        .flat_map(|run| run.parts.keys().cloned());
+    Surroundings {
+        locks: BTreeMap::new(),
+        agents: agents.map(|name| (name, (true, 5))).collect(),
+    }
+}
+
+fn only(rollout: &Rollout, around: &Surroundings) -> Waiting {
+    let mut waiting = explain(rollout, around);
+    assert_eq!(waiting.len(), 1, "{waiting:#?}");
+    waiting.remove(0)
+}
+
+#[test]
+fn a_run_that_is_not_begun_names_the_run_that_holds_its_site() {
+    let rollout = rollout(&["oslo"]);
+    let mut around = around(&rollout);
+    let (run, owner) = (
+        RunId(Uuid::from_u128(7 << 96)),
+        RolloutId(Uuid::from_u128(8 << 96)),
+    );
+    around
+        .locks
+        .insert("oslo".parse().unwrap(), (run, Some(owner)));
+    let waiting = only(&rollout, &around);
+    assert_eq!(waiting.predicate, "no other run works at site oslo");
+    assert_eq!(waiting.holder, "run 00000007 of rollout 00000008");
+    assert!(
+        waiting
+            .release
+            .contains("mailmend rollout explain 00000008")
+    );
+}
+
+#[test]
+fn a_run_that_is_not_begun_names_the_agents_that_are_away() {
+    let rollout = rollout(&["oslo"]);
+    let mut around = around(&rollout);
+    around.agents.insert("oslo-B".parse().unwrap(), (false, 0));
+    let waiting = only(&rollout, &around);
+    assert_eq!(waiting.holder, "not connected: oslo-B");
+    assert!(waiting.release.contains("mailmend agent show oslo-B"));
+}
+
+#[test]
+fn a_run_that_waits_for_its_wave_shows_the_inequality() {
+    let mut rollout = rollout(&["oslo", "rome"]);
+    let around = around(&rollout);
+    let run = &mut rollout.runs[0];
+    run.phase = RunPhase::Running;
+    for part in run.parts.values_mut() {
+        part.told.begun = true;
+        part.through = 1;
+    }
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting.len(), 2);
+    assert!(
+        waiting[0]
+            .predicate
+            .starts_with("step detect-0 on oslo-A is done or skipped, within 1s")
+    );
+    assert_eq!(waiting[0].holder, "agent oslo-A, connected");
+    assert_eq!(
+        waiting[1].predicate,
+        "sites at work < sites_at_once, but 1 >= 1"
+    );
+    assert_eq!(waiting[1].holder, "sites at work: oslo");
+}
+
+#[test]
+fn a_run_that_was_sent_names_the_agent_that_has_not_taken_it_on() {
+    let mut rollout = rollout(&["oslo"]);
+    let mut around = around(&rollout);
+    rollout.runs[0].phase = RunPhase::Assigned;
+    let a = "oslo-A".parse().unwrap();
+    rollout.runs[0].parts.get_mut(&a).unwrap().told.begun = true;
+    around
+        .agents
+        .insert("oslo-B".parse().unwrap(), (false, 1000));
+    let waiting = only(&rollout, &around);
+    assert!(waiting.predicate.contains("oslo-B has written down"));
+    assert_eq!(
+        waiting.holder,
+        "agent oslo-B, not connected, last heard 1970-01-01T00:00:01Z"
+    );
+    assert!(
+        waiting
+            .release
+            .starts_with("start mailmend-agent on oslo-B")
+    );
+}
+
+#[test]
+fn a_paused_rollout_says_who_paused_it_and_how_it_goes_on() {
+    let mut rollout = rollout(&["oslo"]);
+    let around = around(&rollout);
+    rollout.state = RolloutState::Paused;
+    rollout.why = "admin: lunch".into();
+    let run = &mut rollout.runs[0];
+    run.phase = RunPhase::Running;
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting[0].run, None);
+    assert_eq!(waiting[0].holder, "whoever paused it: admin: lunch");
+    assert_eq!(waiting[0].release, "mailmend rollout resume 00000000");
+    assert_eq!(waiting[1].predicate, "step detect-0 on oslo-A is released");
+    assert_eq!(waiting[1].release, waiting[0].release);
+}
+
+#[test]
+fn a_halted_rollout_shows_the_inequality_and_the_failed_runs() {
+    let mut rollout = rollout(&["oslo", "rome"]);
+    let around = around(&rollout);
+    rollout.state = RolloutState::Halted;
+    rollout.runs[0].phase = RunPhase::Failed;
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting[0].predicate, "failed <= max_failed, but 1 > 0");
+    assert_eq!(waiting[0].holder, "failed runs: 00000000 at oslo");
+    assert!(waiting[0].release.contains("resume") && waiting[0].release.contains("abort"));
+    assert_eq!(waiting[1].predicate, "the rollout is running, not halted");
+}
+
+#[test]
+fn a_run_at_rest_needs_a_person_and_says_which_commands_help() {
+    let mut rollout = rollout(&["oslo"]);
+    let around = around(&rollout);
+    rollout.runs[0].phase = RunPhase::NeedsPerson;
+    rollout.runs[0].why = "step x ended unknown".into();
+    let waiting = only(&rollout, &around);
+    assert_eq!(waiting.holder, "a person: step x ended unknown");
+    assert!(
+        waiting.release.contains("mailmend run show") && waiting.release.contains("rollout abort")
+    );
+}
+
+#[test]
+fn an_unwinding_and_a_closing_run_name_the_agents_that_have_not_closed() {
+    let mut rollout = rollout(&["oslo"]);
+    let around = around(&rollout);
+    let run = &mut rollout.runs[0];
+    run.phase = RunPhase::Unwinding;
+    let order = Unwinding {
+        down_to: 0,
+        last: true,
+    };
+    for part in run.parts.values_mut() {
+        part.told.begun = true;
+        part.unwind = Some(order);
+    }
+    let a = "oslo-A".parse().unwrap();
+    run.parts.get_mut(&a).unwrap().told.closed = Some(crate::rollout::Closing::Unwound);
+    let waiting = only(&rollout, &around);
+    assert_eq!(
+        waiting.predicate,
+        "oslo-B takes back what it did and closes its part"
+    );
+
+    let run = &mut rollout.runs[0];
+    run.phase = RunPhase::Running;
+    for part in run.parts.values_mut() {
+        part.unwind = None;
+        part.told.closed = None;
+    }
+    run.parts.get_mut(&a).unwrap().told.steps = [(0, Mark::Done), (2, Mark::Done)].into();
+    let b = "oslo-B".parse().unwrap();
+    run.parts.get_mut(&b).unwrap().told.steps = [(1, Mark::Skipped)].into();
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting.len(), 2);
+    assert_eq!(waiting[0].predicate, "oslo-A closes its part");
+}
+
+#[test]
+fn every_state_that_waits_says_what_for_who_holds_it_and_which_command_releases_it() {
+    for state in RolloutState::ALL {
+        for phase in RunPhase::ALL {
+            let mut rollout = rollout(&["oslo"]);
+            let around = around(&rollout);
+            rollout.state = *state;
+            rollout.runs[0].phase = *phase;
+            let waiting = explain(&rollout, &around);
+            if state.is_final() {
+                assert!(waiting.is_empty());
+                continue;
+            }
+            assert_eq!(
+                waiting.iter().any(|waiting| waiting.run.is_some()),
+                !phase.is_final(),
+                "{state:?} {phase:?}"
+            );
+            for waiting in waiting {
+                assert!(!waiting.predicate.is_empty() && !waiting.holder.is_empty());
+                assert!(
+                    waiting.release.contains("mailmend"),
+                    "{state:?} {phase:?}: {waiting:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use super::*;
+
+const POLICY: &str = include_str!("../../../policies/library/stuck-outbound-routing.toml");
+
+fn revision() -> PolicyRow {
+    let source = PolicySource::new("policy", POLICY);
+    PolicyRow {
+        name: "stuck-outbound-routing".parse().unwrap(),
+        version: 1,
+        digest: source.digest(),
+        title: String::new(),
+        article: String::new(),
+        text: POLICY.into(),
+        published_ms: 0,
+        by: String::new(),
+    }
+}
+
+fn server(site: &str, name: &str, direction: &str) -> Server {
+    let policy = parse(&PolicySource::new("policy", POLICY)).unwrap();
+    let labels = [
+        ("exchange.version", "5.5.2653"),
+        ("ims.direction", direction),
+        ("site", site),
+        ("name", name),
+    ];
+    Server {
+        name: name.parse().unwrap(),
+        site: site.parse().unwrap(),
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        actions: policy
+            .steps
+            .iter()
+            .map(|step| step.action.name().to_owned())
+            .chain(["detect".to_owned()])
+            .collect(),
+    }
+}
+
+fn fleet() -> Vec<Server> {
+    vec![
+        server("oslo", "OA", "both"),
+        server("oslo", "OB", "outbound"),
+        server("rome", "RA", "both"),
+        server("rome", "RB", "outbound"),
+        server("rome", "RC", "outbound"),
+    ]
+}
+
+fn plan_of(selector: &str, fleet: &[Server]) -> Result<Planned, PlanningFault> {
+    planned(&revision(), selector, None, None, fleet)
+}
+
+#[test]
+fn a_selected_server_brings_its_whole_site() {
+    let planned = plan_of("name=OB", &fleet()).unwrap();
+    assert_eq!(planned.plans.len(), 1);
+    let names: Vec<&str> = planned.servers[&"oslo".parse().unwrap()]
+        .iter()
+        .map(|server| server.name.as_str())
+        .collect();
+    assert_eq!(names, ["OA", "OB"]);
+    assert!(planned.inequality().contains("failed > 0 (of 1 runs)"));
+    assert_eq!(
+        plan_of("site", &fleet()).unwrap().plans.len(),
+        3,
+        "one for each subject"
+    );
+}
+
+#[test]
+fn nothing_selected_is_a_fault_and_so_is_no_selector() {
+    assert!(matches!(
+        plan_of("site=nowhere", &fleet()),
+        Err(PlanningFault::NothingSelected { servers: 5, .. })
+    ));
+    for empty in ["", "  ", ","] {
+        assert!(
+            matches!(
+                plan_of(empty, &fleet()),
+                Err(PlanningFault::Selector { .. })
+            ),
+            "{empty:?}"
+        );
+    }
+    assert!(matches!(
+        plan_of("site", &[]),
+        Err(PlanningFault::NothingSelected { .. })
+    ));
+}
+
+#[test]
+fn the_digest_is_of_what_would_be_done_and_of_nothing_else() {
+    let one = plan_of("site=oslo", &fleet()).unwrap();
+    let mut shuffled = fleet();
+    shuffled.reverse();
+    assert_eq!(plan_of("site=oslo", &shuffled).unwrap().digest, one.digest);
+    let mut renamed = fleet();
+    renamed[1].name = "OX".parse().unwrap();
+    assert_ne!(plan_of("site=oslo", &renamed).unwrap().digest, one.digest);
+    assert_ne!(plan_of("site", &fleet()).unwrap().digest, one.digest);
+}
+
+#[test]
+fn a_site_that_lacks_a_server_is_named() {
+    let mut fleet = fleet();
+    fleet.remove(0);
+    let fault = plan_of("site=oslo", &fleet).unwrap_err().to_string();
+    assert!(fault.starts_with("C082-not-plannable: "), "{fault}");
+    assert!(fault.contains("oslo") && fault.contains("relay"), "{fault}");
+}
+
+#[test]
+fn limits_come_from_the_request_before_the_policy_and_stay_in_range() {
+    let limited = |at_once| planned(&revision(), "site", at_once, Some(7), &fleet());
+    assert_eq!(limited(Some(3)).unwrap().sites_at_once, 3);
+    assert_eq!(limited(None).unwrap().max_failed, 7);
+    assert!(matches!(
+        limited(Some(0)),
+        Err(PlanningFault::SitesAtOnce(0))
+    ));
+    assert!(matches!(
+        limited(Some(1001)),
+        Err(PlanningFault::SitesAtOnce(1001))
+    ));
+}

@@ -1,0 +1,169 @@
+//! What an agent has told of its part of a run.
+
+use std::collections::BTreeMap;
+
+use mailmend_proto::run::{Custody, Ended, Event, Outcome, RunState, SectionEnd, StepState};
+use serde::{Deserialize, Serialize};
+
+/// What the records of one agent add up to, as far as decisions and people need it. Kept beside the
+/// records, in the same transaction, so that nothing is folded again to show a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Told {
+    /// It took the run on.
+    pub begun: bool,
+    /// The watermark it has journaled.
+    pub through: u32,
+    /// The unwinding it has journaled.
+    pub down_to: Option<u32>,
+    /// The steps that have begun.
+    pub steps: BTreeMap<u32, Mark>,
+    /// The section that is open.
+    pub open_section: Option<u32>,
+    /// A section that was left by its exit or handed to a person, and the reason.
+    pub left_section: Option<String>,
+    /// That section's exit failed.
+    pub handed_over: bool,
+    /// Why steps failed, by step.
+    pub why: BTreeMap<u32, String>,
+    /// Starts of services.
+    pub restarts: u32,
+    /// Messages in custody by state.
+    pub custody: BTreeMap<String, u64>,
+    /// How it ended.
+    pub closed: Option<Closing>,
+    /// Why it ended so.
+    pub closed_why: String,
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// About to act, acting or interrupted.
+    Intended,
+    /// It took effect.
+    Done,
+    /// It failed and nothing changed.
+    NoEffect,
+    /// It failed and nobody knows what changed.
+    Unknown,
+    /// Its `when` did not hold.
+    Skipped,
+    /// Being undone.
+    Undoing,
+    /// Undone.
+    Undone,
+    /// Its undo failed.
+    UndoFailed,
+}
+
+impl Mark {
+    /// The name for people, as the contract says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intended => "running",
+            Self::Done => "done",
+            Self::NoEffect => "no-effect",
+            Self::Unknown => "unknown",
+            Self::Skipped => "skipped",
+            Self::Undoing => "undoing",
+            Self::Undone => "undone",
+            Self::UndoFailed => "undo-failed",
+        }
+    }
+}
+
+impl From<&StepState> for Mark {
+    fn from(state: &StepState) -> Self {
+        match state {
+            StepState::Intended { .. } => Self::Intended,
+            StepState::Finished { outcome, .. } => match outcome {
+                Outcome::Done => Self::Done,
+                Outcome::NoEffect => Self::NoEffect,
+                Outcome::Unknown => Self::Unknown,
+            },
+            StepState::Skipped => Self::Skipped,
+            StepState::Undoing => Self::Undoing,
+            StepState::Undone => Self::Undone,
+            StepState::UndoFailed => Self::UndoFailed,
+        }
+    }
+}
+
+/// How an agent's part ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closing {
+    /// All of its steps are done or skipped and the run is committed.
+    Committed,
+    /// The symptom does not stand.
+    NotNeeded,
+    /// Every done step was undone.
+    Unwound,
+    /// It needs a person.
+    AtRest,
+}
+
+impl Told {
+    /// What is told once `event` has led to `state`.
+    #[must_use]
+    pub fn after(mut self, state: &RunState, event: &Event) -> Self {
+        match event {
+            Event::StepFinished {
+                step,
+                outcome: Outcome::NoEffect | Outcome::Unknown,
+                detail,
+                ..
+            }
+            | Event::UndoFinished {
+                step,
+                outcome: Outcome::NoEffect | Outcome::Unknown,
+                detail,
+            } => {
+                self.why.insert(*step, detail.clone());
+            }
+            Event::SectionEnded { how, detail, .. } => match how {
+                SectionEnd::Committed => {}
+                SectionEnd::Exited => self.left_section = Some(detail.clone()),
+                SectionEnd::HandedOver => {
+                    self.left_section = Some(detail.clone());
+                    self.handed_over = true;
+                }
+            },
+            Event::Closed { how, detail } => {
+                self.closed = Some(match how {
+                    Ended::Committed => Closing::Committed,
+                    Ended::NotNeeded => Closing::NotNeeded,
+                    Ended::Unwound => Closing::Unwound,
+                    Ended::AtRest => Closing::AtRest,
+                });
+                self.closed_why.clone_from(detail);
+            }
+            _ => {}
+        }
+        self.begun = state.begun;
+        self.through = state.through;
+        self.down_to = state.down_to;
+        self.steps = state
+            .steps
+            .iter()
+            .map(|(step, state)| (*step, Mark::from(state)))
+            .collect();
+        self.open_section = state.section.as_ref().map(|open| open.section);
+        self.restarts = state.restarts;
+        self
+    }
+
+    /// With the custody counts of `state`; counted once for many events, as it walks every entry.
+    #[must_use]
+    pub fn counted(mut self, state: &RunState) -> Self {
+        self.custody = state
+            .custody_counts()
+            .into_iter()
+            .map(|(custody, count): (Custody, u64)| (custody.name().to_owned(), count))
+            .collect();
+        self
+    }
+}

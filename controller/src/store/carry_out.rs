@@ -1,0 +1,258 @@
+//! Storing what was decided and what operators change: watermarks only rise, unwinding only falls, and
+//! a site has one holder, whatever was decided.
+
+use std::collections::BTreeMap;
+
+use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::run::RunId;
+use sqlx::Row;
+
+use super::row::{parsed, unsigned};
+use super::{Change, Store, StoreError, Write};
+use crate::decide::Action;
+use crate::rollout::{Refusal, Rollout, RolloutId, RolloutState};
+
+impl Store {
+    /// The runs that hold a site, over all rollouts.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn locks(&self) -> Result<BTreeMap<SiteName, RunId>, StoreError> {
+        sqlx::query("SELECT site, run FROM locks")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?
+            .iter()
+            .map(|row| {
+                Ok((
+                    parsed("locks", row.get("site"))?,
+                    RunId(parsed("locks", row.get("run"))?),
+                ))
+            })
+            .collect()
+    }
+
+    /// The last fence that was minted.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn minted(&self) -> Result<u64, StoreError> {
+        let value: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'fence'")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        unsigned("counters", value)
+    }
+
+    /// An operator's change of a rollout's state, with its audit line. What was decided before it and
+    /// not stored yet is void.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] where the rollout is not at `revision` any more.
+    pub async fn change_rollout(
+        &self,
+        id: RolloutId,
+        revision: i64,
+        state: RolloutState,
+        max_failed: u32,
+        change: &Change,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let done = sqlx::query(
+            "UPDATE rollouts SET state = $3, why = $4, max_failed = $5, revision = revision + 1
+             WHERE id = $1 AND revision = $2
+               AND state NOT IN ('succeeded', 'failed', 'aborted')",
+        )
+        .bind(id.to_string())
+        .bind(revision)
+        .bind(state.name())
+        .bind(&change.why)
+        .bind(max_failed)
+        .execute(&mut *write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        if done.rows_affected() != 1 {
+            return Err(StoreError::Changed(format!("rollout {id}")));
+        }
+        self.write_change(&mut write, change).await?;
+        self.commit(write).await
+    }
+
+    /// Notes that an agent did not take a run on. What it has journaled counts for more.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn refuse(
+        &self,
+        run: RunId,
+        agent: &ServerName,
+        refusal: &Refusal,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query(
+            "UPDATE parts SET refused = $3, refused_why = $4
+             WHERE run = $1 AND agent = $2 AND refused IS NULL
+               AND coalesce(json_extract(told, '$.begun'), 0) = 0",
+        )
+        .bind(run.to_string())
+        .bind(agent.as_str())
+        .bind(&refusal.code)
+        .bind(&refusal.why)
+        .execute(&mut *write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        self.commit(write).await
+    }
+
+    /// Stores what was decided about a rollout, all or nothing, and answers the agents that must hear
+    /// of it. Fences are minted here; the site's lock is taken and freed here.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] where an operator changed the rollout since it was loaded.
+    pub async fn carry_out(
+        &self,
+        rollout: &Rollout,
+        actions: &[Action],
+        now_ms: i64,
+    ) -> Result<Vec<ServerName>, StoreError> {
+        let mut write = self.write().await?;
+        let revision: Option<i64> =
+            sqlx::query_scalar("SELECT revision FROM rollouts WHERE id = $1")
+                .bind(rollout.id.to_string())
+                .fetch_optional(&mut *write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        if revision != Some(rollout.revision) {
+            return Err(StoreError::Changed(format!("rollout {}", rollout.id)));
+        }
+        let mut told = Vec::new();
+        for action in actions {
+            self.carry_out_one(&mut write, rollout, action, now_ms, &mut told)
+                .await?;
+        }
+        self.commit(write).await?;
+        told.sort();
+        told.dedup();
+        Ok(told)
+    }
+
+    async fn carry_out_one(
+        &self,
+        write: &mut Write<'_>,
+        rollout: &Rollout,
+        action: &Action,
+        now_ms: i64,
+        told: &mut Vec<ServerName>,
+    ) -> Result<(), StoreError> {
+        match action {
+            Action::Assign { run } => {
+                let site = sqlx::query_scalar::<_, String>("SELECT site FROM runs WHERE id = $1")
+                    .bind(run.to_string())
+                    .fetch_one(&mut **write)
+                    .await
+                    .map_err(|fault| self.fault(fault))?;
+                sqlx::query("INSERT INTO locks (site, run, since_ms) VALUES ($1, $2, $3)")
+                    .bind(&site)
+                    .bind(run.to_string())
+                    .bind(now_ms)
+                    .execute(&mut **write)
+                    .await
+                    .map_err(|fault| match fault {
+                        sqlx::Error::Database(fault) if fault.is_unique_violation() => {
+                            StoreError::Changed(format!("the lock of site {site}"))
+                        }
+                        other => self.fault(other),
+                    })?;
+                let fence: i64 = sqlx::query_scalar(
+                    "UPDATE counters SET value = value + 1 WHERE name = 'fence' RETURNING value",
+                )
+                .fetch_one(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+                sqlx::query(
+                    "UPDATE runs SET phase = 'assigned', fence = $2, since_ms = $3, started_ms = $3
+                     WHERE id = $1 AND phase = 'waiting'",
+                )
+                .bind(run.to_string())
+                .bind(fence)
+                .bind(now_ms)
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+                if let Some(run) = rollout.runs.iter().find(|other| other.id == *run) {
+                    told.extend(run.parts.keys().cloned());
+                }
+            }
+            Action::Advance {
+                run,
+                server,
+                through,
+            } => {
+                // It only rises, whatever was decided.
+                sqlx::query(
+                    "UPDATE parts SET through = max(through, $3) WHERE run = $1 AND agent = $2",
+                )
+                .bind(run.to_string())
+                .bind(server.as_str())
+                .bind(through)
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+                told.push(server.clone());
+            }
+            Action::Unwind { run, server, order } => {
+                // It only falls, and the last order stays the last.
+                sqlx::query(
+                    "UPDATE parts SET down_to = min(coalesce(down_to, $3), $3), last = max(last, $4)
+                     WHERE run = $1 AND agent = $2",
+                )
+                .bind(run.to_string())
+                .bind(server.as_str())
+                .bind(order.down_to)
+                .bind(order.last)
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+                told.push(server.clone());
+            }
+            Action::Enter { run, phase, why } => {
+                sqlx::query(
+                    "UPDATE runs SET phase = $2, why = $3, since_ms = $4,
+                       ended_ms = CASE WHEN $5 THEN $4 ELSE ended_ms END
+                     WHERE id = $1",
+                )
+                .bind(run.to_string())
+                .bind(phase.name())
+                .bind(why)
+                .bind(now_ms)
+                .bind(phase.is_final())
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+                if phase.is_final() {
+                    sqlx::query("DELETE FROM locks WHERE run = $1")
+                        .bind(run.to_string())
+                        .execute(&mut **write)
+                        .await
+                        .map_err(|fault| self.fault(fault))?;
+                }
+            }
+            Action::Turn { state, why } => {
+                sqlx::query(
+                    "UPDATE rollouts SET state = $2, why = $3, revision = revision + 1,
+                       ended_ms = CASE WHEN $4 THEN $5 ELSE ended_ms END
+                     WHERE id = $1",
+                )
+                .bind(rollout.id.to_string())
+                .bind(state.name())
+                .bind(why)
+                .bind(state.is_final())
+                .bind(now_ms)
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+            }
+        }
+        Ok(())
+    }
+}
