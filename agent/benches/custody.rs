@@ -134,7 +134,7 @@ fn one_round(count: usize, size: usize, round: usize) -> Result<Times> {
         times.reference_two = time(|| there_and_back(&out, &aside, 2))?;
         Ok(())
     };
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         reference(&mut times)?;
         custody(&root, &out, count, &mut times)?;
     } else {
