@@ -82,7 +82,7 @@ pub struct Report {
     pub longest_outage_ms: u64,
     /// How long it all took, in seconds of real time.
     pub seconds: f64,
-    /// `mended`, or what stands against it.
+    /// `mended`, safe with mail held for a person, or what stands against it.
     pub outcome: String,
 }
 
@@ -98,6 +98,17 @@ impl Report {
             against.push(format!("{} message(s) are still stuck", self.symptom_after));
         }
         against
+    }
+
+    /// The outcome in words: `mended`, safe with mail held for a person, or what stands against it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let against = self.against();
+        match (against.is_empty(), self.held) {
+            (true, 0) => "mended".to_owned(),
+            (true, held) => format!("safe, {held} message(s) held for a person"),
+            (false, _) => against.join("; "),
+        }
     }
 
     /// What may never happen, whatever was killed.
@@ -189,7 +200,15 @@ mod tests {
         ];
         for report in ill {
             assert_eq!(report.against().len(), 1, "{report:?}");
+            assert_ne!(report.told(), "mended");
         }
+        assert_eq!(good().told(), "mended");
+        let held = Report {
+            held: 1,
+            delivered_once: 9,
+            ..good()
+        };
+        assert_eq!(held.told(), "safe, 1 message(s) held for a person");
         let named = Report {
             duplicated: 1,
             duplicates_named: 1,

@@ -154,7 +154,7 @@ impl Tally {
                 self.duplicated += report.duplicated;
                 self.restarts += report.restarts;
                 self.longest_outage_ms = self.longest_outage_ms.max(report.longest_outage_ms);
-                if report.against().is_empty() {
+                if report.told() == "mended" {
                     self.mended += 1;
                 }
                 eprintln!("seed {seed}: {} ({:.0} s)", report.outcome, report.seconds);

@@ -178,19 +178,36 @@ impl Fleet {
         })
     }
 
-    /// Waits until the controller has stored all that every agent has journaled, or `limit` has passed.
-    /// Returns whether it has.
-    pub(super) fn await_reports(&self, limit: Duration) -> bool {
-        let settled = || {
-            let list = self.operator.ask(&["agent", "list"]).unwrap_or_default();
-            let agents = rows(&list);
-            agents.len() == self.agents.len()
-                && agents.iter().all(|agent| {
-                    agent["connected"] == true
-                        && agent["journal_head"] == agent["journal_acknowledged"]
-                })
+    /// Waits until the controller has stored all that every agent has journaled.
+    ///
+    /// # Errors
+    /// Where it has not within `limit`, with what it lists.
+    pub(super) fn await_reports(&mut self, limit: Duration) -> Result<(), LabError> {
+        let mut last = Value::Null;
+        let mut settled = || {
+            self.keep()?;
+            last = self.operator.ask(&["agent", "list"])?;
+            let agents = rows(&last);
+            let reported = |agent: &Value| {
+                agent["connected"] == true && agent["journal_head"] == agent["journal_acknowledged"]
+            };
+            Ok::<bool, LabError>(agents.len() == self.agents.len() && agents.iter().all(reported))
         };
-        awaited::until(limit, settled).is_some()
+        let mut failed = None;
+        let in_time = awaited::until(limit, || {
+            settled().unwrap_or_else(|error| {
+                failed = Some(error);
+                true
+            })
+        });
+        match (failed, in_time) {
+            (Some(error), _) => Err(error),
+            (None, Some(_)) => Ok(()),
+            (None, None) => Err(LabError::TimedOut {
+                awaited: format!("all reports; the controller lists {last}"),
+                waited: limit,
+            }),
+        }
     }
 
     /// Starts what is down and due. Returns whether a process changed.

@@ -22,6 +22,8 @@ const UNREACHABLE: i32 = 6;
 /// How a rollout ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RolloutEnd {
+    /// Its id.
+    pub(super) id: String,
     /// Whether every run succeeded or was not needed.
     pub(super) good: bool,
     /// State, exit code and reasons, for people.
@@ -60,9 +62,10 @@ impl Stage<'_> {
             self.check_interrupted()?;
             if Instant::now() > until {
                 let explained = operator.ask(&["rollout", "explain", id])?;
-                return Err(LabError::TimedOut {
-                    awaited: format!("the rollout, which says: {explained}"),
-                    waited: begun.elapsed(),
+                return Ok(RolloutEnd {
+                    id: id.to_owned(),
+                    good: false,
+                    told: format!("it did not end; it says {explained}"),
                 });
             }
             if kills
@@ -87,9 +90,31 @@ impl Stage<'_> {
         };
         let shown = operator.ask(&["rollout", "show", id])?;
         Ok(RolloutEnd {
+            id: id.to_owned(),
             good: code == 0,
             told: told(&shown, code),
         })
+    }
+
+    /// Aborts a rollout that came to rest without having ended, as an operator would before trying again.
+    /// Returns whether it has ended then.
+    pub(super) fn abort(&mut self, id: &str, limit: Duration) -> Result<bool, LabError> {
+        let operator = self.fleet()?.operator.clone();
+        let over = |rollout: &Value| {
+            let state = rollout["state"].as_str().unwrap_or_default();
+            let needs_person = rows(&rollout["runs"])
+                .iter()
+                .any(|run| run["phase"] == "needs-person");
+            ["succeeded", "failed", "aborted"].contains(&state) && !needs_person
+        };
+        if over(&operator.ask(&["rollout", "show", id])?) {
+            return Ok(true);
+        }
+        let why = "the lab tries again";
+        operator.ask(&["rollout", "abort", id, "--why", why])?;
+        let mut watch = operator.watch(id, false)?;
+        watch.wait(limit)?;
+        Ok(over(&operator.ask(&["rollout", "show", id])?))
     }
 
     fn kill(&mut self, kill: &Kill) -> Result<(), LabError> {
