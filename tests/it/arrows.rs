@@ -96,6 +96,7 @@ fn the_top_of_the_house_is_as_it_was_drawn() {
         ".config",
         ".gitattributes",
         ".gitignore",
+        ".taplo.toml",
         "CHANGELOG.md",
         "Cargo.lock",
         "LICENSE",

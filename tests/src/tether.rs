@@ -78,10 +78,18 @@ impl Tethered {
             .append(true)
             .open(output)
             .attempting(|| format!("open `{}`", output.display()))?;
+        command.stderr(file);
+        Self::start_shown(what, command)
+    }
+
+    /// As [`Self::start`], for a program whose standard error is for whoever sits before this one.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start_shown(what: &str, mut command: Command) -> Result<Self, LabError> {
         let child = command
             .env(PARENT, std::process::id().to_string())
             .stdin(Stdio::null())
-            .stderr(file)
             .spawn()
             .attempting(|| format!("start {what}"))?;
         Ok(Self {

@@ -91,16 +91,16 @@ impl Operator {
         }
     }
 
-    /// Starts `rollout watch`, which ends when the rollout does. What it shows goes to standard output
-    /// where `shown`, else nowhere.
+    /// Starts `rollout watch`, which ends when the rollout does; `shown` to whoever sits before the lab, or
+    /// not at all.
     pub(super) fn watch(&self, rollout: &str, shown: bool) -> Result<Tethered, LabError> {
+        const WHAT: &str = "`mailmend rollout watch`";
         let mut command = self.command(&["rollout", "watch", rollout]);
-        command.stdout(if shown {
-            Stdio::inherit()
-        } else {
-            Stdio::null()
-        });
-        Tethered::start("`mailmend rollout watch`", command, &self.output)
+        if shown {
+            return Tethered::start_shown(WHAT, command);
+        }
+        command.stdout(Stdio::null());
+        Tethered::start(WHAT, command, &self.output)
     }
 }
 
