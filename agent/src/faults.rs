@@ -418,4 +418,47 @@ mod tests {
             assert!(meaning.ends_with('.') && remedy.ends_with('.'), "{code}");
         }
     }
+
+    /// Everything in a text that is shaped like a code.
+    fn codes_in(text: &str) -> Vec<String> {
+        let shaped = |at: usize| {
+            let code: String = text[at..]
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
+                .collect();
+            let number = code.get(1..4)?;
+            let rest = code.get(4..)?.strip_prefix('-')?;
+            let kebab = rest.starts_with(|c: char| c.is_ascii_lowercase());
+            (number.bytes().all(|b| b.is_ascii_digit()) && kebab).then_some(code)
+        };
+        text.match_indices('A')
+            .filter_map(|(at, _)| shaped(at))
+            .collect()
+    }
+
+    #[test]
+    fn every_code_in_the_sources_is_in_the_catalogue() {
+        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                for code in codes_in(&text) {
+                    seen += 1;
+                    let known = FAULTS.iter().any(|(known, ..)| *known == code);
+                    assert!(
+                        known,
+                        "`{code}` of {} is not in the catalogue",
+                        path.display()
+                    );
+                }
+            }
+        }
+        assert!(seen > FAULTS.len());
+    }
 }
