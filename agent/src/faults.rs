@@ -429,7 +429,9 @@ mod tests {
             let number = code.get(1..4)?;
             let rest = code.get(4..)?.strip_prefix('-')?;
             let kebab = rest.starts_with(|c: char| c.is_ascii_lowercase());
-            (number.bytes().all(|b| b.is_ascii_digit()) && kebab).then_some(code)
+            // Tests that need just any code take 000.
+            let real = number != "000" && number.bytes().all(|b| b.is_ascii_digit());
+            (real && kebab).then_some(code)
         };
         text.match_indices('A')
             .filter_map(|(at, _)| shaped(at))
