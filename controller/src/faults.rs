@@ -360,4 +360,40 @@ mod tests {
             assert!(meaning.ends_with('.') && !remedy.is_empty(), "{code}");
         }
     }
+
+    /// The sources that may name codes, but for this file.
+    fn sources() -> Vec<String> {
+        let mut texts = Vec::new();
+        let mut left = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(folder) = left.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    left.push(path);
+                } else if !path.ends_with("src/faults.rs") {
+                    texts.push(std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn every_code_that_is_told_is_in_the_catalogue_and_the_other_way_round() {
+        let all = sources().join("\n");
+        for (code, _, _) in FAULTS {
+            assert!(all.contains(code), "{code} is never told");
+        }
+        let known = |text: &str| FAULTS.iter().any(|(code, _, _)| text.starts_with(code));
+        for (at, _) in all.match_indices("C0").chain(all.match_indices("C1")) {
+            let text = &all[at..];
+            let shape = text
+                .as_bytes()
+                .get(2..5)
+                .is_some_and(|rest| rest[..2].iter().all(u8::is_ascii_digit) && rest[2] == b'-');
+            let named = shape && text.as_bytes().get(5).is_some_and(u8::is_ascii_lowercase);
+            let shown: String = text.chars().take(40).collect();
+            assert!(!named || known(text), "not in the catalogue: {shown}");
+        }
+    }
 }

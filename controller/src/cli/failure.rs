@@ -239,11 +239,11 @@ mod tests {
     #[test]
     fn the_controllers_own_code_is_kept_and_a_plain_message_gets_one() {
         let failure = Failure::from(Status::failed_precondition(
-            "C061-site-locked: site `oslo` is taken",
+            "C085-rollout-state: site `oslo` is taken",
         ));
         assert_eq!(
             (failure.code.as_str(), failure.exit),
-            ("C061-site-locked", Exit::Refused)
+            ("C085-rollout-state", Exit::Refused)
         );
         assert_eq!(failure.text, "site `oslo` is taken");
         let failure = Failure::from(Status::not_found("no such policy: x"));
