@@ -10,10 +10,8 @@ use std::time::Duration;
 use mailmend_proto::run::{Event, Record, ServiceChange};
 
 use crate::host::Clock;
-use crate::journal::{Journal, JournalError};
 
 const HOUR: Duration = Duration::from_secs(3600);
-const READ_BYTES: usize = 4 << 20;
 
 /// Restarts and sections, when they were.
 #[derive(Debug, Default)]
@@ -35,21 +33,6 @@ enum What {
 }
 
 impl Allowance {
-    /// What the journal holds.
-    pub(crate) fn read(journal: &Journal) -> Result<Self, JournalError> {
-        let allowance = Self::default();
-        let mut seq = 0;
-        while seq < journal.head() {
-            let records = journal.after(seq, READ_BYTES)?;
-            let Some(last) = records.last() else { break };
-            seq = last.seq;
-            for record in &records {
-                allowance.note(record, None);
-            }
-        }
-        Ok(allowance)
-    }
-
     /// Counts a record where it is one that counts; `since_boot` when this process wrote it.
     pub(crate) fn note(&self, record: &Record, since_boot: Option<Duration>) {
         let what = match record.event {

@@ -3,12 +3,15 @@
 //! What cannot be told never counts as true, and its negation does not either. Durations of a policy
 //! are in uptime; ages come from wall clock times and are multiplied by the clock's pace.
 
-use std::io::Read;
+mod file;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mailmend_policy::condition::{
-    Condition, EventMatch, FileTest, PathTemplate, Queue, QueueTest, ServiceIs, Since, StepWas,
+    Condition, EventMatch, PathTemplate, Queue, QueueTest, ServiceIs, Since, StepWas,
 };
 use mailmend_policy::name::{ServiceName, StepId};
 use mailmend_policy::version::Version;
@@ -17,9 +20,6 @@ use crate::host::{Facts, FileInfo, FileKind, Host, HostError, RegistryValue, Ser
 
 /// The event that every Exchange service writes when it starts.
 pub const EVENT_STARTED: u32 = 1000;
-
-/// The most bytes of a file that are searched for a text.
-const SEARCHED_BYTES: u64 = 16 << 20;
 
 /// How far the wall clock may stand before a file's time before ages are not believed.
 const BELIEVED_SKEW_MS: i64 = 60_000;
@@ -100,7 +100,7 @@ pub fn judge(condition: &Condition, scene: Scene<'_>) -> Judgement {
     match condition {
         Condition::Service { service, is } => judge_service(service, *is, scene),
         Condition::Queue { queue, test } => judge_queue(*queue, *test, scene),
-        Condition::File { file, test } => judge_file(file, test, scene),
+        Condition::File { file, test } => file::judge(file, test, scene),
         Condition::Event(wanted) => judge_event(wanted, scene),
         Condition::Disk { path, free_over } => judge_disk(path, *free_over, scene),
         Condition::Version(range) => match scene.facts.get("exchange.version") {
@@ -332,117 +332,6 @@ pub fn resolve(template: &PathTemplate, host: &dyn Host) -> Result<PathBuf, Host
     let mut path = host.root(template.root)?;
     path.extend(&template.parts);
     Ok(path)
-}
-
-fn look(template: &PathTemplate, scene: Scene<'_>) -> Result<Option<FileInfo>, Judgement> {
-    let path = resolve(template, scene.host).map_err(|error| cannot(&error))?;
-    let info = scene
-        .host
-        .spool()
-        .look(&path)
-        .map_err(|error| cannot(&error))?;
-    match info {
-        Some(info) if info.kind == FileKind::Other => Err(Judgement::cannot_tell(format!(
-            "`{template}` is a link or a device, which is not followed"
-        ))),
-        info => Ok(info),
-    }
-}
-
-fn judge_file(template: &PathTemplate, test: &FileTest, scene: Scene<'_>) -> Judgement {
-    let info = match look(template, scene) {
-        Ok(info) => info,
-        Err(judged) => return judged,
-    };
-    if let FileTest::Exists(wanted) = test {
-        let word = if info.is_some() { "is" } else { "is not" };
-        return Judgement::of(
-            info.is_some() == *wanted,
-            format!("`{template}` {word} there"),
-        );
-    }
-    let Some(info) = info else {
-        return Judgement::cannot_tell(format!("`{template}` is not there"));
-    };
-    match test {
-        FileTest::Exists(_) => Judgement::cannot_tell("not reached: answered above"),
-        FileTest::OlderThanFile(other) | FileTest::NewerThanFile(other) => {
-            let other_info = match look(other, scene) {
-                Ok(Some(info)) => info,
-                Ok(None) => return Judgement::cannot_tell(format!("`{other}` is not there")),
-                Err(judged) => return judged,
-            };
-            let older = matches!(test, FileTest::OlderThanFile(_));
-            let apart = info.modified_ms - other_info.modified_ms;
-            Judgement::of(
-                if older { apart < 0 } else { apart > 0 },
-                format!(
-                    "`{template}` was modified {} ms {} `{other}`",
-                    apart.abs(),
-                    if apart < 0 { "before" } else { "after" }
-                ),
-            )
-        }
-        FileTest::OlderThan(bound) => match age(&info, scene.host) {
-            Err(why) => Judgement::cannot_tell(why),
-            Ok(age) => Judgement::of(
-                age > *bound,
-                format!("`{template}` was modified {age:.0?} ago, asked for over {bound:?}"),
-            ),
-        },
-        FileTest::ChangedSinceRunBegan => match scene.run_began_ms {
-            None => Judgement::cannot_tell("no run has begun yet"),
-            Some(began) => {
-                let apart = info.modified_ms - began;
-                Judgement::of(
-                    apart >= 0,
-                    format!(
-                        "`{template}` was modified {} ms {} the run began",
-                        apart.abs(),
-                        if apart < 0 { "before" } else { "after" }
-                    ),
-                )
-            }
-        },
-        FileTest::SizeOver(bound) => Judgement::of(
-            info.size > *bound,
-            format!(
-                "`{template}` has {} bytes, asked for over {bound}",
-                info.size
-            ),
-        ),
-        FileTest::Contains(wanted) => contains(template, &info, wanted, scene),
-    }
-}
-
-fn contains(template: &PathTemplate, info: &FileInfo, wanted: &str, scene: Scene<'_>) -> Judgement {
-    if info.size > SEARCHED_BYTES {
-        return Judgement::cannot_tell(format!(
-            "`{template}` has {} bytes; texts are searched in files of at most {SEARCHED_BYTES}",
-            info.size
-        ));
-    }
-    let mut bytes = Vec::new();
-    let read = resolve(template, scene.host)
-        .and_then(|path| scene.host.spool().open(&path))
-        .map_err(|error| cannot(&error))
-        .and_then(|file| {
-            file.take(SEARCHED_BYTES)
-                .read_to_end(&mut bytes)
-                .map_err(|why| {
-                    Judgement::cannot_tell(format!("could not read `{template}`: {why}"))
-                })
-        });
-    if let Err(judged) = read {
-        return judged;
-    }
-    let found = String::from_utf8_lossy(&bytes).contains(wanted);
-    let word = if found {
-        "contains"
-    } else {
-        "does not contain"
-    };
-    Judgement::of(found, format!("`{template}` {word} `{wanted}`"))
 }
 
 fn judge_event(wanted: &EventMatch, scene: Scene<'_>) -> Judgement {

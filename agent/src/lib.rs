@@ -15,6 +15,7 @@ pub mod host;
 pub mod identity;
 pub mod inbox;
 pub mod journal;
+mod left_down;
 pub mod queue;
 mod report;
 pub mod runner;

@@ -1,33 +1,26 @@
 //! Stopping and starting a service, with proof, journaled into a run or a duty.
 
+mod start;
+
 use std::time::Duration;
 
-use mailmend_policy::condition::Queue;
+use mailmend_policy::condition::PathRoot;
 use mailmend_policy::name::ServiceName;
-use mailmend_policy::plan::Plan;
-use mailmend_policy::step::{Action, IfStillRunning};
+use mailmend_policy::step::IfStillRunning;
 use mailmend_proto::run::{RunId, ServiceChange};
 
-use crate::custody::{CustodyError, HowStopped};
+use crate::custody::index;
 use crate::host::{Effect, HostError, HostErrorKind, ProcessIdentity, ServiceState, ServiceStatus};
-use crate::journal::JournalError;
-use crate::queue::{MAIL_SERVICE, QueueCare, how_stopped};
+use crate::queue::MAIL_SERVICE;
 use crate::station::{Station, Trouble};
+
+pub(crate) use start::Start;
 
 /// How often a service's state is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
 /// How long a process may take to be gone once it was ended.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long a service may take to say that it runs.
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// How often the exit of a section, an undo or the watchdog tries to start a service.
-pub(crate) const ATTEMPTS: u32 = 3;
-
-/// How long a service that the exit of a section, an undo or the watchdog started is watched.
-pub(crate) const OBSERVE: Duration = Duration::from_secs(10);
 
 /// What is told of a service that did not stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,39 +29,6 @@ pub(crate) struct NotStopped {
     pub(crate) unchanged: bool,
     /// Why, for people.
     pub(crate) why: String,
-}
-
-/// What is told of a service that did not start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NotStarted {
-    /// Whether it is known that it has not run for a moment.
-    pub(crate) never_ran: bool,
-    /// Why, for people.
-    pub(crate) why: String,
-}
-
-/// How a service is started.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Start {
-    /// How long it must stay up.
-    pub(crate) observe: Duration,
-    /// How often to try.
-    pub(crate) attempts: u32,
-    /// How long it may take to say that it runs.
-    pub(crate) limit: Duration,
-    /// The most starts that the run may have in all; none where nothing may keep service from being
-    /// started again: an exit, an undo.
-    pub(crate) most: Option<u32>,
-}
-
-impl Start {
-    /// The start that gives service back after a section was left or an undo.
-    pub(crate) const BACK: Self = Self {
-        observe: OBSERVE,
-        attempts: ATTEMPTS,
-        limit: START_LIMIT,
-        most: None,
-    };
 }
 
 /// One service, in the name of one run.
@@ -229,6 +189,19 @@ impl Care<'_> {
         }
     }
 
+    /// Whether somebody has the index of the queues open though nobody knows of a process.
+    fn holds_index(&self) -> bool {
+        let host = self.station.host.as_ref();
+        let index = host
+            .root(PathRoot::Imcdata)
+            .map(|imcdata| imcdata.join(index::FILE));
+        self.service.as_str().eq_ignore_ascii_case(MAIL_SERVICE)
+            && index.is_ok_and(|index| {
+                let probed = host.spool().probe_exclusive(&index);
+                probed.is_err_and(|error| error.kind == HostErrorKind::Locked)
+            })
+    }
+
     /// Whether nothing is left of the service: the manager says so, and the process that it had when
     /// it was asked is gone too.
     fn gone(&self, status: &ServiceStatus, process: Option<&ProcessIdentity>) -> bool {
@@ -236,281 +209,13 @@ impl Care<'_> {
         let none_of = |process: Option<&ProcessIdentity>| {
             process.is_none_or(|process| services.process_alive(process).is_ok_and(|alive| !alive))
         };
+        // Without an identity to ask for, the index that the mail service keeps open tells.
+        let unseen = status.process.is_none() && process.is_none();
         status.state == ServiceState::Stopped
             && none_of(status.process.as_ref())
             && none_of(process)
+            && !(unseen && self.holds_index())
     }
-
-    /// Starts the service, after what may have been sent was set aside where it did not stop cleanly,
-    /// and watches it. Tries again where it dies.
-    pub(crate) fn start(&self, how: Start) -> Result<Result<String, NotStarted>, Trouble> {
-        let mut never_ran = true;
-        let mut why = String::new();
-        for attempt in 1..=how.attempts.max(1) {
-            let status = match self.query() {
-                Ok(status) => status,
-                Err(error) => {
-                    why = format!("could not {error}");
-                    self.station.host.clock().sleep(POLL);
-                    continue;
-                }
-            };
-            let by_us = matches!(
-                self.last()?,
-                Some(ServiceChange::StartIntended | ServiceChange::Started)
-            );
-            let status = self.stopped_at_last(status, how.limit)?;
-            if status.state == ServiceState::Stopped {
-                if let Some(not) = self.not_allowed(how.most)? {
-                    return Ok(Err(NotStarted {
-                        never_ran,
-                        why: not,
-                    }));
-                }
-                if let Err(not) = self.set_aside(&status)? {
-                    why = not;
-                    self.station.host.clock().sleep(POLL);
-                    continue;
-                }
-                self.note(ServiceChange::StartIntended, 0)?;
-                if let Err(error) = self.station.host.services().request_start(self.service)
-                    && error.kind != HostErrorKind::Service(1056)
-                {
-                    why = format!("could not {error}");
-                    if error.effect == Effect::None
-                        && matches!(error.kind, HostErrorKind::Service(1058 | 1060))
-                    {
-                        break;
-                    }
-                }
-            } else if !by_us {
-                // Somebody else started it: what was placed may have been read from then on.
-                self.note(ServiceChange::StartIntended, pid(status.process.as_ref()))?;
-            }
-            match self.watch(how)? {
-                Watched::Up(pid) => {
-                    self.note(ServiceChange::Started, pid)?;
-                    let tries = if attempt == 1 {
-                        String::new()
-                    } else {
-                        format!(" at attempt {attempt}")
-                    };
-                    return Ok(Ok(format!(
-                        "`{}` runs{tries} and was watched for {:?}",
-                        self.service, how.observe
-                    )));
-                }
-                Watched::Never(told) => {
-                    if why.is_empty() {
-                        why = told;
-                    }
-                }
-                Watched::Died(told) => {
-                    never_ran = false;
-                    why = told;
-                    self.note(ServiceChange::Died, 0)?;
-                }
-            }
-        }
-        Ok(Err(NotStarted {
-            never_ran,
-            why: format!("A051-service-not-started: `{}`: {why}", self.service),
-        }))
-    }
-
-    /// The services that this run stopped and that no step of its plan names: they depend on others.
-    pub(crate) fn stopped_with_it(&self, plan: &Plan) -> Result<Vec<ServiceName>, Trouble> {
-        let state = self.station.state(self.run)?;
-        let named = |service: &ServiceName| {
-            plan.steps.iter().any(|step| {
-                matches!(
-                    &step.action,
-                    Action::ServiceStop { service: other, .. }
-                    | Action::ServiceStart { service: other, .. }
-                    | Action::ServiceKill { service: other } if other == service
-                )
-            })
-        };
-        Ok(state
-            .services
-            .iter()
-            .filter(|(service, change)| **change != ServiceChange::Started && !named(service))
-            .map(|(service, _)| service.clone())
-            .collect())
-    }
-
-    /// Waits for a stop that is under way to end.
-    fn stopped_at_last(
-        &self,
-        status: ServiceStatus,
-        limit: Duration,
-    ) -> Result<ServiceStatus, Trouble> {
-        if status.state != ServiceState::Stopping {
-            return Ok(status);
-        }
-        let until = self.station.now().since_boot + limit;
-        let later = self.station.wait_out(until, POLL, || {
-            let later = self.query().ok();
-            Ok(later.filter(|status| status.state != ServiceState::Stopping))
-        })?;
-        Ok(later.unwrap_or(status))
-    }
-
-    /// Why no further start is allowed, where that is so.
-    fn not_allowed(&self, most: Option<u32>) -> Result<Option<String>, Trouble> {
-        let Some(most) = most else {
-            return Ok(None);
-        };
-        let state = self.station.state(self.run)?;
-        if state.restarts >= most {
-            return Ok(Some(format!(
-                "A052-restarts-used-up: the run has started services {} times, its policy allows {most}",
-                state.restarts
-            )));
-        }
-        Ok(self.hour_used_up())
-    }
-
-    /// Why the guard allows no further start within this hour, where that is so.
-    pub(crate) fn hour_used_up(&self) -> Option<String> {
-        let allowed = self.station.guard.limits().restarts_per_hour;
-        let used = self.station.restarts_this_hour();
-        (used >= allowed).then(|| {
-            format!(
-                "A052-restarts-used-up: services were started {used} times within an hour, the guard file allows {allowed}"
-            )
-        })
-    }
-
-    /// Sets aside what may have been sent, where the mail service is stopped and did not stop cleanly.
-    /// Where that cannot be done it is not started: what is sent twice cannot be taken back.
-    fn set_aside(&self, status: &ServiceStatus) -> Result<Result<(), String>, Trouble> {
-        if !self.service.as_str().eq_ignore_ascii_case(MAIL_SERVICE) {
-            return Ok(Ok(()));
-        }
-        self.finish_custody()?;
-        let state = self.station.state(self.run)?;
-        if how_stopped(status, &state, self.station) == HowStopped::Cleanly {
-            return Ok(Ok(()));
-        }
-        drop(state);
-        for queue in [
-            Queue::OutboundAwaitingDelivery,
-            Queue::InboundAwaitingConversion,
-        ] {
-            let care = match QueueCare::open(self.station, self.run, queue) {
-                Ok(care) => care,
-                Err(why) => return Ok(Err(why)),
-            };
-            let stopped = match care.prove_stopped()? {
-                Ok(stopped) => stopped,
-                Err(why) => return Ok(Err(why)),
-            };
-            match care.set_aside(&stopped) {
-                Ok(()) => {}
-                Err(CustodyError::Journal(error)) => return Err(error.into()),
-                Err(CustodyError::Unsure { why }) => {
-                    return Err(JournalError::Poisoned { why }.into());
-                }
-                Err(error) => return Ok(Err(error.to_string())),
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Finishes what custody was interrupted in, while the service is still stopped: a replay that was
-    /// intended and only half placed would look as if the service had taken the rest.
-    fn finish_custody(&self) -> Result<(), Trouble> {
-        let queue = Queue::OutboundAwaitingDelivery;
-        let Ok(care) = QueueCare::open(self.station, self.run, queue) else {
-            return Ok(());
-        };
-        match care.recover() {
-            Ok(()) => Ok(()),
-            Err(CustodyError::Journal(error)) => Err(error.into()),
-            Err(CustodyError::Unsure { why }) => Err(JournalError::Poisoned { why }.into()),
-            // What it could not finish stays written down as unfinished, and is settled by evidence.
-            Err(error) => {
-                tracing::error!(run = %self.run, %error, "custody could not be made whole before the start");
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits until the service runs, then watches that the same process stays.
-    fn watch(&self, how: Start) -> Result<Watched, Trouble> {
-        let until = self.station.now().since_boot + how.limit;
-        let mut seen = false;
-        // Coming up is never left half way: a shutdown waits for it.
-        let up = self.station.wait_out(until, POLL, || {
-            let Ok(status) = self.query() else {
-                return Ok(None);
-            };
-            seen |= status.process.is_some();
-            Ok(match status.state {
-                ServiceState::Running => Some(Some(pid(status.process.as_ref()))),
-                ServiceState::Stopped => Some(None),
-                ServiceState::Starting | ServiceState::Stopping => None,
-            })
-        })?;
-        let pid_up = match up {
-            Some(Some(pid)) => pid,
-            Some(None) if !seen => {
-                return Ok(Watched::Never(self.exit_text("it stopped at once")));
-            }
-            Some(None) => return Ok(Watched::Died(self.exit_text("it died while starting"))),
-            None => {
-                return Ok(Watched::Died(format!(
-                    "it did not run within {:?}",
-                    how.limit
-                )));
-            }
-        };
-        let since = self.station.now().since_boot;
-        let wait = |look: &mut dyn FnMut() -> Result<Option<()>, Trouble>| {
-            let until = since + how.observe;
-            match how.most {
-                // A step is watched again after a restart of the agent.
-                Some(_) => self.station.wait_for(until, POLL, look),
-                None => self.station.wait_out(until, POLL, look),
-            }
-        };
-        let died = wait(&mut || {
-            Ok(match self.query() {
-                Ok(status)
-                    if status.state == ServiceState::Running
-                        && pid(status.process.as_ref()) == pid_up =>
-                {
-                    None
-                }
-                Ok(_) => Some(()),
-                Err(_) => None,
-            })
-        })?;
-        Ok(match died {
-            None => Watched::Up(pid_up),
-            Some(()) => {
-                let after = self.station.now().since_boot.saturating_sub(since);
-                Watched::Died(self.exit_text(&format!("it died {after:.1?} after it ran")))
-            }
-        })
-    }
-
-    fn exit_text(&self, what: &str) -> String {
-        match self.query() {
-            Ok(ServiceStatus {
-                exit_code: Some(code),
-                ..
-            }) => format!("{what}, exit code {code}"),
-            _ => what.to_owned(),
-        }
-    }
-}
-
-enum Watched {
-    Up(u32),
-    Never(String),
-    Died(String),
 }
 
 fn pid(process: Option<&ProcessIdentity>) -> u32 {

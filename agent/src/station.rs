@@ -11,9 +11,13 @@ use crate::allowance::Allowance;
 use crate::guard::Guard;
 use crate::host::{Facts, Host, Uptime};
 use crate::journal::{Journal, JournalError};
+use crate::left_down::LeftDown;
 
 /// The longest that one wait goes without a look at whether the agent is shutting down, in uptime.
 const MOST_SLEEP: Duration = Duration::from_secs(2);
+
+/// How much of the journal is read at once.
+const READ_BYTES: usize = 4 << 20;
 
 /// Machine, journal, guard and name of one agent.
 pub struct Station {
@@ -27,6 +31,7 @@ pub struct Station {
     pub me: ServerName,
     facts: RwLock<Facts>,
     allowance: Allowance,
+    left_down: LeftDown,
     disturbance: Mutex<()>,
     stopping: AtomicBool,
 }
@@ -43,7 +48,8 @@ pub enum Trouble {
 }
 
 impl Station {
-    /// A station; reads the journal once for what counts against the guard's hourly limits.
+    /// A station; reads the journal once for what counts against the guard's hourly limits, and for
+    /// services that were left down.
     ///
     /// # Errors
     /// Where the journal cannot be read.
@@ -53,7 +59,17 @@ impl Station {
         guard: Arc<Guard>,
         me: ServerName,
     ) -> Result<Self, JournalError> {
-        let allowance = Allowance::read(&journal)?;
+        let (allowance, left_down) = (Allowance::default(), LeftDown::default());
+        let mut seq = 0;
+        while seq < journal.head() {
+            let records = journal.after(seq, READ_BYTES)?;
+            let Some(last) = records.last() else { break };
+            seq = last.seq;
+            for record in &records {
+                allowance.note(record, None);
+                left_down.note(record);
+            }
+        }
         Ok(Self {
             host,
             journal,
@@ -61,6 +77,7 @@ impl Station {
             me,
             facts: RwLock::default(),
             allowance,
+            left_down,
             disturbance: Mutex::new(()),
             stopping: AtomicBool::new(false),
         })
@@ -77,6 +94,7 @@ impl Station {
         for record in &records {
             self.allowance
                 .note(record, Some(self.host.clock().uptime().since_boot));
+            self.left_down.note(record);
         }
         Ok(())
     }
@@ -140,6 +158,18 @@ impl Station {
     #[must_use]
     pub fn sections_this_hour(&self) -> u32 {
         self.allowance.sections(self.host.clock())
+    }
+
+    /// Whether a section was handed over because this service could not be started, and nobody has
+    /// started it since.
+    #[must_use]
+    pub fn left_down(&self, service: &ServiceName) -> bool {
+        self.left_down.has(service)
+    }
+
+    /// The service runs: whoever started it.
+    pub fn seen_running(&self, service: &ServiceName) {
+        self.left_down.forget(service);
     }
 
     /// Asks everything that waits to come to an end.

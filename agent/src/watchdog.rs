@@ -1,11 +1,12 @@
-//! The watchdog: a mail service that died without anybody stopping it is started again, after what it may
-//! have sent was set aside.
+//! The watchdog: a mail service that died without anybody stopping it, or that the agent itself could not
+//! start again, is started, after what it may have sent was set aside.
 //!
 //! It cares for the services that the guard file lists under `[watchdog]`, keeps to the guard's restarts
 //! per hour, and never touches a service that a run is working on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{Ended, Event, RunId, ServiceChange, StepState};
@@ -25,7 +26,12 @@ pub struct Watchdog {
     station: Arc<Station>,
     /// Services whose death was told already and that may not be started now; told once.
     given_up: Mutex<BTreeSet<ServiceName>>,
+    /// When a service that was left down is tried again, in uptime.
+    retry_at: Mutex<BTreeMap<ServiceName, Duration>>,
 }
+
+/// How long a service that could not be started is left alone before it is tried again.
+const RETRY: Duration = Duration::from_secs(600);
 
 impl Watchdog {
     /// A watchdog for the services that the station's guard lists.
@@ -34,6 +40,7 @@ impl Watchdog {
         Self {
             station,
             given_up: Mutex::default(),
+            retry_at: Mutex::default(),
         }
     }
 
@@ -52,9 +59,21 @@ impl Watchdog {
                 continue;
             };
             if died(&status) {
-                self.care_for(service, &status)?;
+                let code = status.exit_code.unwrap_or_default();
+                let why = format!("found dead, exit code {code}, though nobody stopped it");
+                self.care_for(service, why)?;
             } else if status.state == ServiceState::Running {
                 self.given_up().remove(service);
+                self.retries().remove(service);
+                self.station.seen_running(service);
+            } else if status.state == ServiceState::Stopped && self.station.left_down(service) {
+                let now = self.station.now().since_boot;
+                let at = *self.retries().entry(service.clone()).or_insert(now + RETRY);
+                if now >= at {
+                    self.retries().insert(service.clone(), now + RETRY);
+                    let why = "left down, because it could not be started, and tried again".into();
+                    self.care_for(service, why)?;
+                }
             }
         }
         Ok(())
@@ -62,6 +81,10 @@ impl Watchdog {
 
     fn given_up(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceName>> {
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retries(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, Duration>> {
+        self.retry_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a run has a section open or a step acting that concerns services.
@@ -87,10 +110,8 @@ impl Watchdog {
         Ok(false)
     }
 
-    fn care_for(&self, service: &ServiceName, status: &ServiceStatus) -> Result<(), JournalError> {
+    fn care_for(&self, service: &ServiceName, why: String) -> Result<(), JournalError> {
         let run = RunId(Uuid::now_v7());
-        let code = status.exit_code.unwrap_or_default();
-        let why = format!("found dead, exit code {code}, though nobody stopped it");
         let care = Care {
             station: &self.station,
             run,

@@ -51,6 +51,38 @@ fn a_service_that_says_stopped_while_its_process_lives_is_not_stopped() {
 }
 
 #[test]
+fn a_service_that_lies_while_the_agent_dies_is_never_taken_for_stopped() {
+    let mut handed_over = 0;
+    for dies_at in (1..).step_by(4) {
+        let site = Site::small(2);
+        let lies = ServiceFaults {
+            lies_stopped: true,
+            ..ServiceFaults::default()
+        };
+        site.world.set_faults(IMC, lies);
+        let (killed, _) = site.live(&[dies_at]);
+        let told = format!("lies, and the agent was killed: {killed:?}");
+        site.check_mail(&told);
+        let called = site
+            .alarms()
+            .iter()
+            .any(|code| code == "A054-service-left-down");
+        assert!(
+            site.world.is_running(IMC) || called,
+            "{told}: {:?}",
+            site.alarms()
+        );
+        assert!(site.ended().is_some(), "{told}");
+        handed_over += u32::from(called);
+        if killed.is_empty() {
+            break;
+        }
+    }
+    eprintln!("handed over {handed_over} times");
+    assert!(handed_over > 0, "no kill lost the identity of the process");
+}
+
+#[test]
 fn a_process_that_may_not_be_ended_stays_and_a_person_is_called() {
     let edits = [("then = \"kill\"", "then = \"fail\"")];
     let site = Site::with_policy(2, 3, &edits);
@@ -323,6 +355,32 @@ fn the_watchdog_leaves_alone_what_somebody_stopped() {
     site.world.advance(Duration::from_secs(10));
     assert!(!site.world.is_running(IMC));
     assert!(site.events().is_empty());
+}
+
+#[test]
+fn the_watchdog_tries_again_what_an_exit_could_not_start_and_knows_it_after_a_restart() {
+    let site = Site::small(2);
+    let disabled = ServiceFaults {
+        disabled: true,
+        ..ServiceFaults::default()
+    };
+    site.world.set_faults(IMC, disabled);
+    site.live(&[]);
+    assert!(!site.world.is_running(IMC));
+    let engine = site.engine(0);
+    engine.recover().unwrap();
+    site.world.set_faults(IMC, ServiceFaults::default());
+    engine.watch().unwrap();
+    assert!(!site.world.is_running(IMC), "it was tried a moment ago");
+    site.world.advance(Duration::from_secs(601));
+    engine.watch().unwrap();
+    site.check("tried again");
+    // Once it ran, a person may stop it.
+    engine.watch().unwrap();
+    site.world.by_hand(IMC, false);
+    site.world.advance(Duration::from_secs(3600));
+    engine.watch().unwrap();
+    assert!(!site.world.is_running(IMC));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A simulated server B with mail stuck in its queue, its agent, and a controller played by the test.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mailmend_agent::engine::Engine;
@@ -14,6 +14,7 @@ use mailmend_agent::inbox::Refusal;
 use mailmend_agent::journal::{Journal, MemoryJournal};
 use mailmend_agent::runner::{Rest, Waiting};
 use mailmend_agent::step::SUPPORTED;
+use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, Server, plan};
 use mailmend_policy::source::PolicySource;
@@ -68,6 +69,17 @@ fn server(name: &str, direction: &str) -> Server {
     }
 }
 
+/// The plan of a policy; each policy is read and planned once for all lives of a test.
+fn planned(source: &PolicySource, servers: &[Server]) -> Plan {
+    static PLANS: Mutex<BTreeMap<Digest, Plan>> = Mutex::new(BTreeMap::new());
+    let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let policy = parse::parse(source).unwrap_or_else(|faults| panic!("{faults}"));
+        plan(&policy, source.digest(), servers).unwrap().remove(0)
+    };
+    plans.entry(source.digest()).or_insert_with(make).clone()
+}
+
 pub(crate) fn me() -> ServerName {
     "B".parse().unwrap()
 }
@@ -119,13 +131,12 @@ impl Site {
         world.add_outbound(messages, 300);
         world.advance(Duration::from_secs(16 * 60));
         let servers = [server("A", "both"), server("B", "outbound")];
-        let policy = parse::parse(source).unwrap_or_else(|faults| panic!("{faults}"));
-        let plan = plan(&policy, source.digest(), &servers).unwrap().remove(0);
+        let plan = planned(source, &servers);
         let run = RunId(Uuid::from_u128(u128::from(seed) + 1));
         let assignment = wire::Assignment {
             run: run.to_string(),
             fence: 1,
-            policy_name: policy.name.to_string(),
+            policy_name: plan.policy.to_string(),
             policy_text: source.bytes().to_vec(),
             plan_digest: plan.digest().as_bytes().to_vec(),
             site: "SITE".into(),

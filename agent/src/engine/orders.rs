@@ -1,0 +1,213 @@
+//! Orders of the controller: each is durable in the journal before it is answered, and changes nothing when
+//! it comes again, late, or out of order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mailmend_policy::condition::PathRoot;
+use mailmend_proto::run::{Event, RunId, RunState};
+use mailmend_proto::wire;
+use prost::Message;
+
+use super::{Engine, lock};
+use crate::faults::known;
+use crate::inbox::{self, Decision, Known, Refusal};
+use crate::journal::JournalError;
+use crate::runner::CannotCarryOn;
+use crate::session::{OrderRefused, Orders};
+use crate::step::SUPPORTED;
+
+impl Engine {
+    /// Takes an assignment on. Durable on return.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn admit(&self, assignment: &wire::Assignment) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = match mailmend_proto::convert::run_from_wire(&assignment.run) {
+            Ok(run) => station.journal.state(run).map_err(unwritten)?,
+            Err(_) => None,
+        };
+        let imcdata: Result<PathBuf, String> = station
+            .host
+            .root(PathRoot::Imcdata)
+            .map_err(|error| format!("could not {error}"));
+        let decision = inbox::decide(
+            assignment,
+            Known {
+                me: &station.me,
+                state: state.as_deref(),
+                highest_fence: station.journal.highest_fence(),
+                guard: &station.guard,
+                imcdata: &imcdata,
+            },
+        );
+        match (decision, state) {
+            (Decision::Refuse(refusal), _) => return Err(refusal),
+            (Decision::Admit(bound), _) => {
+                let admitted = Event::Admitted {
+                    fence: bound.fence,
+                    plan: bound.digest,
+                    policy: bound.policy,
+                    assignment: assignment.encode_to_vec(),
+                };
+                station
+                    .record(bound.run, vec![admitted])
+                    .map_err(unwritten)?;
+                self.go_on(bound.run);
+            }
+            (Decision::Already(run), Some(state)) => {
+                let fence = assignment.fence;
+                if fence > state.fence {
+                    let raised = Event::Fenced { fence };
+                    station.record(run, vec![raised]).map_err(unwritten)?;
+                }
+                self.go_on(run);
+            }
+            (Decision::Already(_), None) => {}
+        }
+        Ok(())
+    }
+
+    /// Releases steps. Durable on return.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn advance(&self, run: RunId, fence: u64, through: u32) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = self.ordered(run, fence)?;
+        // Late and repeated orders change nothing: the watermark only rises, and an unwinding run
+        // never goes forward again.
+        if state.closed.is_some() || state.down_to.is_some() {
+            return Ok(());
+        }
+        if through > state.through && through as usize > self.steps_of(run)? {
+            return Err(Refusal::new(
+                const { known("A046-assignment-malformed") },
+                format!("the plan of run `{run}` has no step {through}"),
+            ));
+        }
+        let through = through.max(state.through);
+        if through > state.through || fence > state.fence {
+            let advanced = Event::Advanced { fence, through };
+            station.record(run, vec![advanced]).map_err(unwritten)?;
+        }
+        self.go_on(run);
+        Ok(())
+    }
+
+    /// Orders done steps to be undone. Durable on return.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub fn unwind(&self, run: RunId, fence: u64, down_to: u32, last: bool) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = self.ordered(run, fence)?;
+        if state.closed.is_some() {
+            return Ok(());
+        }
+        let down_to = state.down_to.map_or(down_to, |now| now.min(down_to));
+        let last = last || state.unwind_last;
+        let known_already =
+            state.down_to == Some(down_to) && state.unwind_last == last && state.fence == fence;
+        if !known_already {
+            let ordered = Event::UnwindOrdered {
+                fence,
+                down_to,
+                last,
+            };
+            station.record(run, vec![ordered]).map_err(unwritten)?;
+        }
+        self.go_on(run);
+        Ok(())
+    }
+
+    /// Raises the fence of a run. Durable on return.
+    ///
+    /// # Errors
+    /// Where the run is unknown or its fence is higher.
+    pub fn fence(&self, run: RunId, fence: u64) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let _one = lock(&self.0.orders);
+        let state = self.ordered(run, fence)?;
+        if fence > state.fence {
+            let raised = Event::Fenced { fence };
+            station.record(run, vec![raised]).map_err(unwritten)?;
+        }
+        Ok(())
+    }
+
+    fn ordered(&self, run: RunId, fence: u64) -> Result<Arc<RunState>, Refusal> {
+        let state = self.0.station.journal.state(run).map_err(unwritten)?;
+        let state = state.filter(|state| state.plan.is_some()).ok_or_else(|| {
+            Refusal::new(
+                const { known("A047-run-unknown") },
+                format!("this agent was never given run `{run}`"),
+            )
+        })?;
+        if fence < state.fence {
+            return Err(Refusal::new(
+                const { known("A042-fence-stale") },
+                format!(
+                    "the order has fence {fence}, and run `{run}` has {}; the controller that sent it is not the current one",
+                    state.fence
+                ),
+            ));
+        }
+        Ok(state)
+    }
+
+    fn steps_of(&self, run: RunId) -> Result<usize, Refusal> {
+        self.runner(run)
+            .map(|runner| runner.plan().steps.len())
+            .map_err(|error| match error {
+                CannotCarryOn::Journal(error) => unwritten(error),
+                CannotCarryOn::Plan(refusal) => refusal,
+                CannotCarryOn::Duty(run) => Refusal::new(
+                    const { known("A047-run-unknown") },
+                    format!("run `{run}` is a duty"),
+                ),
+            })
+    }
+}
+
+fn unwritten(error: JournalError) -> Refusal {
+    Refusal::new(
+        const { known("A070-journal-refuses") },
+        format!("the order was not taken, because it cannot be written down: {error}"),
+    )
+}
+
+impl From<Refusal> for OrderRefused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.code,
+            why: refusal.why,
+        }
+    }
+}
+
+impl Orders for Engine {
+    fn admit(&self, assignment: wire::Assignment) -> Result<(), OrderRefused> {
+        Ok(Engine::admit(self, &assignment)?)
+    }
+
+    fn advance(&self, run: RunId, fence: u64, through: u32) -> Result<(), OrderRefused> {
+        Ok(Engine::advance(self, run, fence, through)?)
+    }
+
+    fn unwind(&self, run: RunId, fence: u64, down_to: u32, last: bool) -> Result<(), OrderRefused> {
+        Ok(Engine::unwind(self, run, fence, down_to, last)?)
+    }
+
+    fn fence(&self, run: RunId, fence: u64) -> Result<(), OrderRefused> {
+        Ok(Engine::fence(self, run, fence)?)
+    }
+
+    fn supported_actions(&self) -> Vec<String> {
+        SUPPORTED.iter().map(|name| (*name).to_owned()).collect()
+    }
+}
