@@ -153,21 +153,24 @@ fn an_agent_that_was_away_for_longer_than_the_budget_takes_the_exit_before_anyth
         site.live(&[]);
         site.switch().passed() - before
     };
-    for dies_at in (1..=all).step_by(5) {
+    for dies_at in (1..=all).step_by(3) {
         let site = Site::small(1);
         let life = run_until_killed(|| {
             let engine = site.engine(dies_at);
             site.control(&engine);
         });
         assert!(life.is_err());
-        let open = site.state().section.is_some();
-        site.world.advance(Duration::from_secs(3600));
+        // The budget is 10 minutes; outside of a section there is nothing to be late for.
+        if site.state().section.is_none() {
+            continue;
+        }
+        site.world.advance(Duration::from_secs(601));
         // Nobody gives orders: recovery alone brings service up.
         let engine = site.engine(0);
         engine.recover().unwrap();
         assert!(site.world.is_running(IMC), "at {dies_at}");
         assert!(site.state().section.is_none(), "at {dies_at}");
-        exited += u32::from(open && site.sections().contains(&SectionEnd::Exited));
+        exited += u32::from(site.sections().contains(&SectionEnd::Exited));
         site.control(&engine);
         site.check(&format!("away after {dies_at}"));
     }

@@ -53,7 +53,7 @@ fn a_service_that_says_stopped_while_its_process_lives_is_not_stopped() {
 #[test]
 fn a_service_that_lies_while_the_agent_dies_is_never_taken_for_stopped() {
     let mut handed_over = 0;
-    for dies_at in (1..).step_by(4) {
+    for dies_at in (1..).step_by(17) {
         let site = Site::small(2);
         let lies = ServiceFaults {
             lies_stopped: true,

@@ -129,7 +129,14 @@ impl Site {
             ..SimSettings::default()
         });
         world.add_outbound(messages, 300);
-        world.advance(Duration::from_secs(16 * 60));
+        for file in world
+            .balance()
+            .accounts
+            .iter()
+            .flat_map(|account| &account.live)
+        {
+            world.set_age(file, Duration::from_secs(16 * 60));
+        }
         let servers = [server("A", "both"), server("B", "outbound")];
         let plan = planned(source, &servers);
         let run = RunId(Uuid::from_u128(u128::from(seed) + 1));
@@ -342,7 +349,7 @@ impl Site {
     /// As [`Self::check`], where the service came up with the machine before anybody could look: what
     /// it then sends again is not the agent's to prevent.
     pub(crate) fn check_after_power(&self, told: &str) {
-        self.world.advance(Duration::from_secs(300));
+        self.world.advance(Duration::from_secs(60));
         let balance = self.world.balance();
         let lost: Vec<_> = balance.lost().iter().map(|a| a.mts_id.clone()).collect();
         assert!(lost.is_empty(), "{told}: lost {lost:?}");
@@ -352,7 +359,7 @@ impl Site {
 
     pub(crate) fn check_mail(&self, told: &str) {
         // What is on its way gets there.
-        self.world.advance(Duration::from_secs(300));
+        self.world.advance(Duration::from_secs(60));
         let balance = self.world.balance();
         let lost: Vec<_> = balance.lost().iter().map(|a| a.mts_id.clone()).collect();
         assert!(lost.is_empty(), "{told}: lost {lost:?}");
