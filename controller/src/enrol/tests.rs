@@ -1,3 +1,6 @@
+use rcgen::{BasicConstraints, IsCa};
+
+use super::certificate::der_of;
 use super::*;
 use crate::identity::{Peer, identify};
 

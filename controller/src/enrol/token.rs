@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{EnrolFault, random};
+use super::EnrolFault;
+use super::certificate::random;
 
 const PREFIX: &str = "mm_";
 const BYTES: usize = 32;
