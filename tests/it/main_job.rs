@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mailmend_lab::awaited;
+use mailmend_lab::cargo;
 use mailmend_lab::scenario::Report;
 use mailmend_lab::tether;
 use rustix::process::Signal;
@@ -20,20 +21,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let status = Command::new(cargo)
-            .args([
-                "build",
-                "-q",
-                "-p",
-                "mailmend",
-                "-p",
-                "mailmend-agent",
-                "--bins",
-            ])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
-            .status()
-            .unwrap();
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let status = cargo::build_programs(top).status().unwrap();
         assert!(status.success());
         Path::new(LAB).parent().unwrap().to_owned()
     })

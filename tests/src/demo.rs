@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::cargo;
 use crate::clock_factor::ClockFactor;
 use crate::lab_error::{Attempting, LabError};
 use crate::programs::Programs;
@@ -45,18 +45,7 @@ pub fn run(top: &Path, seed: u64, messages: usize) -> Result<bool, LabError> {
 
 fn build(top: &Path) -> Result<(), LabError> {
     eprintln!("building mailmend");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "-q",
-            "-p",
-            "mailmend",
-            "-p",
-            "mailmend-agent",
-            "--bins",
-        ])
-        .current_dir(top)
+    let status = cargo::build_programs(top)
         .status()
         .attempting(|| "run cargo".to_owned())?;
     if status.success() {

@@ -6,6 +6,7 @@
 //! asking any agent or controller.
 
 pub mod awaited;
+pub mod cargo;
 pub mod chaos;
 pub mod clock_factor;
 pub mod daemon;

@@ -5,10 +5,11 @@ mod stage;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use stage::{Ended, Stage};
 
+use crate::cargo;
 use crate::lab_error::{Attempting, LabError};
 use crate::stop_signal;
 
@@ -51,8 +52,8 @@ pub fn run(verification: &Verification) -> Result<bool, LabError> {
     let interrupted = stop_signal::install()?;
     let mut passed = 0;
     let mut failed: Vec<&str> = Vec::new();
-    let stages = stages(verification, &mut left_out);
-    for stage in &stages {
+    let mut stages = stages(verification, &mut left_out);
+    for stage in &mut stages {
         if interrupted.load(Ordering::Relaxed) {
             left_out.push(format!("{}: interrupted", stage.name));
             continue;
@@ -64,7 +65,7 @@ pub fn run(verification: &Verification) -> Result<bool, LabError> {
             ));
             continue;
         }
-        match stage.run(&verification.top, &logs, &interrupted) {
+        match stage.run(&logs, &interrupted) {
             Ended::Passed => passed += 1,
             Ended::Failed => failed.push(stage.name),
         }
@@ -81,41 +82,32 @@ pub fn run(verification: &Verification) -> Result<bool, LabError> {
 }
 
 fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage> {
-    const MINUTES: u64 = 60;
-    let cargo = |name, minutes: u64, arguments: &[&str]| {
-        Stage::cargo(name, Duration::from_secs(minutes * MINUTES), arguments)
+    let top = &verification.top;
+    let cargo = |name, minutes, arguments: &[&str]| {
+        let mut command = cargo::cargo(top);
+        command.args(arguments);
+        Stage::new(name, minutes, command)
     };
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
     let mut stages = vec![
         cargo("format", 5, &["fmt", "--all", "--check"]),
-        cargo(
-            "clippy",
-            60,
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
-        // As the demo and the tests build them, so that nothing is built twice.
-        cargo(
-            "build",
-            60,
-            &["build", "-p", "mailmend", "-p", "mailmend-agent", "--bins"],
-        ),
+        cargo("clippy", 60, &clippy),
+        Stage::new("build", 60, cargo::build_programs(top)),
     ];
-    if has_nextest() {
-        stages.push(cargo(
-            "tests",
-            60,
-            &["nextest", "run", "--workspace", "--no-fail-fast"],
-        ));
+    if quiet("cargo", &["nextest", "--version"]) {
+        let tests = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        stages.push(cargo("tests", 60, &tests));
     } else {
         left_out.push(
-            "cargo-nextest is not installed: the tests run under `cargo test` instead; \
-             `cargo install cargo-nextest --locked` brings it"
+            "cargo-nextest is not installed: the tests run under `cargo test` instead, without a limit \
+             for each; `cargo install cargo-nextest --locked` brings it"
                 .to_owned(),
         );
         let tests = [
@@ -129,21 +121,14 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
         stages.push(cargo("tests", 60, &tests));
     }
     stages.push(cargo("doc tests", 30, &["test", "--workspace", "--doc"]));
-    stages.push(
-        cargo("documentation", 30, &["doc", "--workspace", "--no-deps"])
-            .with("RUSTDOCFLAGS", "-D warnings"),
-    );
-    stages.push(cargo(
-        "benchmarks compile",
-        60,
-        &["bench", "--workspace", "--no-run"],
-    ));
-    if has_deny() {
-        stages.push(cargo(
-            "dependencies",
-            10,
-            &["deny", "--offline", "check", "bans", "licenses"],
-        ));
+    let mut documentation = cargo::cargo(top);
+    documentation
+        .args(["doc", "--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    stages.push(Stage::new("documentation", 30, documentation));
+    if quiet("cargo", &["deny", "--version"]) {
+        let deny = ["deny", "--offline", "check", "bans", "licenses"];
+        stages.push(cargo("dependencies", 10, &deny));
     } else {
         left_out.push(
             "cargo-deny is not installed: bans and licences are asserted by a test instead, \
@@ -151,42 +136,24 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
                 .to_owned(),
         );
     }
+    left_out.push("benchmarks: clippy compiles them, `cargo bench` runs them".to_owned());
     let program = std::env::current_exe().unwrap_or_else(|_| "mailmend-lab".into());
-    let lab = |name, minutes: u64, arguments: Vec<String>| {
-        Stage::program(
-            name,
-            Duration::from_secs(minutes * MINUTES),
-            &program,
-            arguments,
-        )
+    let lab = |name, minutes, arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(arguments).current_dir(top);
+        Stage::new(name, minutes, command)
     };
-    let text = |words: &[&str]| {
-        words
-            .iter()
-            .map(|&word| word.to_owned())
-            .collect::<Vec<_>>()
-    };
-    stages.push(lab(
-        "main job",
-        10,
-        text(&["run", "stuck-outbound", "--json"]),
-    ));
-    let mut storm = text(&["storm", "--runs"]);
-    storm.extend([
+    stages.push(lab("main job", 10, &["run", "stuck-outbound", "--json"]));
+    let (runs, seed) = (
         verification.storm_runs.to_string(),
-        "--seed".into(),
         verification.seed.to_string(),
-    ]);
-    stages.push(lab("storm", 60, storm));
+    );
+    stages.push(lab(
+        "storm",
+        60,
+        &["storm", "--runs", &runs, "--seed", &seed],
+    ));
     stages
-}
-
-fn has_nextest() -> bool {
-    quiet("cargo", &["nextest", "--version"])
-}
-
-fn has_deny() -> bool {
-    quiet("cargo", &["deny", "--version"])
 }
 
 /// Whether a command succeeds; what it prints does not matter.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,9 +20,7 @@ const SHOWN: usize = 80;
 pub(super) struct Stage {
     pub(super) name: &'static str,
     limit: Duration,
-    program: PathBuf,
-    arguments: Vec<String>,
-    environment: Vec<(&'static str, &'static str)>,
+    command: Command,
 }
 
 /// How a stage ended.
@@ -33,44 +31,24 @@ pub(super) enum Ended {
 }
 
 impl Stage {
-    /// A stage that runs cargo.
-    pub(super) fn cargo(name: &'static str, limit: Duration, arguments: &[&str]) -> Self {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = arguments.iter().map(|&one| one.to_owned()).collect();
-        Self::program(name, limit, Path::new(&cargo), arguments)
-    }
-
-    /// A stage that runs a program.
-    pub(super) fn program(
-        name: &'static str,
-        limit: Duration,
-        program: &Path,
-        arguments: Vec<String>,
-    ) -> Self {
+    /// A stage that runs a command, and has failed when that has not ended within `minutes`.
+    pub(super) fn new(name: &'static str, minutes: u64, command: Command) -> Self {
         Self {
             name,
-            limit,
-            program: program.to_owned(),
-            arguments,
-            environment: Vec::new(),
+            limit: Duration::from_secs(minutes * 60),
+            command,
         }
     }
 
-    /// The stage with a variable of the environment.
-    pub(super) fn with(mut self, variable: &'static str, value: &'static str) -> Self {
-        self.environment.push((variable, value));
-        self
-    }
-
-    /// Runs it in the workspace's folder; what it prints goes to a file in `logs`.
-    pub(super) fn run(&self, top: &Path, logs: &Path, interrupted: &AtomicBool) -> Ended {
+    /// Runs it; what it prints goes to a file in `logs`.
+    pub(super) fn run(&mut self, logs: &Path, interrupted: &AtomicBool) -> Ended {
         let begun = Instant::now();
         let log = logs.join(format!("{}.log", self.name.replace(' ', "-")));
         if std::io::stdout().is_terminal() {
             print!("…         {}\r", self.name);
             let _ = std::io::stdout().flush();
         }
-        let (ended, why) = match self.run_into(top, &log, interrupted) {
+        let (ended, why) = match self.run_into(&log, interrupted) {
             Ok(None) => (Ended::Passed, String::new()),
             Ok(Some(why)) => (Ended::Failed, why),
             Err(error) => (Ended::Failed, error.to_string()),
@@ -97,16 +75,13 @@ impl Stage {
 
     /// `None` where it succeeded, else why not.
     fn run_into(
-        &self,
-        top: &Path,
+        &mut self,
         log: &Path,
         interrupted: &AtomicBool,
     ) -> std::io::Result<Option<String>> {
         let output = File::create(log)?;
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .envs(self.environment.iter().copied())
-            .current_dir(top)
+        let mut child = self
+            .command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -138,12 +113,14 @@ mod tests {
 
     fn shell(script: &str, limit: Duration) -> Ended {
         let folder = tempfile::tempdir().unwrap();
-        let arguments = vec!["-c".to_owned(), script.to_owned()];
-        Stage::program("a stage", limit, Path::new("/bin/sh"), arguments).run(
-            folder.path(),
-            folder.path(),
-            &AtomicBool::new(false),
-        )
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        let mut stage = Stage {
+            name: "a stage",
+            limit,
+            command,
+        };
+        stage.run(folder.path(), &AtomicBool::new(false))
     }
 
     #[test]
@@ -152,9 +129,7 @@ mod tests {
         assert_eq!(shell("exit 0", long), Ended::Passed);
         assert_eq!(shell("exit 3", long), Ended::Failed);
         assert_eq!(shell("kill -9 $$", long), Ended::Failed);
-        assert_eq!(
-            shell("exec sleep 100", Duration::from_millis(50)),
-            Ended::Failed
-        );
+        let short = Duration::from_millis(50);
+        assert_eq!(shell("sleep 100 & sleep 100", short), Ended::Failed);
     }
 }
