@@ -8,15 +8,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailmend_policy::name::ServerName;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::decide::{Fleet, decide};
+use crate::decide::{Action, Fleet, decide};
 use crate::liveness::{Liveness, WRITTEN_EVERY};
-use crate::rollout::RolloutId;
+use crate::rollout::Rollout;
 use crate::sessions::Sessions;
 use crate::store::{Store, StoreError};
 
@@ -200,29 +199,26 @@ impl Controller {
 
     /// Goes on until nothing follows any more. Answers whether it died.
     async fn settle(&self) -> Result<bool, StoreError> {
-        // A run that ends frees its site, perhaps for an older rollout: until all are at rest.
+        // A run that ends frees its site, perhaps for an older rollout: again until none does.
         loop {
-            let mut moved = false;
+            let mut freed = false;
             for rollout in self.0.store.open_rollouts().await? {
-                match self.settle_one(rollout.id).await? {
+                match self.settle_one(rollout).await? {
                     Settled::Died => return Ok(true),
-                    Settled::Moved => moved = true,
+                    Settled::Freed => freed = true,
                     Settled::AtRest => {}
                 }
             }
-            if !moved {
+            if !freed {
                 return Ok(false);
             }
         }
     }
 
-    async fn settle_one(&self, id: RolloutId) -> Result<Settled, StoreError> {
+    async fn settle_one(&self, mut rollout: Rollout) -> Result<Settled, StoreError> {
         let store = &self.0.store;
         let mut settled = Settled::AtRest;
         for _ in 0..ROUNDS {
-            let Some(rollout) = store.rollout(id).await? else {
-                return Ok(settled);
-            };
             let fleet = Fleet {
                 locks: store.locks().await?,
                 connected: self.0.sessions.connected(),
@@ -234,30 +230,35 @@ impl Controller {
             if self.dies_at(Point::Decided) {
                 return Ok(Settled::Died);
             }
-            let told: Vec<ServerName> =
-                match store.carry_out(&rollout, &actions, self.now_ms()).await {
-                    Ok(told) => told,
-                    // An operator was faster, or another rollout took the site.
-                    Err(StoreError::Changed(what)) => {
-                        tracing::debug!(what, "decided on what is not so any more");
-                        continue;
+            match store.carry_out(&rollout, &actions, self.now_ms()).await {
+                Ok(told) => {
+                    tracing::debug!(rollout = %rollout.id, ?actions, "stored");
+                    if self.dies_at(Point::Stored) {
+                        return Ok(Settled::Died);
                     }
-                    Err(fault) => return Err(fault),
-                };
-            settled = Settled::Moved;
-            tracing::debug!(rollout = %id, ?actions, "stored");
-            if self.dies_at(Point::Stored) {
-                return Ok(Settled::Died);
+                    self.0.sessions.wake(&told);
+                    self.0
+                        .changes
+                        .send_modify(|change| *change = change.wrapping_add(1));
+                    if self.dies_at(Point::Told) {
+                        return Ok(Settled::Died);
+                    }
+                    if actions.iter().any(frees_a_site) {
+                        settled = Settled::Freed;
+                    }
+                }
+                // An operator was faster, or another rollout took the site.
+                Err(StoreError::Changed(what)) => {
+                    tracing::debug!(what, "decided on what is not so any more");
+                }
+                Err(fault) => return Err(fault),
             }
-            self.0.sessions.wake(&told);
-            self.0
-                .changes
-                .send_modify(|change| *change = change.wrapping_add(1));
-            if self.dies_at(Point::Told) {
-                return Ok(Settled::Died);
+            match store.rollout(rollout.id).await? {
+                Some(now) => rollout = now,
+                None => return Ok(settled),
             }
         }
-        tracing::error!(rollout = %id, "decisions do not come to rest; this is a defect");
+        tracing::error!(rollout = %rollout.id, "decisions do not come to rest; this is a defect");
         Ok(Settled::AtRest)
     }
 
@@ -274,10 +275,17 @@ impl Controller {
     }
 }
 
+/// Where a rollout stands when nothing follows for it any more.
 enum Settled {
     AtRest,
-    Moved,
+    /// A site became free on the way.
+    Freed,
+    /// The controller died, as a test wanted.
     Died,
+}
+
+const fn frees_a_site(action: &Action) -> bool {
+    matches!(action, Action::Enter { phase, .. } if phase.is_final())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::planning::planned;
-use crate::rollout::{Rollout, RolloutState, RunPhase, Unwinding};
+use crate::rollout::{RolloutId, RolloutState, RunPhase, Unwinding};
 use crate::server::agents::serve_session;
 use crate::simulated_agent::{Ends, SimulatedAgent};
 use crate::store::{AgentRow, Change, NewRollout, NewRun, NewToken, PolicyRow};

@@ -5,10 +5,10 @@ use mailmend_proto::convert::{record_from_wire, record_to_wire};
 use mailmend_proto::run::{Event, Record, RunId};
 use mailmend_proto::wire;
 use prost::Message;
-use sqlx::Row;
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::row::{parsed, signed, to_json};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Write};
 use crate::rollout::Told;
 
 /// A run whose state changed by a report.
@@ -95,22 +95,9 @@ impl Store {
         if moved.rows_affected() != 1 {
             return Err(StoreError::Changed(agent.to_string()));
         }
+        self.write_records(&mut write, &tail, records, now_ms)
+            .await?;
         for record in records {
-            sqlx::query(
-                "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            )
-            .bind(agent.as_str())
-            .bind(journal)
-            .bind(signed("records", record.seq)?)
-            .bind(record.run.to_string())
-            .bind(record.event.name())
-            .bind(record.at_ms)
-            .bind(now_ms)
-            .bind(kept(record))
-            .execute(&mut *write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
             self.write_custody(&mut write, agent, record).await?;
             let run = record.run.to_string();
             match &record.event {
@@ -181,6 +168,41 @@ impl Store {
                 .map_err(|fault| self.fault(fault))?;
         }
         self.commit(write).await
+    }
+
+    async fn write_records(
+        &self,
+        write: &mut Write<'_>,
+        tail: &Tail<'_>,
+        records: &[Record],
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let rows = records
+            .iter()
+            .map(|record| Ok((record, signed("records", record.seq)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        // 500 rows of 8 columns stay far below SQLite's 32766 parameters.
+        for rows in rows.chunks(500) {
+            let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+                "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
+            );
+            insert.push_values(rows, |mut row, (record, seq)| {
+                row.push_bind(tail.agent.to_string())
+                    .push_bind(tail.journal.to_owned())
+                    .push_bind(*seq)
+                    .push_bind(record.run.to_string())
+                    .push_bind(record.event.name())
+                    .push_bind(record.at_ms)
+                    .push_bind(now_ms)
+                    .push_bind(kept(record));
+            });
+            insert
+                .build()
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        }
+        Ok(())
     }
 
     /// The bytes kept of one record, to tell a repetition from a second history.

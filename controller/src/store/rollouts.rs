@@ -213,11 +213,15 @@ impl Store {
                 },
             );
         }
-        let rows = sqlx::query("SELECT * FROM runs WHERE rollout = $1 ORDER BY position")
-            .bind(&id)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|fault| self.fault(fault))?;
+        // Without plans and servers, which are large and never change.
+        let rows = sqlx::query(
+            "SELECT id, site, subject, phase, fence, why, since_ms, started_ms, ended_ms
+             FROM runs WHERE rollout = $1 ORDER BY position",
+        )
+        .bind(&id)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
         let mut runs = Vec::with_capacity(rows.len());
         for run in rows {
             let run_id: &str = run.get("id");
@@ -228,7 +232,7 @@ impl Store {
                     .get::<Option<&str>, _>("subject")
                     .map(|subject| parsed("runs", subject))
                     .transpose()?,
-                plan: self.plan(run_id, run.get("plan"), run.get("plan_digest"))?,
+                plan: self.plan(run_id).await?,
                 phase: parsed("runs", run.get("phase"))?,
                 fence: run
                     .get::<Option<i64>, _>("fence")
@@ -259,20 +263,24 @@ impl Store {
     }
 
     /// A frozen plan; read and checked against its digest once in the life of the process.
-    fn plan(&self, run: &str, json: &str, frozen: &[u8]) -> Result<Arc<Plan>, StoreError> {
-        let mut plans = self.held.plans.lock();
-        if let Some(plan) = plans.get(run) {
+    async fn plan(&self, run: &str) -> Result<Arc<Plan>, StoreError> {
+        if let Some(plan) = self.held.plans.lock().get(run) {
             return Ok(plan.clone());
         }
-        let plan: Plan = from_json("runs", json)?;
-        if plan.digest() != digest(frozen)? {
+        let row = sqlx::query("SELECT plan, plan_digest FROM runs WHERE id = $1")
+            .bind(run)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        let plan: Plan = from_json("runs", row.get("plan"))?;
+        if plan.digest() != digest(row.get("plan_digest"))? {
             return Err(StoreError::Row {
                 table: "runs",
                 why: format!("the plan of run {run} is not the one that was approved"),
             });
         }
         let plan = Arc::new(plan);
-        plans.insert(run.to_owned(), plan.clone());
+        self.held.plans.lock().insert(run.to_owned(), plan.clone());
         Ok(plan)
     }
 
