@@ -38,6 +38,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Start the agent again soon: it goes on with the step, and brings service up.",
     ),
     (
+        "A007-usage",
+        "The command was not understood.",
+        "See `mailmend-agent help COMMAND`.",
+    ),
+    (
         "A010-journal-in-use",
         "Another agent has the journal open.",
         "Stop the other agent, or give this one a data folder of its own; two agents never share a journal.",

@@ -13,7 +13,8 @@ use std::time::Duration;
 use mailmend_policy::name::ServerName;
 use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData};
 use rustls::RootCertStore;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use x509_parser::extensions::GeneralName;
 
@@ -279,6 +280,9 @@ fn examine(
     key: &KeyPair,
     name: &ServerName,
 ) -> Result<Validity, String> {
+    // TLS reads it so, and is strict; what is none must not be found out while dialling.
+    CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+        .map_err(|why| format!("it is no certificate: {why}"))?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes())
         .map_err(|why| format!("it is no certificate: {why}"))?;
     let certificate = pem
@@ -315,6 +319,8 @@ fn examine(
 
 /// Whether an authority signed a certificate, for a client, as of `at` (seconds since 1970 UTC).
 fn signed(certificate: &[u8], ca_pem: &str, at: i64) -> Result<(), String> {
+    CertificateDer::from_pem_slice(ca_pem.as_bytes())
+        .map_err(|why| format!("its authority is no certificate: {why}"))?;
     let (_, authority) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes())
         .map_err(|why| format!("its authority is no certificate: {why}"))?;
     let mut roots = RootCertStore::empty();

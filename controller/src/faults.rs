@@ -91,6 +91,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "write it as https://HOST:PORT",
     ),
     (
+        "C026-clock",
+        "The controller's certificate does not hold at the time that this machine's clock shows.",
+        "set the clock of this machine (for example `timedatectl set-ntp true`); if it is right, look at the controller's",
+    ),
+    (
         "C030-timed-out",
         "The time that was given is over; what was watched goes on.",
         "watch again with `mailmend rollout watch`, or ask `mailmend rollout explain` what it waits for",
@@ -309,6 +314,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "C107-store-failed",
         "The store failed for a reason of its own.",
         "look at the log for what SQLite said; the disk may be failing",
+    ),
+    (
+        "C108-store-missing",
+        "The data folder has an authority, and its store is gone or empty; a new store would know no agent, run or message.",
+        "put the last backup of `controller.db` in its place, with the files beside it; only if there is none, use a new data folder and enrol every agent again",
     ),
     (
         "C201-agent-unknown",

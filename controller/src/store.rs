@@ -40,7 +40,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -158,6 +158,34 @@ impl Store {
                 lock: Mutex::new(Some(lock)),
             }),
         })
+    }
+
+    /// Asserts that a data folder that has been in use still has its store. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where the file is gone or has no tables: opening it would make an
+    /// empty store that knows no agent. A file that cannot be read is left to [`Self::open`].
+    pub async fn expect(path: &Path) -> Result<(), StoreError> {
+        let missing = || StoreError::Missing {
+            path: path.to_owned(),
+        };
+        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+            return Err(missing());
+        }
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        let Ok(mut database) = options.connect().await else {
+            return Ok(());
+        };
+        let tables: Result<i64, _> = sqlx::query_scalar(
+            "SELECT count(*) FROM sqlite_schema WHERE name IN ('_sqlx_migrations', 'tokens')",
+        )
+        .fetch_one(&mut database)
+        .await;
+        drop(database.close().await);
+        match tables {
+            Ok(0) => Err(missing()),
+            _ => Ok(()),
+        }
     }
 
     /// The database file.

@@ -5,7 +5,9 @@
 )]
 
 mod arrows;
+mod bad_input;
 mod evidence;
+mod faults;
 mod formats;
 mod main_job;
 mod world;

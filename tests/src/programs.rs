@@ -37,6 +37,35 @@ impl Programs {
         })
     }
 
+    /// As [`Self::beside`], for tests and benchmarks: cargo builds the programs of other packages for
+    /// them only where it builds the whole workspace, so what is missing is built here.
+    ///
+    /// # Errors
+    /// Where a program is missing and cannot be built.
+    pub fn built_beside(lab: &Path) -> Result<Self, LabError> {
+        let variable = |name: &'static str| std::env::var_os(name).map(PathBuf::from);
+        if let Ok(found) = Self::beside(lab, variable) {
+            return Ok(found);
+        }
+        let profile = lab.parent();
+        let release = profile.is_some_and(|folder| folder.ends_with("release"));
+        let mut cargo =
+            std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "-p", "mailmend", "-p", "mailmend-agent"]);
+        cargo.args(["--bins", "--manifest-path"]);
+        cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        if release {
+            cargo.arg("--release");
+        }
+        if let Some(target) = profile.and_then(Path::parent) {
+            cargo.arg("--target-dir").arg(target);
+        }
+        cargo
+            .status()
+            .attempting(|| "build mailmend's programs".to_owned())?;
+        Self::beside(lab, variable)
+    }
+
     /// Finds the programs beside `lab`, or where `variable` says.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub struct Verification {
 }
 
 /// Programs that the checks need, each with the Debian package that has it and what needs it.
-const PROGRAMS: [(&str, &str, &str); 2] = [
+const PROGRAMS: [(&str, &str, &str); 3] = [
     (
         "cc",
         "gcc",
@@ -37,6 +37,11 @@ const PROGRAMS: [(&str, &str, &str); 2] = [
         "git",
         "git",
         "the test of the top level asks it which files are tracked",
+    ),
+    (
+        "faketime",
+        "faketime",
+        "the tests of bad input set the clock of single programs to 1980 with it",
     ),
 ];
 

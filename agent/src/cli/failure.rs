@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use mailmend_agent::config::ConfigError;
 use mailmend_agent::connection::ConnectionError;
 use mailmend_agent::enrol::EnrolError;
+use mailmend_agent::faults::{known, remedy};
 use mailmend_agent::guard::GuardError;
 use mailmend_agent::identity::IdentityError;
 use mailmend_agent::journal::JournalError;
@@ -73,16 +75,57 @@ impl Failure {
     /// Tells it on standard error.
     pub(crate) fn tell(&self) -> ExitCode {
         match &self.told {
-            Told::Line(line) => anstream::eprintln!("error: {line}"),
-            Told::Faults(faults) => {
-                let colour = std::io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-                anstream::eprint!("{}", faults.render(100, colour));
-            }
+            Told::Line(line) => anstream::eprint!("{}", rendered(line, colour())),
+            Told::Faults(faults) => anstream::eprint!("{}", faults.render(100, colour())),
             Told::Already => {}
         }
         ExitCode::from(self.exit)
     }
+}
+
+fn colour() -> bool {
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A line as `mailmend` writes its own: code, what happened, and below it what to do.
+///
+/// The errors of this crate read `CODE: what happened; what to do`, so that one line of a log says
+/// it all; one that does not say what to do has the catalogue's remedy.
+fn rendered(line: &str, colour: bool) -> String {
+    let (red, cyan, reset) = if colour {
+        ("\u{1b}[1;31m", "\u{1b}[1;36m", "\u{1b}[0m")
+    } else {
+        ("", "", "")
+    };
+    let coded = line
+        .split_once(": ")
+        .and_then(|(code, text)| Some((code, text, remedy(code)?)));
+    let Some((code, text, remedy)) = coded else {
+        return format!("{red}error{reset}: {line}\n");
+    };
+    let (text, help) = text.split_once("; ").unwrap_or((text, remedy));
+    format!("{red}error[{code}]{reset}: {text}\n{cyan}help{reset}: {help}\n")
+}
+
+/// Tells a usage error of the argument parser, or the help that was asked for.
+pub(super) fn not_understood(why: &clap::Error) -> ExitCode {
+    if matches!(
+        why.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        // Whoever stopped reading has seen enough.
+        drop(why.print());
+        return ExitCode::SUCCESS;
+    }
+    let text = why.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    anstream::eprintln!(
+        "error[{}]: {}",
+        const { known("A007-usage") },
+        text.trim_end()
+    );
+    ExitCode::from(USAGE)
 }
 
 fn faulty(faults: TomlFaults) -> Failure {
@@ -152,5 +195,27 @@ impl From<EnrolError> for Failure {
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_code_reason_and_remedy() {
+        assert_eq!(
+            rendered(
+                "A010-journal-in-use: another has it; stop it; or not",
+                false
+            ),
+            "error[A010-journal-in-use]: another has it\nhelp: stop it; or not\n"
+        );
+        assert_eq!(
+            rendered("A019-controller-error: it answered: no", false),
+            "error[A019-controller-error]: it answered: no\n\
+             help: Look at the controller's log at the same time.\n"
+        );
+        assert_eq!(rendered("no code: x", false), "error: no code: x\n");
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use rustls::CertificateError;
 use tonic::{Code, Status};
 
 use super::exit::Exit;
@@ -208,6 +209,18 @@ fn refused_certificate(alert: &str) -> Failure {
 /// What a failure of TLS means for a person.
 pub(super) fn untrusted(tls: &rustls::Error) -> Failure {
     let (code, text) = match tls {
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+            | CertificateError::Expired
+            | CertificateError::ExpiredContext { .. },
+        ) => (
+            "C026-clock",
+            format!(
+                "the controller's certificate does not hold at the time that this machine's clock shows, {}",
+                jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC")
+            ),
+        ),
         rustls::Error::InvalidCertificate(why) => (
             "C022-not-our-controller",
             format!("the certificate of whoever answers is not valid: {why}"),

@@ -31,6 +31,12 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
     let mut signals = Signals::listen()?;
     let clock = Clock::system();
     enrol::prepare_folder(&data, clock.now_ms()).map_err(|why| Failure::of(&why))?;
+    // At the first start the authority is made after the store.
+    if data.join("ca.pem").exists() {
+        Store::expect(&data.join("controller.db"))
+            .await
+            .map_err(|why| Failure::of(&why))?;
+    }
     // The store first: its lock keeps a second controller from the authority too.
     let store = Store::open(&data.join("controller.db"))
         .await

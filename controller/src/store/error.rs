@@ -6,19 +6,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another controller has it open.
-    #[error(
-        "C101-store-locked: `{path}` is in use by another controller; stop that one, or give this one \
-         another data folder"
-    )]
+    #[error("C101-store-locked: `{path}` is in use by another controller")]
     Locked {
         /// The database.
         path: PathBuf,
     },
     /// A later version of mailmend wrote it.
-    #[error(
-        "C102-store-newer: `{path}` has schema {found}, which this version does not know; run the \
-         version that wrote it"
-    )]
+    #[error("C102-store-newer: `{path}` has schema {found}, which this version does not know")]
     Newer {
         /// The database.
         path: PathBuf,
@@ -26,10 +20,7 @@ pub enum StoreError {
         found: i64,
     },
     /// It is damaged.
-    #[error(
-        "C103-store-corrupt: `{path}` is damaged ({why}); stop the controller and put the last backup \
-         in its place: the agents send again what it lacks"
-    )]
+    #[error("C103-store-corrupt: `{path}` is damaged: {why}")]
     Corrupt {
         /// The database.
         path: PathBuf,
@@ -37,7 +28,7 @@ pub enum StoreError {
         why: String,
     },
     /// The volume is full.
-    #[error("C104-store-full: no space left for `{path}`; free some, nothing was half written")]
+    #[error("C104-store-full: no space left for `{path}`, nothing was half written")]
     Full {
         /// The database.
         path: PathBuf,
@@ -61,6 +52,14 @@ pub enum StoreError {
         table: &'static str,
         /// What is wrong.
         why: String,
+    },
+    /// It is gone or empty, though this data folder has been in use.
+    #[error(
+        "C108-store-missing: `{path}` is gone or empty, though this data folder has been in use"
+    )]
+    Missing {
+        /// The database.
+        path: PathBuf,
     },
     /// Anything else that SQLite says.
     #[error("C107-store-failed: the store failed")]

@@ -1,0 +1,176 @@
+//! Volumes without room: a small one of its own is mounted for each test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::place::{Place, SERVER, all_of, untouched};
+
+const LAB: &str = env!("CARGO_BIN_EXE_mailmend-lab");
+
+/// A small volume, unmounted at the end.
+struct Volume {
+    folder: tempfile::TempDir,
+}
+
+impl Volume {
+    /// `None`, said loudly, where this account may not mount.
+    fn of(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("size={size},mode=0755");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "mailmend-test"])
+            .arg(folder.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!(
+                "LEFT OUT: no volume can be mounted by this account, so no disk was full: run as root"
+            );
+            return None;
+        }
+        Some(Self { folder })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes all the room. Answers the file that has it.
+    fn fill(&self) -> PathBuf {
+        let path = self.path().join("full");
+        let mut file = std::fs::File::create(&path).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            let block = vec![0; size];
+            while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[test]
+fn a_full_volume_keeps_an_agent_from_its_first_start_and_a_freed_one_does_not() {
+    let Some(volume) = Volume::of("1m") else {
+        return;
+    };
+    let mut place = Place::served();
+    place.agent_data = volume.path().join("agent");
+    place.configure();
+    std::fs::create_dir(&place.agent_data).unwrap();
+    let full = volume.fill();
+    place.agent(&["run"]).refused(1, "A013-journal-unusable");
+    let token = place.token(SERVER);
+    place.enrol(&token, &[]).refused(1, "A014-data-folder");
+    assert!(!place.agent_data.join("agent.pem").exists());
+    std::fs::remove_file(full).unwrap();
+    // The token was not used up by it.
+    place.enrol(&token, &[]).succeeded();
+    place.works_and_says("connected");
+}
+
+#[test]
+fn a_volume_that_fills_up_keeps_what_the_agent_has_written() {
+    let Some(volume) = Volume::of("1m") else {
+        return;
+    };
+    let mut place = Place::served();
+    place.agent_data = volume.path().join("agent");
+    place.configure();
+    place.enrol(&place.token(SERVER), &[]).succeeded();
+    place.works_and_says("connected");
+    let before = all_of(&place.agent_data);
+    let full = volume.fill();
+    // The certificate that is there stays when a new one cannot be written.
+    place
+        .enrol(&place.token(SERVER), &["--again"])
+        .refused(1, "A014-data-folder");
+    untouched(&place.agent_data, &before);
+    std::fs::remove_file(full).unwrap();
+    place.works_and_says("connected");
+}
+
+#[test]
+fn a_full_store_refuses_and_goes_on_by_itself_when_there_is_room() {
+    let Some(volume) = Volume::of("4m") else {
+        return;
+    };
+    let mut place = Place::new();
+    place.controller_data = volume.path().join("controller");
+    place.serve();
+    let kept = place.token(SERVER);
+    let full = volume.fill();
+    let publish = ["policy", "publish", "--shipped", "stuck-outbound-routing"];
+    // What fits into the pages that are there may still be written; not much does.
+    let refused = (0..200).find_map(|number| {
+        let name = format!("SRV{number}");
+        let ended = place.operator(&["agent", "token", &name, "--site", "oslo"]);
+        (!ended.stderr.is_empty()).then_some(ended)
+    });
+    refused.unwrap().refused(1, "C104-store-full");
+    place.operator(&publish).refused(1, "C104-store-full");
+    assert!(place.is_served());
+    place.operator(&["agent", "list"]).succeeded();
+    std::fs::remove_file(full).unwrap();
+    place.operator(&publish).succeeded();
+    place.enrol(&kept, &[]).succeeded();
+    place.close();
+    place.serve();
+    let list = place.operator(&["policy", "list"]);
+    assert!(list.succeeded().contains("stuck-outbound-routing"));
+}
+
+#[test]
+fn a_controller_does_not_start_on_a_full_volume_and_leaves_nothing_half() {
+    let Some(volume) = Volume::of("1m") else {
+        return;
+    };
+    let mut place = Place::new();
+    place.controller_data = volume.path().join("controller");
+    let full = volume.fill();
+    let ended = place.serving();
+    let said = &ended.stderr;
+    let told = ["C002-data-folder", "C104-store-full", "C105-store-file"];
+    let found = told
+        .into_iter()
+        .find(|code| said.contains(&format!("error[{code}]")));
+    ended.refused(1, found.unwrap_or_else(|| panic!("{said}")));
+    std::fs::remove_file(full).unwrap();
+    place.serve();
+    place.operator(&["agent", "list"]).succeeded();
+}
+
+#[test]
+fn a_volume_without_room_for_the_held_mail_is_found_before_the_service_is_stopped() {
+    // Less than the guard's `least_free_bytes` is free from the beginning.
+    let Some(volume) = Volume::of("56m") else {
+        return;
+    };
+    super::place::programs();
+    let mut command = super::place::bare(Path::new(LAB));
+    command
+        .env("TMPDIR", volume.path())
+        .args(["run", "stuck-outbound", "--messages", "20", "--json"])
+        .args(["--waited-before", "--patience", "60"])
+        .stdin(std::process::Stdio::null());
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text
+        .lines()
+        .last()
+        .unwrap_or_else(|| panic!("no report: {told}"));
+    let report: serde_json::Value =
+        serde_json::from_str(last).unwrap_or_else(|why| panic!("{why}: {last}"));
+    assert_eq!(report["restarts"], 0, "{report:#}\n{told}");
+    assert_eq!(report["longest_outage_ms"], 0, "{report:#}\n{told}");
+    assert_eq!(report["service_running"], true, "{report:#}\n{told}");
+    assert_eq!(report["lost"], 0, "{report:#}\n{told}");
+    assert_eq!(report["held"], 0, "{report:#}\n{told}");
+    assert_eq!(report["duplicated"], 0, "{report:#}\n{told}");
+    assert_eq!(report["symptom_after"], true, "{report:#}\n{told}");
+}
