@@ -107,6 +107,9 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            // After a full disk or a failed write SQLite has rolled back by itself, and sqlx goes on
+            // counting the transaction: such a connection refuses every write from then on.
+            .before_acquire(|writer, _| Box::pin(async { Ok(!writer.is_in_transaction()) }))
             .connect_with(options.clone())
             .await
             .map_err(|fault| StoreError::of(path, fault))?;
