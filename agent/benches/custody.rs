@@ -74,6 +74,10 @@ impl Times {
     fn custody(&self) -> Duration {
         self.survey + self.take + self.check + self.place
     }
+
+    fn stopped(&self) -> Duration {
+        self.take + self.place
+    }
 }
 
 fn measure(count: usize, size: usize, rounds: usize) -> Result<()> {
@@ -95,23 +99,21 @@ fn measure(count: usize, size: usize, rounds: usize) -> Result<()> {
         );
         all.push(times);
     }
-    let median = |of: fn(&Times) -> Duration| {
-        let mut values: Vec<Duration> = all.iter().map(of).collect();
-        values.sort_unstable();
-        values[values.len() / 2].as_secs_f64()
+    // Of each round, because other work on the machine slows both sides of it alike.
+    let median = |of: fn(&Times) -> f64| {
+        let mut values: Vec<f64> = all.iter().map(of).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values[values.len() / 2]
     };
-    let (reference, two) = (median(|t| t.reference), median(|t| t.reference_two));
-    let custody = median(Times::custody);
-    let stopped = median(|t| t.take + t.place);
-    let ratio = custody / reference;
+    let ratio = median(|t| t.custody().as_secs_f64() / t.reference.as_secs_f64());
     let verdict = if ratio <= GOAL { "met" } else { "MISSED" };
     println!(
         "  ratio {ratio:.2} of the reference on one thread (goal at most {GOAL}: {verdict}); {:.2} of it on two \
-         threads\n  {:.0} files/s there and back; service stopped for {stopped:.2} s of it, {:.2} of the \
-         reference",
-        custody / two,
-        2.0 * count as f64 / custody,
-        stopped / reference
+         threads\n  {:.0} files/s there and back; service stopped for {:.2} s of it, {:.2} of the reference",
+        median(|t| t.custody().as_secs_f64() / t.reference_two.as_secs_f64()),
+        2.0 * count as f64 / median(|t| t.custody().as_secs_f64()),
+        median(|t| t.stopped().as_secs_f64()),
+        median(|t| t.stopped().as_secs_f64() / t.reference.as_secs_f64()),
     );
     Ok(())
 }
@@ -151,7 +153,13 @@ fn time(act: impl FnOnce() -> Result<()>) -> Result<Duration> {
 }
 
 fn fill(out: &Path, count: usize, size: usize) -> Result<()> {
-    let mut bytes = b"\xF7ImCr".to_vec();
+    // As Exchange writes them: header, envelope, MTS-ID, then the text.
+    let mut bytes = b"\xF7ImCr\x01\x00".to_vec();
+    short(&mut bytes, "sender@contoso.example");
+    bytes.extend([1, 0]);
+    short(&mut bytes, "recipient@next-hop.example");
+    short(&mut bytes, "c=US;a= ;p=Contoso;l=RAYDEN9711051951WKA6D6YM");
+    bytes.extend(b"EwLsMessage-ID: <1@contoso.example>\r\nSubject: x\r\n\r\n");
     bytes.resize(size, b'x');
     let written = SystemTime::now() - Duration::from_secs(600);
     for number in 0..count {
@@ -166,6 +174,12 @@ fn fill(out: &Path, count: usize, size: usize) -> Result<()> {
             .set_modified(written)?;
     }
     Ok(())
+}
+
+/// A text of less than 256 bytes with its length before it.
+fn short(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend([text.len() as u8, 0]);
+    bytes.extend(text.as_bytes());
 }
 
 fn there_and_back(out: &Path, aside: &Path, threads: usize) -> Result<()> {

@@ -8,6 +8,7 @@
 //! placed; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
 //! [`ledger`] tells it all to people.
 
+mod halves;
 pub mod in_doubt;
 pub mod index;
 pub mod ledger;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mailmend_policy::condition::Queue;
 use mailmend_proto::run::{Batch, BatchId, Custody, Entry, Event, Left, Settlement};
 
+use super::halves::on_two_threads;
 use super::survey::{Survey, Suspect, survey};
 use super::{
     CustodyError, Desk, Evidence, HowStopped, Limits, Stopped, alarm, direction, held_folder,
@@ -343,13 +344,14 @@ fn free_of_others<T>(
     left: &mut Vec<Suspect>,
 ) -> Vec<(super::survey::Surveyed, T)> {
     let probe = |name: &str| desk.host.spool().probe_exclusive(&take.source.join(name));
-    let mut open: BTreeMap<String, HostError> = files
-        .iter()
-        .filter_map(|(file, _)| {
-            let error = probe(&file.info.name).err()?;
-            Some((file.info.name.clone(), error))
-        })
-        .collect();
+    let names: Vec<&String> = files.iter().map(|(file, _)| &file.info.name).collect();
+    let mut open: BTreeMap<String, HostError> = on_two_threads(names, 0, |name: &String| {
+        let error = probe(name).err()?;
+        Some((name.clone(), error))
+    })
+    .into_iter()
+    .flatten()
+    .collect();
     for _ in 1..TRIES {
         if open
             .values()

@@ -11,6 +11,7 @@ use mailmend_policy::digest::Digest;
 use mailmend_proto::run::{Custody, Entry};
 
 use super::CustodyError;
+use super::halves::on_two_threads;
 use crate::evidence::spool_file::{self, SpoolHeader};
 use crate::evidence::{Direction, MessageKey};
 use crate::host::{FileInfo, FileKind, Host, HostErrorKind};
@@ -18,8 +19,6 @@ use crate::host::{FileInfo, FileKind, Host, HostErrorKind};
 /// A file that was written less than this before it was hashed is hashed again after the stop: a
 /// second write within one tick of the file system's clock would not show. FAT ticks every 2 s.
 const TICK_MS: i64 = 2_000;
-/// From so many files on two threads read them; reading 4 KiB files is bound by calls, not by the disk.
-pub(super) const WORTH_A_THREAD: usize = 256;
 
 /// Whether a name is one of a spool file: `^[A-Z0-9]{8}$`, in any case.
 #[must_use]
@@ -138,7 +137,12 @@ fn look(
             _ => unread.push(info),
         }
     }
-    for (info, read) in read_all(host, folder, unread) {
+    let bytes = unread.iter().map(|info| info.size).sum();
+    let read = on_two_threads(unread, bytes, |info: FileInfo| {
+        let read = read(host, folder, &info);
+        (info, read)
+    });
+    for (info, read) in read {
         match read {
             Ok(Some(file)) => survey.files.push(file),
             Ok(None) => {}
@@ -152,33 +156,6 @@ fn look(
         .files
         .sort_unstable_by(|a, b| a.info.name.cmp(&b.info.name));
     Ok(survey)
-}
-
-type Read1 = (FileInfo, Result<Option<Surveyed>, String>);
-
-fn read_all(host: &dyn Host, folder: &Path, mut files: Vec<FileInfo>) -> Vec<Read1> {
-    let read = |files: Vec<FileInfo>| -> Vec<Read1> {
-        files
-            .into_iter()
-            .map(|info| {
-                let read = read(host, folder, &info);
-                (info, read)
-            })
-            .collect()
-    };
-    if files.len() < WORTH_A_THREAD {
-        return read(files);
-    }
-    let second = files.split_off(files.len() / 2);
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| read(second));
-        let mut all = read(files);
-        match other.join() {
-            Ok(more) => all.extend(more),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        all
-    })
 }
 
 fn read(host: &dyn Host, folder: &Path, info: &FileInfo) -> Result<Option<Surveyed>, String> {

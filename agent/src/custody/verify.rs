@@ -5,6 +5,7 @@ use std::path::Path;
 
 use mailmend_proto::run::{Batch, Entry, Left};
 
+use super::halves::on_two_threads;
 use super::quarantine::Seen;
 use super::survey::hash;
 use super::{Desk, direction};
@@ -27,33 +28,18 @@ pub fn verify(desk: &Desk<'_>, batch: &Batch, mut indices: Vec<u32>) -> Verified
     indices.sort_unstable();
     indices.dedup();
     let held = Path::new(&batch.held);
-    let check = |indices: Vec<u32>| -> Vec<(u32, Result<(), String>)> {
-        indices
-            .into_iter()
-            .map(|index| {
-                let result = batch
-                    .entries
-                    .get(index as usize)
-                    .ok_or_else(|| "the manifest has no such entry".to_owned())
-                    .and_then(|entry| same(desk, held, entry));
-                (index, result)
-            })
-            .collect()
-    };
-    let checked = if indices.len() < super::survey::WORTH_A_THREAD {
-        check(indices)
-    } else {
-        let second = indices.split_off(indices.len() / 2);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| check(second));
-            let mut all = check(indices);
-            match other.join() {
-                Ok(more) => all.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-            all
-        })
-    };
+    let entries = |index: &u32| batch.entries.get(*index as usize);
+    let bytes = indices
+        .iter()
+        .filter_map(entries)
+        .map(|entry| entry.size)
+        .sum();
+    let checked = on_two_threads(indices, bytes, |index| {
+        let result = entries(&index)
+            .ok_or_else(|| "the manifest has no such entry".to_owned())
+            .and_then(|entry| same(desk, held, entry));
+        (index, result)
+    });
     let mut verified = Verified::default();
     for (index, result) in checked {
         match result {
