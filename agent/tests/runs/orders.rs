@@ -123,6 +123,38 @@ fn killed_at_any_point_of_an_unwinding_the_end_balances() {
 }
 
 #[test]
+fn an_undo_that_is_cut_short_by_its_budget_leaves_no_message_between_two_states() {
+    let mut exited = 0;
+    for dies_at in (1..).step_by(2) {
+        let site = Site::small(1);
+        let released = site.plan.sections[0].last + 1;
+        let first = site.engine(0);
+        first.admit(&site.assignment).unwrap();
+        first.advance(site.run, 1, released).unwrap();
+        first.carry_on(site.run).unwrap();
+        let life = run_until_killed(|| {
+            let engine = site.engine(dies_at);
+            engine.unwind(site.run, 1, 0, true).unwrap();
+            engine.carry_on(site.run).unwrap();
+        });
+        site.world.advance(Duration::from_secs(601));
+        let engine = site.engine(0);
+        engine.recover().unwrap();
+        engine.unwind(site.run, 1, 0, true).unwrap();
+        engine.carry_on(site.run).unwrap();
+        site.check(&format!(
+            "away after {dies_at} points of unwinding: {life:?}"
+        ));
+        exited += u32::from(site.sections().contains(&SectionEnd::Exited));
+        if life.is_ok() {
+            break;
+        }
+    }
+    eprintln!("{exited} undos were cut short");
+    assert!(exited > 5, "only {exited}");
+}
+
+#[test]
 fn where_the_watermark_stops_in_a_section_service_is_never_stopped() {
     let site = Site::small(1);
     let starts = site.world.starts(IMC);

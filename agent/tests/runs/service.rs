@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mailmend_agent::host::HostErrorKind;
-use mailmend_agent::host::simulated::ServiceFaults;
+use mailmend_agent::host::simulated::{ServiceFaults, run_until_killed};
 use mailmend_proto::run::{Ended, Event, Outcome, SectionEnd, ServiceChange, StepState};
 
 use crate::site::{IMC, Site};
@@ -73,6 +73,8 @@ fn a_service_that_lies_while_the_agent_dies_is_never_taken_for_stopped() {
             site.alarms()
         );
         assert!(site.ended().is_some(), "{told}");
+        let changes = changes(&site);
+        assert!(!changes.contains(&ServiceChange::Stopped), "{told}");
         handed_over += u32::from(called);
         if killed.is_empty() {
             break;
@@ -221,6 +223,87 @@ fn whenever_somebody_starts_the_service_by_hand_nothing_is_lost_and_duplicates_a
         assert!(site.ended().is_some());
     }
     assert!(n > 100, "only {n} points");
+}
+
+#[test]
+fn nothing_moves_under_a_process_that_the_manager_believes_stopped() {
+    let mut refused = 0;
+    for n in 1.. {
+        let site = Site::small(4);
+        let reached = site.live_while(n, |world| {
+            // Somebody starts it, and stops it again: it says that it stopped, and works on.
+            world.by_hand(IMC, true);
+            world.advance(Duration::from_secs(2));
+            let lies = ServiceFaults {
+                lies_stopped: true,
+                ..ServiceFaults::default()
+            };
+            world.set_faults(IMC, lies);
+            world.by_hand(IMC, false);
+        });
+        if !reached {
+            break;
+        }
+        site.check_mail(&format!("lies after point {n} of the journal"));
+        let refusal = |id| site.detail(id).contains("A080-service-not-stopped");
+        let steps = site.plan.steps.iter().map(|step| step.id.as_str());
+        refused += usize::from(steps.into_iter().any(refusal));
+    }
+    eprintln!("refused {refused} times to move anything");
+    assert!(refused > 3, "only {refused}");
+}
+
+#[test]
+fn whenever_somebody_runs_the_service_while_the_agent_is_dead_nothing_is_sent_twice_unnamed() {
+    let mut ran = 0;
+    for dies_at in (1..).step_by(2) {
+        let site = Site::small(1);
+        let life = run_until_killed(|| {
+            let engine = site.engine(dies_at);
+            engine.recover().unwrap();
+            site.control(&engine);
+        });
+        if life.is_ok() {
+            break;
+        }
+        if !site.world.is_running(IMC) {
+            site.world.by_hand(IMC, true);
+            site.world.advance(Duration::from_secs(30));
+            site.world.by_hand(IMC, false);
+            site.world.advance(Duration::from_secs(30));
+            ran += 1;
+        }
+        site.live(&[]);
+        site.check(&format!("run by hand after {life:?}"));
+    }
+    eprintln!("{ran} times somebody ran it meanwhile");
+    assert!(ran > 30, "only {ran}");
+}
+
+#[test]
+fn the_watchdog_keeps_its_hands_off_a_section() {
+    let mut open = 0;
+    for dies_at in (1..).step_by(7) {
+        let site = Site::small(2);
+        let stubborn = ServiceFaults {
+            refuses_stop: true,
+            ..ServiceFaults::default()
+        };
+        site.world.set_faults(IMC, stubborn);
+        let life = run_until_killed(|| site.control(&site.engine(dies_at)));
+        if life.is_ok() {
+            break;
+        }
+        if site.state().section.is_none() {
+            continue;
+        }
+        // Its process was ended by the run, so it looks as if it had died.
+        open += u32::from(!site.world.has_process(IMC));
+        let before = site.events().len();
+        site.engine(0).watch().unwrap();
+        assert_eq!(site.events().len(), before, "at {dies_at}");
+    }
+    assert!(open > 5, "only {open} sections with a dead service");
 }
 
 #[test]
@@ -415,7 +498,7 @@ fn the_watchdog_dies_anywhere_and_its_duty_is_ended_at_the_next_start() {
         site.world.add_outbound(4, 100);
         site.world.advance(Duration::from_millis(180));
         site.world.kill_service(IMC);
-        let life = mailmend_agent::host::simulated::run_until_killed(|| {
+        let life = run_until_killed(|| {
             site.engine(dies_at).watch().unwrap();
         });
         let engine = site.engine(0);

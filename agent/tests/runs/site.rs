@@ -20,7 +20,9 @@ use mailmend_policy::plan::{Plan, Server, plan};
 use mailmend_policy::source::PolicySource;
 use mailmend_policy::{library, parse};
 use mailmend_proto::convert::server_to_wire;
-use mailmend_proto::run::{Custody, Ended, Event, Outcome, RunId, RunState, SectionEnd, StepState};
+use mailmend_proto::run::{
+    Custody, Ended, Event, Outcome, RunId, RunState, SectionEnd, ServiceChange, StepState,
+};
 use mailmend_proto::wire;
 use uuid::Uuid;
 
@@ -373,6 +375,26 @@ impl Site {
                 kept.entry(entry.name.clone())
                     .or_default()
                     .push(entry.custody);
+            }
+        }
+        // Each start is announced before it counts: what was placed may be read from then on.
+        for run in journal.runs() {
+            let mut last = BTreeMap::new();
+            for record in journal.records(run).unwrap() {
+                if let Event::ServiceChanged {
+                    service, change, ..
+                } = record.event
+                {
+                    let before = last.insert(service, change);
+                    let announced = matches!(
+                        before,
+                        Some(ServiceChange::StartIntended | ServiceChange::Started)
+                    );
+                    assert!(
+                        change != ServiceChange::Started || announced,
+                        "{told}: started after {before:?}"
+                    );
+                }
             }
         }
         for account in &balance.accounts {
