@@ -34,7 +34,7 @@ pub(super) struct Fleet {
     /// In the order of the world's servers.
     pub(super) agents: Vec<Daemon>,
     data: PathBuf,
-    port: u16,
+    address: String,
 }
 
 impl Fleet {
@@ -76,15 +76,12 @@ impl Fleet {
         }
         let operator = Operator::new(programs, &address, &data, folder.join("operator.log"));
         operator.ask(&["agent", "list"])?;
-        let port = address
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok());
         let mut fleet = Self {
             operator,
             controller,
             agents: Vec::new(),
             data,
-            port: port.unwrap_or_default(),
+            address: address.clone(),
         };
         for server in &world.servers {
             let agent = fleet.enrol(world, server, programs, &address)?;
@@ -232,21 +229,23 @@ impl Fleet {
 
     /// The fleet's part of `lab.json`.
     pub(super) fn chart(&self) -> Vec<ChartedProcess> {
-        let charted = |role: &str, daemon: &Daemon, ports, folder: PathBuf| ChartedProcess {
-            role: role.to_owned(),
-            site: daemon.of.as_ref().map(|(site, _)| site.clone()),
-            server: daemon.of.as_ref().map(|(_, server)| server.clone()),
-            pid: daemon.pid(),
-            ports,
-            directories: BTreeMap::from([
-                ("data".to_owned(), folder),
-                ("output".to_owned(), daemon.output().clone()),
-            ]),
-        };
+        let charted =
+            |role: &str, daemon: &Daemon, address: Option<&str>, folder: PathBuf| ChartedProcess {
+                role: role.to_owned(),
+                site: daemon.of.as_ref().map(|(site, _)| site.clone()),
+                server: daemon.of.as_ref().map(|(_, server)| server.clone()),
+                pid: daemon.pid(),
+                ports: address.and_then(port).into_iter().collect(),
+                address: address.map(str::to_owned),
+                directories: BTreeMap::from([
+                    ("data".to_owned(), folder),
+                    ("output".to_owned(), daemon.output().clone()),
+                ]),
+            };
         let mut all = vec![charted(
             "controller",
             &self.controller,
-            vec![self.port],
+            Some(&self.address),
             self.data.clone(),
         )];
         for agent in &self.agents {
@@ -255,7 +254,7 @@ impl Fleet {
                 .parent()
                 .unwrap_or(Path::new(""))
                 .join("data");
-            all.push(charted("agent", agent, Vec::new(), folder));
+            all.push(charted("agent", agent, None, folder));
         }
         all
     }
@@ -279,6 +278,11 @@ pub(super) fn administer(
         agent_file(server, clock_factor.0, address).as_bytes(),
     )?;
     Ok(config)
+}
+
+/// The port of an address.
+fn port(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
 }
 
 fn free_address() -> Result<String, LabError> {

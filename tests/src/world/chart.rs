@@ -25,6 +25,8 @@ pub struct ChartedProcess {
     pub pid: Option<u32>,
     /// The ports that it listens at.
     pub ports: Vec<u16>,
+    /// The address that it listens at, with the port.
+    pub address: Option<String>,
     /// Its folders and files, by what they are.
     pub directories: BTreeMap<String, PathBuf>,
 }
@@ -58,6 +60,7 @@ impl Chart {
                 server: None,
                 pid: Some(site.peer.pid()),
                 ports: port.into_iter().collect(),
+                address: Some(site.peer_address.clone()),
                 directories: BTreeMap::from([(
                     "truth".to_owned(),
                     world.truth_of_peer(&site.name),
@@ -65,18 +68,20 @@ impl Chart {
             });
         }
         for server in &world.servers {
-            let process =
-                |role: &str, pid, ports, directories: &[(&str, PathBuf)]| ChartedProcess {
+            let process = |role: &str, pid, port: Option<u16>, directories: &[(&str, PathBuf)]| {
+                ChartedProcess {
                     role: role.to_owned(),
                     site: Some(server.site.clone()),
                     server: Some(server.name.clone()),
                     pid,
-                    ports,
+                    ports: port.into_iter().collect(),
+                    address: port.map(|port| format!("127.0.0.1:{port}")),
                     directories: directories
                         .iter()
                         .map(|(what, path)| ((*what).to_owned(), path.clone()))
                         .collect(),
-                };
+                }
+            };
             let dir = &server.dir;
             let of = |service| server.services().ask(Op::Query, service).ok()?.pid;
             let smtp_port = std::fs::read_to_string(dir.smtp_port()).ok();
@@ -86,7 +91,7 @@ impl Chart {
             processes.push(process(
                 "service-manager",
                 Some(server.manager.pid()),
-                Vec::new(),
+                None,
                 &[
                     ("root", dir.root().to_owned()),
                     ("socket", dir.manager_socket()),
@@ -95,13 +100,13 @@ impl Chart {
             processes.push(process(
                 "ims",
                 of("MSExchangeIMC"),
-                smtp_port.into_iter().collect(),
+                smtp_port,
                 &[("imcdata", dir.imcdata()), ("trackinglog", dir.tracking())],
             ));
             processes.push(process(
                 "mta",
                 of("MSExchangeMTA"),
-                Vec::new(),
+                None,
                 &[("mtadata", dir.mtadata()), ("socket", dir.mta_socket())],
             ));
         }
