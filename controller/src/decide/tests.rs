@@ -144,3 +144,80 @@ fn a_rollout_that_has_ended_is_left_alone() {
     let fleet = everybody(&world.rollout);
     assert_eq!(decide(&world.rollout, &fleet), []);
 }
+
+#[test]
+fn nothing_below_a_point_of_no_return_is_ordered_while_nobody_knows_whether_it_was_passed() {
+    let mut world = world(&[plan_of("oslo", "A:detect A:hold A:hold! A:check")]);
+    world.wish(Wish::Abort);
+    let run = &mut world.rollout.runs[0];
+    run.phase = RunPhase::Unwinding;
+    run.fence = Some(1);
+    let id = run.id;
+    let part = run.parts.values_mut().next().unwrap();
+    part.told.begun = true;
+    part.through = 4;
+    part.told.steps = [(0, Mark::Done), (1, Mark::Done), (2, Mark::Intended)].into();
+    let server: ServerName = "oslo-A".parse().unwrap();
+    let ordered = |down_to| {
+        vec![Action::Unwind {
+            run: id,
+            server: server.clone(),
+            order: Unwinding {
+                down_to,
+                last: false,
+            },
+        }]
+    };
+    let fleet = everybody(&world.rollout);
+    assert_eq!(decide(&world.rollout, &fleet), ordered(3));
+    let part = world.rollout.runs[0].parts.values_mut().next().unwrap();
+    part.unwind = Some(Unwinding {
+        down_to: 3,
+        last: false,
+    });
+    part.told.down_to = Some(3);
+    assert_eq!(decide(&world.rollout, &fleet), [], "it still acts");
+    let part = world.rollout.runs[0].parts.values_mut().next().unwrap();
+    part.told.steps.insert(2, Mark::NoEffect);
+    assert_eq!(
+        decide(&world.rollout, &fleet),
+        ordered(0),
+        "it was not passed"
+    );
+    let part = world.rollout.runs[0].parts.values_mut().next().unwrap();
+    part.told.steps.insert(2, Mark::Done);
+    let last = Action::Unwind {
+        run: id,
+        server: server.clone(),
+        order: Unwinding {
+            down_to: 3,
+            last: true,
+        },
+    };
+    assert_eq!(decide(&world.rollout, &fleet), [last], "it was passed");
+}
+
+#[test]
+fn a_run_whose_steps_are_done_needs_a_person_where_an_agent_lost_its_journal() {
+    let mut world = world(&[plan_of("oslo", "A:detect B:check")]);
+    let run = &mut world.rollout.runs[0];
+    run.phase = RunPhase::Running;
+    run.fence = Some(1);
+    for (step, part) in run.parts.values_mut().enumerate() {
+        part.told.begun = true;
+        part.told.steps = [(u32::try_from(step).unwrap(), Mark::Done)].into();
+        part.lost = step == 1;
+    }
+    let fleet = everybody(&world.rollout);
+    let actions = decide(&world.rollout, &fleet);
+    assert!(
+        matches!(
+            &actions[0],
+            Action::Enter {
+                phase: RunPhase::NeedsPerson,
+                ..
+            }
+        ),
+        "{actions:?}"
+    );
+}
