@@ -189,3 +189,6 @@ impl Agents for AgentsService {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
+
+#[cfg(test)]
+mod tests;

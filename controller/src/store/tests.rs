@@ -687,3 +687,60 @@ async fn what_is_told_of_steps_reads_back_from_its_row() {
     assert_eq!(serde_json::from_str::<Told>(&json).unwrap(), told);
     assert_eq!(told.why[&1], "no");
 }
+
+#[tokio::test]
+async fn a_full_disk_is_told_as_such_and_nothing_is_half_written() {
+    let (_folder, store) = store().await;
+    enrolled(&store, "EXB1", 1).await;
+    store
+        .greet(&name("EXB1"), &greeting("one", 0), 9)
+        .await
+        .unwrap()
+        .unwrap();
+    let limit = |pages: i64| {
+        let store = store.clone();
+        async move {
+            let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(limit).execute(&store.writer).await.unwrap();
+        }
+    };
+    // Not less than it has: from here on it cannot grow.
+    limit(1).await;
+    let run = RunId(Uuid::new_v4());
+    let records = [
+        record(
+            1,
+            run,
+            Event::DutyBegan {
+                duty: "watchdog".into(),
+                service: "MSExchangeIMC".parse().unwrap(),
+                why: "x".repeat(100_000),
+            },
+        ),
+        record(
+            2,
+            run,
+            Event::Alarm {
+                code: "A001-x".into(),
+                text: "y".repeat(100_000),
+            },
+        ),
+    ];
+    let agent = name("EXB1");
+    let site = "oslo".parse().unwrap();
+    let full = store
+        .append(tail(&agent, &site), &records, &[], 9)
+        .await
+        .unwrap_err();
+    assert!(matches!(full, StoreError::Full { .. }), "{full}");
+    assert!(full.to_string().starts_with("C104-store-full: "));
+    let row = store.agent(&agent).await.unwrap().unwrap();
+    assert_eq!(row.acknowledged, 0);
+    assert!(store.agent_alarms(&agent).await.unwrap().is_empty());
+    limit(1_000_000).await;
+    store
+        .append(tail(&agent, &site), &records, &[], 9)
+        .await
+        .unwrap();
+    assert_eq!(store.events(&agent, "one", run).await.unwrap().len(), 2);
+}

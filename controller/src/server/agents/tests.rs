@@ -1,0 +1,353 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mailmend_policy::digest::Digest;
+use mailmend_proto::convert::record_to_wire;
+use mailmend_proto::run::{Event, Record, RunId};
+use mailmend_proto::wire::{from_agent, to_agent};
+use tonic::Code;
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Clock;
+use crate::store::{NewToken, Store};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Certifies whatever is not empty, and counts how often.
+#[derive(Default)]
+struct Certifier(AtomicU32);
+
+impl Authority for Certifier {
+    fn certify(
+        &self,
+        _: &ServerName,
+        csr: &str,
+        _: i64,
+    ) -> Result<wire::Certificate, CertifyFault> {
+        if csr.is_empty() {
+            return Err(CertifyFault {
+                code: "C007-request-refused",
+                why: "it is empty".into(),
+            });
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(wire::Certificate {
+            certificate_pem: "certificate".into(),
+            ca_pem: "ca".into(),
+            not_after_ms: 5000,
+        })
+    }
+    fn ca_pem(&self) -> String {
+        "ca".into()
+    }
+    fn fresh_token(&self) -> Result<String, CertifyFault> {
+        Ok("token".into())
+    }
+    fn token_hash(&self, token: &str) -> [u8; 32] {
+        *Digest::of(token.as_bytes()).as_bytes()
+    }
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    controller: Controller,
+    service: AgentsService,
+}
+
+fn name(text: &str) -> ServerName {
+    text.parse().unwrap()
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("controller.db"))
+            .await
+            .unwrap();
+        let controller = Controller::start(store, Clock::of(|| 1000));
+        let service = AgentsService::new(controller.clone(), Arc::new(Certifier::default()));
+        let world = Self {
+            _folder: folder,
+            controller,
+            service,
+        };
+        world.token("good", "EXB1").await;
+        world
+    }
+
+    async fn token(&self, token: &str, agent: &str) {
+        let new = NewToken {
+            hash: Certifier::default().token_hash(token),
+            agent: name(agent),
+            site: "oslo".parse().unwrap(),
+            labels: BTreeMap::new(),
+            created_ms: 0,
+            by: "test".into(),
+            expires_ms: 2000,
+        };
+        self.controller.store().create_token(&new).await.unwrap();
+    }
+
+    async fn enrol(&self, token: &str, name: &str, csr: &str) -> Result<wire::Certificate, Status> {
+        let request = wire::EnrolRequest {
+            token: token.into(),
+            name: name.into(),
+            csr_pem: csr.into(),
+        };
+        self.service
+            .enrol(Request::new(request))
+            .await
+            .map(Response::into_inner)
+    }
+
+    async fn alarms(&self, agent: &str) -> Vec<String> {
+        self.controller
+            .store()
+            .agent_alarms(&name(agent))
+            .await
+            .unwrap()
+    }
+
+    fn dial(&self, agent: &str) -> Line {
+        let (up, incoming) = mpsc::channel(8);
+        let (outgoing, down) = mpsc::channel(8);
+        tokio::spawn(session::serve(
+            self.controller.clone(),
+            name(agent),
+            ReceiverStream::new(incoming),
+            outgoing,
+        ));
+        Line { up, down }
+    }
+}
+
+/// The agent's end of a stream.
+struct Line {
+    up: mpsc::Sender<Result<wire::FromAgent, Status>>,
+    down: mpsc::Receiver<Result<wire::ToAgent, Status>>,
+}
+
+impl Line {
+    async fn say(&self, message: from_agent::Message) {
+        let message = wire::FromAgent {
+            message: Some(message),
+        };
+        self.up.send(Ok(message)).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Result<to_agent::Message, Status> {
+        let heard = tokio::time::timeout(LIMIT, self.down.recv()).await.unwrap();
+        heard
+            .expect("the stream ended without a word")
+            .map(|message| message.message.unwrap())
+    }
+}
+
+fn hello(journal: u128, head: u64) -> from_agent::Message {
+    from_agent::Message::Hello(wire::Hello {
+        agent_version: "0.1.0".into(),
+        journal: Uuid::from_u128(journal).to_string(),
+        head,
+        ..wire::Hello::default()
+    })
+}
+
+fn report(seq: u64, event: Event) -> from_agent::Message {
+    let record = Record {
+        seq,
+        at_ms: 1,
+        run: RunId(Uuid::from_u128(9)),
+        event,
+    };
+    from_agent::Message::Report(wire::Report {
+        records: vec![record_to_wire(&record)],
+    })
+}
+
+fn duty() -> Event {
+    Event::DutyBegan {
+        duty: "watchdog".into(),
+        service: "MSExchangeIMC".parse().unwrap(),
+        why: "it died".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_token_enrols_its_own_name_once_and_a_bad_request_does_not_cost_it() {
+    let world = World::new().await;
+    let bad = world.enrol("good", "EXB1", "").await.unwrap_err();
+    assert_eq!(bad.code(), Code::InvalidArgument);
+    assert!(bad.message().starts_with("C007-request-refused"));
+    let mut answers = Vec::new();
+    for (token, agent) in [("bad", "EXB1"), ("good", "EXA1"), ("good", "no such name!")] {
+        let refused = world.enrol(token, agent, "csr").await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        answers.push(refused.message().to_owned());
+    }
+    assert_eq!(
+        world
+            .enrol("good", "EXB1", "csr")
+            .await
+            .unwrap()
+            .not_after_ms,
+        5000
+    );
+    let again = world.enrol("good", "EXB1", "csr").await.unwrap_err();
+    answers.push(again.message().to_owned());
+    answers.dedup();
+    assert_eq!(
+        answers.len(),
+        1,
+        "a stranger learns nothing from the answers"
+    );
+    assert!(world.alarms("EXB1").await[0].starts_with("C071-token-misused: "));
+    assert!(world.alarms("EXA1").await[0].starts_with("C071-token-misused: "));
+    let row = world
+        .controller
+        .store()
+        .agent(&name("EXB1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(row.certificate_until_ms, 5000);
+}
+
+#[tokio::test]
+async fn what_is_reported_is_acknowledged_and_told_as_known_at_the_next_hello() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 1)).await;
+    let to_agent::Message::Welcome(welcome) = line.hear().await.unwrap() else {
+        panic!("the first word is welcome");
+    };
+    assert_eq!(
+        (welcome.acknowledged, welcome.journal),
+        (0, Uuid::from_u128(1).to_string())
+    );
+    line.say(report(1, duty())).await;
+    assert_eq!(
+        line.hear().await.unwrap(),
+        to_agent::Message::Acknowledge(wire::Acknowledge { seq: 1 })
+    );
+    drop(line);
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 1)).await;
+    let heard = line.hear().await.unwrap();
+    assert!(matches!(heard, to_agent::Message::Welcome(welcome) if welcome.acknowledged == 1));
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_true_raises_an_alarm_and_ends_the_stream() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 2)).await;
+    line.hear().await.unwrap();
+    line.say(report(
+        1,
+        Event::StepIntended {
+            step: 0,
+            attempt: 1,
+        },
+    ))
+    .await;
+    let ended = line.hear().await.unwrap_err();
+    assert_eq!(ended.code(), Code::FailedPrecondition);
+    assert!(
+        ended.message().starts_with("C064-report-illegal: "),
+        "{}",
+        ended.message()
+    );
+    assert!(world.alarms("EXB1").await[0].starts_with("C064-report-illegal: "));
+}
+
+#[tokio::test]
+async fn a_clone_and_a_stranger_with_a_certificate_are_told_why_they_are_not_let_in() {
+    let world = World::new().await;
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    assert!(
+        line.hear()
+            .await
+            .unwrap_err()
+            .message()
+            .starts_with("C201-agent-unknown: ")
+    );
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    line.hear().await.unwrap();
+    drop(line);
+    let mut line = world.dial("EXB1");
+    line.say(hello(2, 0)).await;
+    let refused = line.hear().await.unwrap_err();
+    assert!(
+        refused.message().starts_with("C202-agent-cloned: "),
+        "{}",
+        refused.message()
+    );
+    assert!(world.alarms("EXB1").await[0].starts_with("C202-agent-cloned: "));
+    assert!(!world.controller.sessions().is_connected(&name("EXB1")));
+}
+
+#[tokio::test]
+async fn the_newest_stream_of_a_name_stays_and_the_former_is_told() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut first = world.dial("EXB1");
+    first.say(hello(1, 0)).await;
+    first.hear().await.unwrap();
+    let mut second = world.dial("EXB1");
+    second.say(hello(1, 0)).await;
+    second.hear().await.unwrap();
+    let replaced = first.hear().await.unwrap_err();
+    assert!(
+        replaced.message().starts_with("C073-replaced: "),
+        "{}",
+        replaced.message()
+    );
+    assert!(world.controller.sessions().is_connected(&name("EXB1")));
+}
+
+#[tokio::test]
+async fn a_stream_begins_with_hello_and_says_it_once() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    line.say(report(1, duty())).await;
+    assert!(
+        line.hear()
+            .await
+            .unwrap_err()
+            .message()
+            .starts_with("C072-no-hello: ")
+    );
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    line.hear().await.unwrap();
+    line.say(hello(1, 0)).await;
+    assert!(
+        line.hear()
+            .await
+            .unwrap_err()
+            .message()
+            .starts_with("C072-no-hello: ")
+    );
+}
+
+#[tokio::test]
+async fn a_controller_that_stops_tells_its_agents_and_leaves_nothing_under_way() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    line.hear().await.unwrap();
+    tokio::time::timeout(LIMIT, world.controller.stop())
+        .await
+        .unwrap();
+    let ended = line.hear().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+}
