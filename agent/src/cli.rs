@@ -172,6 +172,8 @@ impl Common {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            // Told on standard error too, with a panic where nobody reads it: in the middle of a step.
+            .log_internal_errors(false)
             .with_ansi(colour);
         match self.log_format {
             LogFormat::Text => log.init(),

@@ -103,6 +103,8 @@ fn start_logging(cli: &Cli, settings: &Settings) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Told on standard error too, with a panic where nobody reads it: in the middle of a call.
+        .log_internal_errors(false)
         .with_ansi(Output::of(settings)?.paints_errors())
         .with_target(false)
         .init();

@@ -9,6 +9,7 @@ mod disk_full;
 mod ended;
 mod enrolment;
 mod journal;
+mod log;
 mod place;
 mod policy;
 mod store;

@@ -1,8 +1,8 @@
 //! Scenarios: what goes wrong, what mends it, and what came of it.
 
-mod fleet;
+pub mod fleet;
 mod ledger;
-mod operator;
+pub mod operator;
 mod rollout;
 pub mod site;
 mod stage;

@@ -28,8 +28,9 @@ const LISTEN: &str = "127.0.0.7:0";
 
 /// A controller and its agents.
 #[derive(Debug)]
-pub(super) struct Fleet {
-    pub(super) operator: Operator,
+pub struct Fleet {
+    /// Who asks the controller.
+    pub operator: Operator,
     pub(super) controller: Daemon,
     /// In the order of the world's servers.
     pub(super) agents: Vec<Daemon>,
@@ -39,7 +40,10 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Starts a controller, enrols an agent for each server of the world, and starts them.
-    pub(super) fn start(world: &World, programs: &Programs) -> Result<Self, LabError> {
+    ///
+    /// # Errors
+    /// Where one of them does not start or connect.
+    pub fn start(world: &World, programs: &Programs) -> Result<Self, LabError> {
         let folder = world.folder.join("controller");
         std::fs::create_dir_all(&folder)
             .attempting(|| format!("make the folder `{}`", folder.display()))?;
@@ -217,7 +221,8 @@ impl Fleet {
     }
 
     /// Ends every agent and the controller. Returns what did not end by itself.
-    pub(super) fn stop(&mut self) -> Vec<String> {
+    #[must_use]
+    pub fn stop(&mut self) -> Vec<String> {
         let mut stubborn = Vec::new();
         for daemon in self.agents.iter_mut().chain([&mut self.controller]) {
             if !daemon.stop(STOP) {

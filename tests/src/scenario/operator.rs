@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// An operator at a controller.
 #[derive(Debug, Clone)]
-pub(super) struct Operator {
+pub struct Operator {
     lab: PathBuf,
     program: PathBuf,
     address: String,
@@ -60,7 +60,10 @@ impl Operator {
 
     /// Runs a command with `--output json` and reads its answer: one JSON value, or several lines of
     /// them as an array. A controller that cannot be reached is tried again until `CALL` has passed.
-    pub(super) fn ask(&self, arguments: &[&str]) -> Result<Value, LabError> {
+    ///
+    /// # Errors
+    /// Where the command fails, or its answer is no JSON.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Value, LabError> {
         let begun = Instant::now();
         let all = [arguments, &["--output", "json"]].concat();
         loop {
