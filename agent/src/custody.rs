@@ -6,7 +6,7 @@
 //! what was taken; [`verify`] reads it again; [`replay`] gives back; [`settle`] learns what became
 //! of it; [`in_doubt`] sets aside what may have been sent; [`withdraw`] takes back what a replay
 //! placed; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
-//! [`ledger`] tells it all to people.
+//! [`ledger`] tells it all to people. [`search`] decides how to find what crashes the service.
 
 mod halves;
 pub mod in_doubt;
@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod quarantine;
 pub mod recover;
 pub mod replay;
+pub mod search;
 pub mod settle;
 pub mod survey;
 pub mod verify;
