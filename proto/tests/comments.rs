@@ -1,5 +1,4 @@
 //! The contract says of every message, field, value and call what it means.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
 
