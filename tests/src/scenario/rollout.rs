@@ -112,8 +112,19 @@ impl Stage<'_> {
         }
         let why = "the lab tries again";
         operator.ask(&["rollout", "abort", id, "--why", why])?;
+        let begun = Instant::now();
         let mut watch = operator.watch(id, false)?;
-        watch.wait(limit)?;
+        while watch.ended().is_none() {
+            self.check_interrupted()?;
+            // What was killed last may still have to come back.
+            self.fleet()?.keep()?;
+            if begun.elapsed() > limit {
+                let explained = operator.ask(&["rollout", "explain", id])?;
+                self.say(&format!("the rollout does not end: {explained}"));
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
         Ok(over(&operator.ask(&["rollout", "show", id])?))
     }
 
