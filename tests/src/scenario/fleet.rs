@@ -187,7 +187,7 @@ impl Fleet {
         let mut last = Value::Null;
         let mut settled = || {
             self.keep()?;
-            last = self.operator.ask(&["agent", "list"])?;
+            last = self.ask(&["agent", "list"])?;
             let agents = rows(&last);
             let reported = |agent: &Value| {
                 agent["connected"] == true && agent["journal_head"] == agent["journal_acknowledged"]
@@ -209,6 +209,12 @@ impl Fleet {
                 waited: limit,
             }),
         }
+    }
+
+    /// Asks the controller as an operator would, and keeps the fleet running until it answers.
+    pub(super) fn ask(&mut self, arguments: &[&str]) -> Result<Value, LabError> {
+        let operator = self.operator.clone();
+        operator.ask_keeping(arguments, &mut || self.keep().map(drop))
     }
 
     /// Starts what is down and due. Returns whether a process changed.

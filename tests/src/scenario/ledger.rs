@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::operator::{Operator, rows};
+use super::fleet::Fleet;
+use super::operator::rows;
 use crate::lab_error::LabError;
 
 /// Messages that the ledgers single out, by the name of their spool file.
@@ -14,9 +15,9 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Asks the controller.
-    pub(super) fn read(operator: &Operator) -> Result<Self, LabError> {
-        let names = |state: &str| -> Result<BTreeSet<String>, LabError> {
-            let listed = operator.ask(&["ledger", "list", "--state", state])?;
+    pub(super) fn read(fleet: &mut Fleet) -> Result<Self, LabError> {
+        let mut names = |state: &str| -> Result<BTreeSet<String>, LabError> {
+            let listed = fleet.ask(&["ledger", "list", "--state", state])?;
             let name = |entry: &serde_json::Value| entry["name"].as_str().map(str::to_owned);
             Ok(rows(&listed).iter().filter_map(name).collect())
         };

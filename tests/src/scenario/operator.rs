@@ -64,6 +64,15 @@ impl Operator {
     /// # Errors
     /// Where the command fails, or its answer is no JSON.
     pub fn ask(&self, arguments: &[&str]) -> Result<Value, LabError> {
+        self.ask_keeping(arguments, &mut || Ok(()))
+    }
+
+    /// As [`Self::ask`]; `keep` is called before each further try, and may bring the controller back.
+    pub(super) fn ask_keeping(
+        &self,
+        arguments: &[&str],
+        keep: &mut dyn FnMut() -> Result<(), LabError>,
+    ) -> Result<Value, LabError> {
         let begun = Instant::now();
         let all = [arguments, &["--output", "json"]].concat();
         loop {
@@ -90,6 +99,7 @@ impl Operator {
                     ),
                 });
             }
+            keep()?;
             std::thread::sleep(PAUSE);
         }
     }

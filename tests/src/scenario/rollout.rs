@@ -34,8 +34,8 @@ impl Stage<'_> {
     /// Publishes a policy file.
     pub(super) fn publish(&mut self, policy: &Path) -> Result<(), LabError> {
         let file = policy.display().to_string();
-        let operator = self.fleet()?.operator.clone();
-        operator.ask(&["policy", "publish", &file]).map(drop)
+        let fleet = self.fleet()?;
+        fleet.ask(&["policy", "publish", &file]).map(drop)
     }
 
     /// Rolls a published policy out to all sites and goes along until it ends. `meanwhile` is called at
@@ -48,7 +48,9 @@ impl Stage<'_> {
         mut meanwhile: impl FnMut(&mut Self, Duration) -> Result<(), LabError>,
     ) -> Result<RolloutEnd, LabError> {
         let operator = self.fleet()?.operator.clone();
-        let started = operator.ask(&["rollout", "start", policy, "-l", "site", "--yes"])?;
+        let started = self
+            .fleet()?
+            .ask(&["rollout", "start", policy, "-l", "site", "--yes"])?;
         let id = started["id"].as_str().ok_or_else(|| LabError::Malformed {
             what: "the answer of `mailmend rollout start`".to_owned(),
             reason: format!("it has no `id`: {started}"),
@@ -61,7 +63,7 @@ impl Stage<'_> {
         let code = loop {
             self.check_interrupted()?;
             if Instant::now() > until {
-                let explained = operator.ask(&["rollout", "explain", id])?;
+                let explained = self.fleet()?.ask(&["rollout", "explain", id])?;
                 return Ok(RolloutEnd {
                     id: id.to_owned(),
                     good: false,
@@ -88,7 +90,7 @@ impl Stage<'_> {
             }
             std::thread::sleep(LOOK);
         };
-        let shown = operator.ask(&["rollout", "show", id])?;
+        let shown = self.fleet()?.ask(&["rollout", "show", id])?;
         Ok(RolloutEnd {
             id: id.to_owned(),
             good: code == 0,
@@ -107,11 +109,11 @@ impl Stage<'_> {
                 .any(|run| run["phase"] == "needs-person");
             ["succeeded", "failed", "aborted"].contains(&state) && !needs_person
         };
-        if over(&operator.ask(&["rollout", "show", id])?) {
+        if over(&self.fleet()?.ask(&["rollout", "show", id])?) {
             return Ok(true);
         }
         let why = "the lab tries again";
-        operator.ask(&["rollout", "abort", id, "--why", why])?;
+        self.fleet()?.ask(&["rollout", "abort", id, "--why", why])?;
         let begun = Instant::now();
         let mut watch = operator.watch(id, false)?;
         while watch.ended().is_none() {
@@ -119,13 +121,13 @@ impl Stage<'_> {
             // What was killed last may still have to come back.
             self.fleet()?.keep()?;
             if begun.elapsed() > limit {
-                let explained = operator.ask(&["rollout", "explain", id])?;
+                let explained = self.fleet()?.ask(&["rollout", "explain", id])?;
                 self.say(&format!("the rollout does not end: {explained}"));
                 break;
             }
             std::thread::sleep(LOOK);
         }
-        Ok(over(&operator.ask(&["rollout", "show", id])?))
+        Ok(over(&self.fleet()?.ask(&["rollout", "show", id])?))
     }
 
     fn kill(&mut self, kill: &Kill) -> Result<(), LabError> {

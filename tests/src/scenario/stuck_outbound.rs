@@ -111,7 +111,7 @@ impl Play<'_> {
             self.stage.say(&error.whole());
         }
         let fleet = self.stage.fleet()?;
-        let ledger = Ledger::read(&fleet.operator)?;
+        let ledger = Ledger::read(fleet)?;
         let stubborn = fleet.stop();
         let outages = self.stage.outages()?;
         let orderly = self.stage.world.stop();
