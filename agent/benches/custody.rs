@@ -82,9 +82,20 @@ impl Times {
 
 fn measure(count: usize, size: usize, rounds: usize) -> Result<()> {
     println!("\n{count} files of {} KiB, {rounds} rounds", size >> 10);
+    let base = match std::env::var_os("MAILMEND_BENCH_DIR") {
+        Some(dir) => tempfile::tempdir_in(dir)?,
+        None => tempfile::tempdir()?,
+    };
+    let root = base.path().canonicalize()?;
+    let out = root.join("imcdata/Out");
+    fs::create_dir_all(&out)?;
+    fs::create_dir_all(root.join("aside"))?;
+    // Once for all rounds: each leaves the files in the queue, and writing and removing them takes longer
+    // than all that is measured.
+    fill(&out, count, size)?;
     let mut all = Vec::new();
     for round in 0..rounds {
-        let times = one_round(count, size, round)?;
+        let times = one_round(&root, count, round)?;
         println!(
             "  round {}: reference {:.2?} ({:.2?} on two threads), custody {:.2?} = survey {:.2?} + take \
              {:.2?} + check {:.2?} + place {:.2?}",
@@ -118,17 +129,8 @@ fn measure(count: usize, size: usize, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-fn one_round(count: usize, size: usize, round: usize) -> Result<Times> {
-    let base = match std::env::var_os("MAILMEND_BENCH_DIR") {
-        Some(dir) => tempfile::tempdir_in(dir)?,
-        None => tempfile::tempdir()?,
-    };
-    let root = base.path().canonicalize()?;
-    let out = root.join("imcdata/Out");
-    let aside = root.join("aside");
-    fs::create_dir_all(&out)?;
-    fs::create_dir_all(&aside)?;
-    fill(&out, count, size)?;
+fn one_round(root: &Path, count: usize, round: usize) -> Result<Times> {
+    let (out, aside) = (root.join("imcdata/Out"), root.join("aside"));
     let mut times = Times::default();
     // Whoever goes first warms nothing for the other: the files were just written. Still, turns.
     let reference = |times: &mut Times| -> Result<()> {
@@ -138,9 +140,9 @@ fn one_round(count: usize, size: usize, round: usize) -> Result<Times> {
     };
     if round.is_multiple_of(2) {
         reference(&mut times)?;
-        custody(&root, &out, count, &mut times)?;
+        custody(root, &out, round, count, &mut times)?;
     } else {
-        custody(&root, &out, count, &mut times)?;
+        custody(root, &out, round, count, &mut times)?;
         reference(&mut times)?;
     }
     Ok(times)
@@ -223,9 +225,9 @@ fn reference_pass(from: &Path, to: &Path, threads: usize) -> Result<()> {
     Ok(())
 }
 
-fn custody(root: &Path, out: &Path, count: usize, times: &mut Times) -> Result<()> {
+fn custody(root: &Path, out: &Path, round: usize, count: usize, times: &mut Times) -> Result<()> {
     let host = Machine::new();
-    let journal = Journal::open(&root.join("journal.db"))?;
+    let journal = Journal::open(&root.join(format!("journal-{round}.db")))?;
     let run = RunId(Uuid::now_v7());
     let desk = Desk {
         host: &host,
