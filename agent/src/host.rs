@@ -229,6 +229,30 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// As [`HostErrorKind`] says.
     fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError>;
+    /// Opens files of one folder as [`Self::open`] does, one after another, and gives each with its
+    /// place in `names` to `each`. A provider may reach the folder once for all of them.
+    fn open_each(&self, folder: &Path, names: &[&str], each: &mut OpenedFile<'_>) {
+        for (at, name) in names.iter().enumerate() {
+            each(at, self.open(&folder.join(name)));
+        }
+    }
+    /// Probes files of one folder as [`Self::probe_exclusive`] does; one answer each, in order.
+    fn probe_each(&self, folder: &Path, names: &[&str]) -> Vec<Result<(), HostError>> {
+        let probe = |name: &&str| self.probe_exclusive(&folder.join(name));
+        names.iter().map(probe).collect()
+    }
+    /// Moves files of one folder into another under their own names as [`Self::move_new`] does, all of
+    /// them whatever becomes of one; one answer each, in order.
+    fn move_each(&self, from: &Path, to: &Path, names: &[&str]) -> Vec<Result<(), HostError>> {
+        let act = |name: &&str| self.move_new(&from.join(name), &to.join(name));
+        names.iter().map(act).collect()
+    }
+    /// Gives files of one folder a second name in another, the same name, as [`Self::link_new`] does,
+    /// all of them whatever becomes of one; one answer each, in order.
+    fn link_each(&self, from: &Path, to: &Path, names: &[&str]) -> Vec<Result<(), HostError>> {
+        let act = |name: &&str| self.link_new(&from.join(name), &to.join(name));
+        names.iter().map(act).collect()
+    }
     /// Writes a new file and syncs it; fails with `Exists` rather than replace. Its name never
     /// shows a part of it; a crash may leave a file whose name begins with `.mailmend-` instead.
     ///
@@ -262,6 +286,9 @@ pub trait Spool: Send + Sync {
     /// Where that cannot be told.
     fn same_volume(&self, a: &Path, b: &Path) -> Result<bool, HostError>;
 }
+
+/// What [`Spool::open_each`] gives each opened file to.
+pub type OpenedFile<'a> = dyn FnMut(usize, Result<Box<dyn Read + Send>, HostError>) + 'a;
 
 /// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

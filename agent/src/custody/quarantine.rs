@@ -344,10 +344,16 @@ fn free_of_others<T>(
     left: &mut Vec<Suspect>,
 ) -> Vec<(super::survey::Surveyed, T)> {
     let probe = |name: &str| desk.host.spool().probe_exclusive(&take.source.join(name));
-    let names: Vec<&String> = files.iter().map(|(file, _)| &file.info.name).collect();
-    let mut open: BTreeMap<String, HostError> = on_two_threads(names, 0, |name: &String| {
-        let error = probe(name).err()?;
-        Some((name.clone(), error))
+    let names = files
+        .iter()
+        .map(|(file, _)| file.info.name.as_str())
+        .collect();
+    let mut open: BTreeMap<String, HostError> = on_two_threads(names, 0, |names: Vec<&str>| {
+        let probed = desk.host.spool().probe_each(&take.source, &names);
+        let locked = |(name, result): (&str, Result<(), HostError>)| {
+            result.err().map(|error| (name.to_owned(), error))
+        };
+        names.into_iter().zip(probed).map(locked).collect()
     })
     .into_iter()
     .flatten()
@@ -516,12 +522,24 @@ fn finish_moving(
         }
     };
     let mut refusals: BTreeMap<u32, String> = BTreeMap::new();
-    for (entry, decision) in batch.entries.iter().zip(&mut decisions) {
-        if *decision == Decision::Move {
-            let (settled, why) = move_one(desk, entry, &source, &held)?;
-            *decision = settled;
-            refusals.extend(why.map(|why| (entry.index, why)));
-        }
+    let due: Vec<usize> = (0..decisions.len())
+        .filter(|at| decisions[*at] == Decision::Move)
+        .collect();
+    let names: Vec<&str> = due
+        .iter()
+        .map(|at| batch.entries[*at].name.as_str())
+        .collect();
+    let moved = desk.host.spool().move_each(&source, &held, &names);
+    for (at, result) in due.into_iter().zip(moved) {
+        decisions[at] = match result {
+            Ok(()) => Decision::Held,
+            Err(error) => {
+                let entry = &batch.entries[at];
+                let (decision, why) = not_moved(desk, entry, &source, &held, error)?;
+                refusals.extend(why.map(|why| (entry.index, why)));
+                decision
+            }
+        };
     }
     // What was moved is looked at where it is now: a file that was swapped between the listing and
     // its move shows here.
@@ -592,18 +610,16 @@ fn by_name(desk: &Desk<'_>, folder: &Path) -> Result<BTreeMap<String, FileInfo>,
         .collect())
 }
 
-/// Moves one file; where that fails, looks at both names and decides again. Why it stayed, if it did.
-fn move_one(
+/// After a move that failed: looks at both names and decides again. Why it stayed, if it did.
+fn not_moved(
     desk: &Desk<'_>,
     entry: &Entry,
     source: &Path,
     held: &Path,
+    error: HostError,
 ) -> Result<(Decision, Option<String>), CustodyError> {
     let spool = desk.host.spool();
     let (from, to) = (source.join(&entry.name), held.join(&entry.name));
-    let Err(error) = spool.move_new(&from, &to) else {
-        return Ok((Decision::Held, None));
-    };
     let queue = Seen::of(entry, spool.look(&from)?.as_ref());
     let kept = Seen::of(entry, spool.look(&to)?.as_ref());
     Ok(match decide(queue, kept, true) {

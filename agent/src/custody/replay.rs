@@ -14,7 +14,7 @@ use super::quarantine::Seen;
 use super::verify::{Verified, unchanged, verify};
 use super::{CustodyError, Desk, Stopped, alarm, list_if_there, text};
 use crate::faults::known;
-use crate::host::{FileInfo, FileKind, HostErrorKind};
+use crate::host::{FileInfo, FileKind, HostError, HostErrorKind};
 
 /// Which held entries of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +248,7 @@ fn finish_placing(
         ..Given::default()
     };
     let (mut alarms, mut settlements) = (Vec::new(), Vec::new());
+    let mut due = Vec::new();
     for index in replay
         .entries
         .iter()
@@ -259,13 +260,7 @@ fn finish_placing(
         let name = ours.get(&entry.file_id);
         let seen = Seen::of(entry, held.get(&entry.name));
         match decide(name.is_some(), seen, stopped.is_some(), may_have_run) {
-            Decision::Link => {
-                let from = held_folder.join(&entry.name);
-                match link(desk, id, entry, &from, &target, &mut taken)? {
-                    Ok(name) => given.count(entry, &name),
-                    Err(why) => given.left.push(Left { index, why }),
-                }
-            }
+            Decision::Link => due.push(entry),
             Decision::Placed => given.count(entry, name.map_or("", String::as_str)),
             Decision::PlacedWithoutEscrow => {
                 given.count(entry, name.map_or("", String::as_str));
@@ -293,6 +288,15 @@ fn finish_placing(
                 });
                 alarms.push(alarm(const { known("A089-mail-missing") }, text));
             }
+        }
+    }
+    for (entry, linked) in link_all(desk, id, due, (&held_folder, &target), &mut taken)? {
+        match linked {
+            Ok(name) => given.count(entry, &name),
+            Err(why) => given.left.push(Left {
+                index: entry.index,
+                why,
+            }),
         }
     }
     // The names in the queue must be durable before a start can consume them.
@@ -323,42 +327,83 @@ impl Given {
     }
 }
 
-/// Gives a held file a name in the queue: its own, or the first derived one that is free. Returns why
-/// not, where that is known to have changed nothing.
-fn link(
+/// The name that a file got in the queue, or why it got none, where that is known.
+type Linked = Result<String, String>;
+
+/// Gives held files their names in the queue: first, in one go, to all whose own name is free.
+fn link_all<'e>(
+    desk: &Desk<'_>,
+    batch: BatchId,
+    due: Vec<&'e Entry>,
+    (held, target): (&Path, &Path),
+    taken: &mut BTreeSet<String>,
+) -> Result<Vec<(&'e Entry, Linked)>, CustodyError> {
+    let (own, colliding): (Vec<&Entry>, Vec<&Entry>) = due
+        .into_iter()
+        .partition(|entry| taken.insert(folded(&entry.name)));
+    let names: Vec<&str> = own.iter().map(|entry| entry.name.as_str()).collect();
+    let results = desk.host.spool().link_each(held, target, &names);
+    let mut linked = Vec::with_capacity(own.len() + colliding.len());
+    for (entry, result) in own.into_iter().zip(results) {
+        let result = match result {
+            Ok(()) => Ok(entry.name.clone()),
+            Err(error) => match not_linked(desk, entry, target, &entry.name, error)? {
+                Some(result) => result,
+                None => link_renamed(desk, batch, entry, (held, target), taken)?,
+            },
+        };
+        linked.push((entry, result));
+    }
+    for entry in colliding {
+        let result = link_renamed(desk, batch, entry, (held, target), taken)?;
+        linked.push((entry, result));
+    }
+    Ok(linked)
+}
+
+/// Gives a held file the first derived name that is free.
+fn link_renamed(
     desk: &Desk<'_>,
     batch: BatchId,
     entry: &Entry,
-    from: &Path,
-    target: &Path,
+    (held, target): (&Path, &Path),
     taken: &mut BTreeSet<String>,
-) -> Result<Result<String, String>, CustodyError> {
-    for attempt in 0..16 {
-        let name = if attempt == 0 {
-            entry.name.clone()
-        } else {
-            derived_name(batch, entry.index, attempt)
-        };
+) -> Result<Linked, CustodyError> {
+    for attempt in 1..16 {
+        let name = derived_name(batch, entry.index, attempt);
         if !taken.insert(folded(&name)) {
             continue;
         }
-        match desk.host.spool().link_new(from, &target.join(&name)) {
+        let spool = desk.host.spool();
+        match spool.link_new(&held.join(&entry.name), &target.join(&name)) {
             Ok(()) => return Ok(Ok(name)),
-            // Not in the listing a moment ago: somebody else writes here, so never ours.
-            Err(error) if error.kind == HostErrorKind::Exists => {}
             Err(error) => {
-                // Whatever the error says, look: a name that is there must not count as held.
-                let found = desk.host.spool().look(&target.join(&name))?;
-                if found.is_some_and(|info| info.file_id == entry.file_id) {
-                    return Ok(Ok(name));
+                if let Some(result) = not_linked(desk, entry, target, &name, error)? {
+                    return Ok(result);
                 }
-                return Ok(Err(error.to_string()));
             }
         }
     }
     Ok(Err(
         "every name that it could take is taken in the queue".into()
     ))
+}
+
+/// After a link that failed: whatever the error says, looks, for a name that is there must not count as
+/// held. `None` where another file has the name: somebody else writes here.
+fn not_linked(
+    desk: &Desk<'_>,
+    entry: &Entry,
+    target: &Path,
+    name: &str,
+    error: HostError,
+) -> Result<Option<Linked>, CustodyError> {
+    let found = desk.host.spool().look(&target.join(name))?;
+    Ok(match found {
+        Some(info) if info.file_id == entry.file_id => Some(Ok(name.to_owned())),
+        Some(_) if error.kind == HostErrorKind::Exists => None,
+        _ => Some(Err(error.to_string())),
+    })
 }
 
 /// A spool name of eight letters and digits, derived from the custody id. Equal on every try.

@@ -14,7 +14,7 @@ use super::CustodyError;
 use super::halves::on_two_threads;
 use crate::evidence::spool_file::{self, SpoolHeader};
 use crate::evidence::{Direction, MessageKey};
-use crate::host::{FileInfo, FileKind, Host, HostErrorKind};
+use crate::host::{FileInfo, FileKind, Host, HostError, HostErrorKind};
 
 /// A file that was written less than this before it was hashed is hashed again after the stop: a
 /// second write within one tick of the file system's clock would not show. FAT ticks every 2 s.
@@ -138,10 +138,7 @@ fn look(
         }
     }
     let bytes = unread.iter().map(|info| info.size).sum();
-    let read = on_two_threads(unread, bytes, |info: FileInfo| {
-        let read = read(host, folder, &info);
-        (info, read)
-    });
+    let read = on_two_threads(unread, bytes, |unread| read_all(host, folder, unread));
     for (info, read) in read {
         match read {
             Ok(Some(file)) => survey.files.push(file),
@@ -158,10 +155,25 @@ fn look(
     Ok(survey)
 }
 
-fn read(host: &dyn Host, folder: &Path, info: &FileInfo) -> Result<Option<Surveyed>, String> {
-    let path = folder.join(&info.name);
-    let read = match host.spool().open(&path) {
-        Ok(reader) => hash(reader).map_err(|error| error.to_string())?,
+type Found = (FileInfo, Result<Option<Surveyed>, String>);
+
+fn read_all(host: &dyn Host, folder: &Path, files: Vec<FileInfo>) -> Vec<Found> {
+    let names: Vec<&str> = files.iter().map(|info| info.name.as_str()).collect();
+    let mut found = Vec::with_capacity(files.len());
+    let mut buffer = buffer();
+    host.spool().open_each(folder, &names, &mut |at, file| {
+        found.push(read(&files[at], file, &mut buffer));
+    });
+    files.into_iter().zip(found).collect()
+}
+
+fn read(
+    info: &FileInfo,
+    file: Result<OneFile, HostError>,
+    buffer: &mut [u8],
+) -> Result<Option<Surveyed>, String> {
+    let read = match file {
+        Ok(reader) => hash(reader, buffer).map_err(|error| error.to_string())?,
         Err(error) if error.kind == HostErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.reason),
     };
@@ -178,6 +190,8 @@ fn read(host: &dyn Host, folder: &Path, info: &FileInfo) -> Result<Option<Survey
     }))
 }
 
+type OneFile = Box<dyn Read + Send>;
+
 /// The content of a file, read once.
 pub(super) struct Content {
     pub(super) hash: Digest,
@@ -189,13 +203,17 @@ pub(super) struct Content {
 /// How much of a file is searched for its headers; those of real mail are far shorter.
 const HEAD: usize = 256 << 10;
 
-pub(super) fn hash(mut reader: Box<dyn Read + Send>) -> std::io::Result<Content> {
+/// A buffer for [`hash`], to be used for many files: clearing it costs more than reading a small one.
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; 64 << 10]
+}
+
+pub(super) fn hash(mut reader: OneFile, buffer: &mut [u8]) -> std::io::Result<Content> {
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
     let mut head = Vec::new();
-    let mut buffer = [0; 64 << 10];
     loop {
-        let read = match reader.read(&mut buffer) {
+        let read = match reader.read(buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,

@@ -1,16 +1,18 @@
 //! Reading held files again: the content is what the manifest has, byte for byte, or it is not given
 //! back.
 
+use std::io::Read;
 use std::path::Path;
 
 use mailmend_proto::run::{Batch, Entry, Left};
 
 use super::halves::on_two_threads;
 use super::quarantine::Seen;
-use super::survey::hash;
+use super::survey::{buffer, hash};
 use super::{Desk, direction};
 use crate::evidence::MessageKey;
 use crate::evidence::spool_file::{self, SpoolHeader};
+use crate::host::HostError;
 
 /// What reading held files again showed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,19 +30,28 @@ pub fn verify(desk: &Desk<'_>, batch: &Batch, mut indices: Vec<u32>) -> Verified
     indices.sort_unstable();
     indices.dedup();
     let held = Path::new(&batch.held);
-    let entries = |index: &u32| batch.entries.get(*index as usize);
-    let bytes = indices
-        .iter()
-        .filter_map(entries)
-        .map(|entry| entry.size)
-        .sum();
-    let checked = on_two_threads(indices, bytes, |index| {
-        let result = entries(&index)
-            .ok_or_else(|| "the manifest has no such entry".to_owned())
-            .and_then(|entry| same(desk, held, entry));
-        (index, result)
-    });
     let mut verified = Verified::default();
+    let mut entries = Vec::with_capacity(indices.len());
+    for index in indices {
+        match batch.entries.get(index as usize) {
+            Some(entry) => entries.push(entry),
+            None => verified.damaged.push(Left {
+                index,
+                why: "the manifest has no such entry".into(),
+            }),
+        }
+    }
+    let bytes = entries.iter().map(|entry| entry.size).sum();
+    let checked = on_two_threads(entries, bytes, |entries: Vec<&Entry>| {
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let mut checked = Vec::with_capacity(entries.len());
+        let mut buffer = buffer();
+        desk.host.spool().open_each(held, &names, &mut |at, file| {
+            let entry = entries[at];
+            checked.push((entry.index, same(held, entry, file, &mut buffer)));
+        });
+        checked
+    });
     for (index, result) in checked {
         match result {
             Ok(()) => verified.whole.push(index),
@@ -50,15 +61,16 @@ pub fn verify(desk: &Desk<'_>, batch: &Batch, mut indices: Vec<u32>) -> Verified
     verified
 }
 
-fn same(desk: &Desk<'_>, held: &Path, entry: &Entry) -> Result<(), String> {
+fn same(
+    held: &Path,
+    entry: &Entry,
+    file: Result<Box<dyn Read + Send>, HostError>,
+    buffer: &mut [u8],
+) -> Result<(), String> {
     let path = held.join(&entry.name);
-    let spool = desk.host.spool();
-    let content = spool
-        .open(&path)
-        .map_err(|error| error.to_string())
-        .and_then(|reader| {
-            hash(reader).map_err(|error| format!("read `{}`: {error}", path.display()))
-        })?;
+    let content = file.map_err(|error| error.to_string()).and_then(|reader| {
+        hash(reader, buffer).map_err(|error| format!("read `{}`: {error}", path.display()))
+    })?;
     if content.hash != entry.hash {
         return Err(format!(
             "`{}` has the digest {} and {} bytes; the manifest has {} and {}",

@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::folder::Folder;
 use super::{changing, reading};
-use crate::host::{FileInfo, HostError, HostErrorKind, Spool};
+use crate::host::{FileInfo, HostError, HostErrorKind, OpenedFile, Spool};
 
 #[derive(Debug)]
 pub(super) struct UnixSpool;
@@ -38,49 +38,60 @@ impl Spool for UnixSpool {
 
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
         let (folder, name) = Folder::of(path)?;
-        let file = folder
-            .read(name)
-            .map_err(|errno| reading(format!("open `{}`", path.display()), &errno.into()))?;
-        Ok(Box::new(file))
+        open_in(&folder, name, || path.to_owned())
     }
 
     fn probe_exclusive(&self, path: &Path) -> Result<(), HostError> {
-        let attempted = || format!("open `{}` exclusively", path.display());
         let (folder, name) = Folder::of(path)?;
-        let file = folder
-            .read(name)
-            .map_err(|errno| reading(attempted(), &errno.into()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => Err(HostError::unchanged(
-                HostErrorKind::Locked,
-                attempted(),
-                "another process has it open",
-            )),
-            Err(TryLockError::Error(error)) => Err(reading(attempted(), &error)),
-        }
+        probe_in(&folder, name, || path.to_owned())
     }
 
     fn move_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
-        let attempted = || format!("move `{}` to `{}`", from.display(), to.display());
         let (source, old) = Folder::of(from)?;
         let (target, new) = Folder::of(to)?;
-        source
-            .regular(old)
-            .map_err(|errno| reading(attempted(), &errno.into()))?;
-        fs::renameat_with(&source, old, &target, new, RenameFlags::NOREPLACE)
-            .map_err(|errno| changing(attempted(), errno))
+        move_in((&source, old), (&target, new), &|| {
+            (from.to_owned(), to.to_owned())
+        })
     }
 
     fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
-        let attempted = || format!("link `{}` as `{}`", from.display(), to.display());
         let (source, old) = Folder::of(from)?;
         let (target, new) = Folder::of(to)?;
-        source
-            .regular(old)
-            .map_err(|errno| reading(attempted(), &errno.into()))?;
-        fs::linkat(&source, old, &target, new, AtFlags::empty())
-            .map_err(|errno| changing(attempted(), errno))
+        link_in((&source, old), (&target, new), &|| {
+            (from.to_owned(), to.to_owned())
+        })
+    }
+
+    // The four below open each folder once: reaching it costs more than what is done in it.
+
+    fn open_each(&self, folder: &Path, names: &[&str], each: &mut OpenedFile<'_>) {
+        let opened = Folder::open(folder);
+        for (at, name) in names.iter().enumerate() {
+            let file = match &opened {
+                Ok(opened) => {
+                    plain(name).and_then(|plain| open_in(opened, plain, || folder.join(name)))
+                }
+                Err(error) => Err(error.clone()),
+            };
+            each(at, file);
+        }
+    }
+
+    fn probe_each(&self, folder: &Path, names: &[&str]) -> Vec<Result<(), HostError>> {
+        let opened = Folder::open(folder);
+        let probe = |name: &&str| {
+            let opened = opened.as_ref().map_err(HostError::clone)?;
+            probe_in(opened, plain(name)?, || folder.join(name))
+        };
+        names.iter().map(probe).collect()
+    }
+
+    fn move_each(&self, from: &Path, to: &Path, names: &[&str]) -> Vec<Result<(), HostError>> {
+        in_both(from, to, names, move_in)
+    }
+
+    fn link_each(&self, from: &Path, to: &Path, names: &[&str]) -> Vec<Result<(), HostError>> {
+        in_both(from, to, names, link_in)
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
@@ -187,6 +198,99 @@ impl Spool for UnixSpool {
     }
 }
 
+type Named<'a> = (&'a Folder, &'a OsStr);
+type Paths = (PathBuf, PathBuf);
+
+/// A name that stays in its folder.
+fn plain(name: &str) -> Result<&OsStr, HostError> {
+    let path = Path::new(name);
+    if path.file_name() == Some(path.as_os_str()) {
+        return Ok(path.as_os_str());
+    }
+    Err(HostError::unchanged(
+        HostErrorKind::Malformed,
+        format!("find `{name}` in its folder"),
+        "it is no plain file name",
+    ))
+}
+
+fn in_both(
+    from: &Path,
+    to: &Path,
+    names: &[&str],
+    act: impl Fn(Named<'_>, Named<'_>, &dyn Fn() -> Paths) -> Result<(), HostError>,
+) -> Vec<Result<(), HostError>> {
+    let (source, target) = (Folder::open(from), Folder::open(to));
+    let one = |name: &&str| {
+        let source = source.as_ref().map_err(HostError::clone)?;
+        let target = target.as_ref().map_err(HostError::clone)?;
+        let plain = plain(name)?;
+        act((source, plain), (target, plain), &|| {
+            (from.join(name), to.join(name))
+        })
+    };
+    names.iter().map(one).collect()
+}
+
+fn open_in(
+    folder: &Folder,
+    name: &OsStr,
+    path: impl Fn() -> PathBuf,
+) -> Result<Box<dyn Read + Send>, HostError> {
+    let file = folder
+        .read(name)
+        .map_err(|errno| reading(format!("open `{}`", path().display()), &errno.into()))?;
+    Ok(Box::new(file))
+}
+
+fn probe_in(folder: &Folder, name: &OsStr, path: impl Fn() -> PathBuf) -> Result<(), HostError> {
+    let attempted = || format!("open `{}` exclusively", path().display());
+    let file = folder
+        .read(name)
+        .map_err(|errno| reading(attempted(), &errno.into()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(HostError::unchanged(
+            HostErrorKind::Locked,
+            attempted(),
+            "another process has it open",
+        )),
+        Err(TryLockError::Error(error)) => Err(reading(attempted(), &error)),
+    }
+}
+
+fn move_in(
+    (source, old): Named<'_>,
+    (target, new): Named<'_>,
+    paths: &dyn Fn() -> Paths,
+) -> Result<(), HostError> {
+    let attempted = || {
+        let (from, to) = paths();
+        format!("move `{}` to `{}`", from.display(), to.display())
+    };
+    source
+        .regular(old)
+        .map_err(|errno| reading(attempted(), &errno.into()))?;
+    fs::renameat_with(source, old, target, new, RenameFlags::NOREPLACE)
+        .map_err(|errno| changing(attempted(), errno))
+}
+
+fn link_in(
+    (source, old): Named<'_>,
+    (target, new): Named<'_>,
+    paths: &dyn Fn() -> Paths,
+) -> Result<(), HostError> {
+    let attempted = || {
+        let (from, to) = paths();
+        format!("link `{}` as `{}`", from.display(), to.display())
+    };
+    source
+        .regular(old)
+        .map_err(|errno| reading(attempted(), &errno.into()))?;
+    fs::linkat(source, old, target, new, AtFlags::empty())
+        .map_err(|errno| changing(attempted(), errno))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +337,64 @@ mod tests {
             2,
             "no temporary file is left"
         );
+    }
+
+    #[test]
+    fn many_at_once_are_done_as_each_alone_and_never_leave_their_folder() {
+        let (_keep, root) = folder();
+        let (queue, held) = (root.join("queue"), root.join("held"));
+        for folder in [&queue, &held] {
+            UnixSpool.make_folder(folder).unwrap();
+        }
+        for name in ["A", "B", "C"] {
+            UnixSpool
+                .write_new(&queue.join(name), name.as_bytes())
+                .unwrap();
+        }
+        UnixSpool.write_new(&held.join("B"), b"in the way").unwrap();
+        symlink(queue.join("A"), queue.join("L")).unwrap();
+        UnixSpool.write_new(&root.join("X"), b"outside").unwrap();
+        let kinds = |results: Vec<Result<(), HostError>>| -> Vec<Option<HostErrorKind>> {
+            results
+                .into_iter()
+                .map(|result| result.err().map(|error| error.kind))
+                .collect()
+        };
+        let names = ["A", "B", "L", "gone", "../X", "C"];
+        let expected = [
+            None,
+            Some(HostErrorKind::Exists),
+            Some(HostErrorKind::Reparse),
+            Some(HostErrorKind::NotFound),
+            Some(HostErrorKind::Malformed),
+            None,
+        ];
+        let mut read = Vec::new();
+        UnixSpool.open_each(&queue, &names, &mut |at, file| {
+            let text = file.map(|mut file| {
+                let mut text = String::new();
+                file.read_to_string(&mut text).unwrap();
+                text
+            });
+            read.push((at, text.map_err(|error| error.kind)));
+        });
+        assert_eq!(read[0], (0, Ok("A".into())));
+        assert_eq!(read[2], (2, Err(HostErrorKind::Reparse)));
+        assert_eq!(read[4], (4, Err(HostErrorKind::Malformed)));
+        let probed = kinds(UnixSpool.probe_each(&queue, &names));
+        assert_eq!(probed[1..3], [None, Some(HostErrorKind::Reparse)]);
+        assert_eq!(kinds(UnixSpool.link_each(&queue, &held, &names)), expected);
+        for name in ["A", "C"] {
+            UnixSpool.remove(&held.join(name)).unwrap();
+        }
+        assert_eq!(kinds(UnixSpool.move_each(&queue, &held, &names)), expected);
+        assert_eq!(
+            (text(&held.join("A")), text(&held.join("B"))),
+            ("A".into(), "in the way".into())
+        );
+        assert_eq!(text(&root.join("X")), "outside");
+        let nowhere = UnixSpool.move_each(&queue, &root.join("nowhere"), &names);
+        assert!(nowhere.iter().all(|result| result.is_err()));
     }
 
     #[test]
