@@ -394,7 +394,7 @@ mod tests {
         );
         assert_eq!(text(&root.join("X")), "outside");
         let nowhere = UnixSpool.move_each(&queue, &root.join("nowhere"), &names);
-        assert!(nowhere.iter().all(|result| result.is_err()));
+        assert!(nowhere.iter().all(Result::is_err));
     }
 
     #[test]
