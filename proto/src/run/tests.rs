@@ -1,5 +1,7 @@
 //! What the one match allows and refuses.
 
+use std::collections::BTreeMap;
+
 use mailmend_policy::digest::Digest;
 use uuid::Uuid;
 

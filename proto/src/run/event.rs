@@ -1,0 +1,328 @@
+//! Records: what one line of an agent's journal says.
+
+use std::fmt;
+
+use mailmend_policy::digest::Digest;
+use mailmend_policy::name::ServiceName;
+use uuid::Uuid;
+
+use super::custody::{Entry, Left, Settlement};
+
+/// A run: one plan being carried out; or a duty, which one agent began by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub Uuid);
+
+/// A batch of files in custody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub Uuid);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One line of an agent's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Contiguous from 1 over the whole journal.
+    pub seq: u64,
+    /// The agent's wall clock, milliseconds since 1970 UTC; for people only.
+    pub at_ms: i64,
+    /// The run or duty it belongs to.
+    pub run: RunId,
+    /// What happened, or is about to.
+    pub event: Event,
+}
+
+/// What a record says. Intentions are durable before their effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The run was taken on.
+    Admitted {
+        /// The fence of its assignment.
+        fence: u64,
+        /// The digest of its plan.
+        plan: Digest,
+        /// The digest of its policy's text.
+        policy: Digest,
+        /// The assignment as received, wire bytes.
+        assignment: Vec<u8>,
+    },
+    /// The agent began something by itself.
+    DutyBegan {
+        /// What: `watchdog`.
+        duty: String,
+        /// The service it cares for.
+        service: ServiceName,
+        /// Why.
+        why: String,
+    },
+    /// The watermark rose.
+    Advanced {
+        /// The fence it came with.
+        fence: u64,
+        /// Steps below this may run.
+        through: u32,
+    },
+    /// The fence rose.
+    Fenced {
+        /// The new fence.
+        fence: u64,
+    },
+    /// Unwinding was ordered, or goes further down.
+    UnwindOrdered {
+        /// The fence it came with.
+        fence: u64,
+        /// Done steps at or above this are undone.
+        down_to: u32,
+        /// Nothing further down will be asked: the agent closes when that is done.
+        last: bool,
+    },
+    /// A step is about to act.
+    StepIntended {
+        /// Its index.
+        step: u32,
+        /// Counts from 1; rises only after `no-effect`.
+        attempt: u32,
+    },
+    /// A step's `when` did not hold.
+    StepSkipped {
+        /// Its index.
+        step: u32,
+        /// Which condition.
+        why: String,
+    },
+    /// A step ended.
+    StepFinished {
+        /// Its index.
+        step: u32,
+        /// The attempt that ended.
+        attempt: u32,
+        /// How.
+        outcome: Outcome,
+        /// One line for people.
+        detail: String,
+        /// Facts with their places.
+        evidence: Vec<String>,
+    },
+    /// Service is about to be disturbed.
+    SectionBegan {
+        /// Its index.
+        section: u32,
+        /// The service whose start is the exit.
+        service: ServiceName,
+        /// Which start of the machine.
+        boot: String,
+        /// When, on the machine's monotonic clock.
+        since_boot_ms: u64,
+        /// How long service may be disturbed.
+        budget_ms: u64,
+    },
+    /// Service is no longer disturbed, or a person was called.
+    SectionEnded {
+        /// Its index.
+        section: u32,
+        /// How.
+        how: SectionEnd,
+        /// One line for people.
+        detail: String,
+    },
+    /// A done step is about to be undone.
+    UndoIntended {
+        /// Its index.
+        step: u32,
+    },
+    /// An undo ended.
+    UndoFinished {
+        /// The step's index.
+        step: u32,
+        /// How.
+        outcome: Outcome,
+        /// One line for people.
+        detail: String,
+    },
+    /// A service is about to change, or has changed.
+    ServiceChanged {
+        /// Which.
+        service: ServiceName,
+        /// How.
+        change: ServiceChange,
+        /// The process, 0 where there is none.
+        pid: u32,
+    },
+    /// Files are about to be taken into custody.
+    BatchIntended {
+        /// The batch.
+        batch: BatchId,
+        /// The step that takes them; none in a duty.
+        step: Option<u32>,
+        /// The queue's name in policies.
+        queue: String,
+        /// The folder they are in.
+        source: String,
+        /// The folder they go to.
+        held: String,
+        /// How many.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The manifest of a batch, in pieces, in the same transaction as its intention.
+    BatchEntries {
+        /// The batch.
+        batch: BatchId,
+        /// The next entries, in order of index.
+        entries: Vec<Entry>,
+    },
+    /// The files are in the held folder, durably.
+    BatchHeld {
+        /// The batch.
+        batch: BatchId,
+        /// What stayed in the queue, with the reason.
+        left: Vec<Left>,
+    },
+    /// Held files are about to be given back.
+    ReplayIntended {
+        /// The batch.
+        batch: BatchId,
+        /// Counts from 1 in its batch.
+        replay: u32,
+        /// The step that asked; none where an undo or an operator did.
+        step: Option<u32>,
+        /// The folder they go to.
+        target: String,
+        /// Which entries, as inclusive ranges.
+        entries: Vec<(u32, u32)>,
+    },
+    /// The files are in the queue again, durably; the service has not been started yet.
+    ReplayPlaced {
+        /// The batch.
+        batch: BatchId,
+        /// Which replay.
+        replay: u32,
+        /// Entries that took another name because theirs was taken.
+        renamed: Vec<(u32, String)>,
+        /// What stayed held, with the reason.
+        left: Vec<Left>,
+    },
+    /// Entries reached a state by evidence or by a person's word.
+    Settled {
+        /// The batch.
+        batch: BatchId,
+        /// The entries.
+        entries: Vec<Settlement>,
+    },
+    /// `queue.dat` was renamed.
+    IndexSetAside {
+        /// From.
+        from: String,
+        /// To.
+        to: String,
+    },
+    /// A person must know.
+    Alarm {
+        /// A code of `docs/faults.md`.
+        code: String,
+        /// What, with values.
+        text: String,
+    },
+    /// The agent's part of the run is over.
+    Closed {
+        /// How.
+        how: Ended,
+        /// One line for people.
+        detail: String,
+    },
+}
+
+/// How a step or an undo ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took effect, verified.
+    Done,
+    /// It failed, and it is known that nothing changed.
+    NoEffect,
+    /// It failed, and it is not known what changed.
+    Unknown,
+}
+
+/// How a section ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SectionEnd {
+    /// Its last step is done.
+    Committed,
+    /// The exit was taken: service was started.
+    Exited,
+    /// The exit failed: an alarm stands.
+    HandedOver,
+}
+
+/// A change of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceChange {
+    /// It is about to be asked to stop.
+    StopIntended,
+    /// It is stopped: state and process proven.
+    Stopped,
+    /// Its process is about to be ended.
+    KillIntended,
+    /// Its process was ended.
+    Killed,
+    /// It is about to be asked to start; what was placed may be read from here on.
+    StartIntended,
+    /// It was up for the whole window.
+    Started,
+    /// It was found dead though nobody stopped it.
+    Died,
+}
+
+/// How an agent's part of a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every step is done or skipped, and the run is committed.
+    Committed,
+    /// The symptom does not stand; nothing was changed.
+    NotNeeded,
+    /// Every done step was undone as declared.
+    Unwound,
+    /// A person is needed.
+    AtRest,
+}
+
+impl Event {
+    /// The event's name, for messages.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted",
+            Self::DutyBegan { .. } => "duty-began",
+            Self::Advanced { .. } => "advanced",
+            Self::Fenced { .. } => "fenced",
+            Self::UnwindOrdered { .. } => "unwind-ordered",
+            Self::StepIntended { .. } => "step-intended",
+            Self::StepSkipped { .. } => "step-skipped",
+            Self::StepFinished { .. } => "step-finished",
+            Self::SectionBegan { .. } => "section-began",
+            Self::SectionEnded { .. } => "section-ended",
+            Self::UndoIntended { .. } => "undo-intended",
+            Self::UndoFinished { .. } => "undo-finished",
+            Self::ServiceChanged { .. } => "service-changed",
+            Self::BatchIntended { .. } => "batch-intended",
+            Self::BatchEntries { .. } => "batch-entries",
+            Self::BatchHeld { .. } => "batch-held",
+            Self::ReplayIntended { .. } => "replay-intended",
+            Self::ReplayPlaced { .. } => "replay-placed",
+            Self::Settled { .. } => "settled",
+            Self::IndexSetAside { .. } => "index-set-aside",
+            Self::Alarm { .. } => "alarm",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}

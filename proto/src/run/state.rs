@@ -1,0 +1,451 @@
+//! The state of a run on one agent, and the one match that decides what is legal.
+
+use std::collections::BTreeMap;
+
+use mailmend_policy::digest::Digest;
+use mailmend_policy::name::ServiceName;
+
+use super::custody::{Batch, Custody, Replay};
+use super::event::{BatchId, Ended, Event, Outcome, SectionEnd, ServiceChange};
+
+/// What a run's events add up to on one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunState {
+    /// The plan's digest; none for a duty.
+    pub plan: Option<Digest>,
+    /// Whether the first record has come.
+    pub begun: bool,
+    /// The highest fence.
+    pub fence: u64,
+    /// Steps below this may run.
+    pub through: u32,
+    /// Set once unwinding was ordered: done steps at or above this are undone.
+    pub down_to: Option<u32>,
+    /// Nothing below `down_to` will be asked any more.
+    pub unwind_last: bool,
+    /// The agent's steps that have begun.
+    pub steps: BTreeMap<u32, StepState>,
+    /// The section that is open.
+    pub section: Option<OpenSection>,
+    /// The sections that have ended, each in exactly one way.
+    pub ended_sections: BTreeMap<u32, SectionEnd>,
+    /// Files in custody.
+    pub batches: BTreeMap<BatchId, Batch>,
+    /// Starts of services that were intended.
+    pub restarts: u32,
+    /// The last change of each service.
+    pub services: BTreeMap<ServiceName, ServiceChange>,
+    /// How it ended.
+    pub closed: Option<Ended>,
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepState {
+    /// About to act, or acting, or interrupted.
+    Intended {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// Ended.
+    Finished {
+        /// Which attempt.
+        attempt: u32,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Its `when` did not hold.
+    Skipped,
+    /// Being undone, or interrupted while being undone.
+    Undoing,
+    /// Undone as declared.
+    Undone,
+    /// Its undo failed; visible, at rest.
+    UndoFailed,
+}
+
+/// A section that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSection {
+    /// Its index.
+    pub section: u32,
+    /// The service whose start is the exit.
+    pub service: ServiceName,
+    /// Which start of the machine.
+    pub boot: String,
+    /// When it began, on the machine's monotonic clock.
+    pub since_boot_ms: u64,
+    /// How long service may be disturbed.
+    pub budget_ms: u64,
+}
+
+/// An event that is not legal in the state it met: a defect or a forged report, never to be folded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{event}` is not legal here: {why}")]
+pub struct Illegal {
+    /// The event's name.
+    pub event: &'static str,
+    /// Which rule it breaks.
+    pub why: String,
+}
+
+impl RunState {
+    /// The state of a run from all of its events.
+    ///
+    /// # Errors
+    /// At the first event that is not legal.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Self, Illegal> {
+        events.into_iter().try_fold(Self::default(), Self::after)
+    }
+
+    /// The state after one more event: the one place that decides what is legal.
+    ///
+    /// # Errors
+    /// Where the event is not legal in this state; the state before is lost with it, so fold a clone
+    /// where it is still needed.
+    pub fn after(mut self, event: &Event) -> Result<Self, Illegal> {
+        let illegal = |why: String| {
+            Err(Illegal {
+                event: event.name(),
+                why,
+            })
+        };
+        match event {
+            Event::Admitted { .. } | Event::DutyBegan { .. } if self.begun => {
+                return illegal("the run has begun already".into());
+            }
+            Event::Admitted { .. } | Event::DutyBegan { .. } => {}
+            _ if !self.begun => return illegal("the run has not begun".into()),
+            Event::Alarm { .. } | Event::Settled { .. } | Event::Fenced { .. } => {}
+            _ if self.closed.is_some() => return illegal("the run is closed".into()),
+            _ => {}
+        }
+        match event {
+            Event::Admitted { fence, plan, .. } => {
+                self.begun = true;
+                self.fence = *fence;
+                self.plan = Some(*plan);
+            }
+            Event::DutyBegan { .. } => self.begun = true,
+            Event::Fenced { fence } => self.raise_fence(event, *fence)?,
+            Event::Advanced { fence, through } => {
+                self.raise_fence(event, *fence)?;
+                if *through < self.through {
+                    return illegal(format!(
+                        "the watermark would fall from {} to {through}",
+                        self.through
+                    ));
+                }
+                if self.down_to.is_some() {
+                    return illegal("the run is unwinding".into());
+                }
+                self.through = *through;
+            }
+            Event::UnwindOrdered {
+                fence,
+                down_to,
+                last,
+            } => {
+                self.raise_fence(event, *fence)?;
+                if self.down_to.is_some_and(|now| *down_to > now) {
+                    return illegal(format!("unwinding would rise to {down_to}"));
+                }
+                self.down_to = Some(*down_to);
+                self.unwind_last |= *last;
+            }
+            Event::StepIntended { step, attempt } => {
+                if *step >= self.through {
+                    return illegal(format!(
+                        "step {step} is not released: the watermark is {}",
+                        self.through
+                    ));
+                }
+                if self.down_to.is_some() {
+                    return illegal("the run is unwinding".into());
+                }
+                if let Some(other) = self.acting() {
+                    return illegal(format!("step {other} has not ended"));
+                }
+                let expected = match self.steps.get(step) {
+                    None => 1,
+                    Some(StepState::Finished {
+                        attempt,
+                        outcome: Outcome::NoEffect,
+                    }) => attempt + 1,
+                    Some(state) => return illegal(format!("step {step} is {state:?}")),
+                };
+                if *attempt != expected {
+                    return illegal(format!(
+                        "attempt {attempt} of step {step}, expected {expected}"
+                    ));
+                }
+                self.steps
+                    .insert(*step, StepState::Intended { attempt: *attempt });
+            }
+            Event::StepSkipped { step, .. } => {
+                if *step >= self.through || self.steps.contains_key(step) {
+                    return illegal(format!("step {step} cannot be skipped now"));
+                }
+                self.steps.insert(*step, StepState::Skipped);
+            }
+            Event::StepFinished {
+                step,
+                attempt,
+                outcome,
+                ..
+            } => {
+                if self.steps.get(step) != Some(&StepState::Intended { attempt: *attempt }) {
+                    return illegal(format!("attempt {attempt} of step {step} was not intended"));
+                }
+                let finished = StepState::Finished {
+                    attempt: *attempt,
+                    outcome: *outcome,
+                };
+                self.steps.insert(*step, finished);
+            }
+            Event::SectionBegan {
+                section,
+                service,
+                boot,
+                since_boot_ms,
+                budget_ms,
+            } => {
+                if let Some(open) = &self.section {
+                    return illegal(format!("section {} is open", open.section));
+                }
+                if self.ended_sections.contains_key(section) {
+                    return illegal(format!("section {section} has ended"));
+                }
+                self.section = Some(OpenSection {
+                    section: *section,
+                    service: service.clone(),
+                    boot: boot.clone(),
+                    since_boot_ms: *since_boot_ms,
+                    budget_ms: *budget_ms,
+                });
+            }
+            Event::SectionEnded { section, how, .. } => {
+                if self.section.as_ref().map(|open| open.section) != Some(*section) {
+                    return illegal(format!("section {section} is not open"));
+                }
+                self.section = None;
+                self.ended_sections.insert(*section, *how);
+            }
+            Event::UndoIntended { step } => {
+                if self.down_to.is_none_or(|down_to| *step < down_to) {
+                    return illegal(format!("undoing step {step} was not ordered"));
+                }
+                match self.steps.get(step) {
+                    Some(
+                        StepState::Finished {
+                            outcome: Outcome::Done,
+                            ..
+                        }
+                        | StepState::Undoing,
+                    ) => {}
+                    state => return illegal(format!("step {step} is {state:?}")),
+                }
+                self.steps.insert(*step, StepState::Undoing);
+            }
+            Event::UndoFinished { step, outcome, .. } => {
+                if self.steps.get(step) != Some(&StepState::Undoing) {
+                    return illegal(format!("undoing step {step} was not intended"));
+                }
+                let state = match outcome {
+                    Outcome::Done => StepState::Undone,
+                    Outcome::NoEffect | Outcome::Unknown => StepState::UndoFailed,
+                };
+                self.steps.insert(*step, state);
+            }
+            Event::ServiceChanged {
+                service, change, ..
+            } => {
+                if *change == ServiceChange::StartIntended {
+                    self.restarts += 1;
+                    for replay in self
+                        .batches
+                        .values_mut()
+                        .flat_map(|b| b.replays.values_mut())
+                    {
+                        replay.start_followed = true;
+                    }
+                }
+                self.services.insert(service.clone(), *change);
+            }
+            Event::BatchIntended {
+                batch,
+                step,
+                queue,
+                source,
+                held,
+                files,
+                ..
+            } => {
+                if self.batches.contains_key(batch) {
+                    return illegal(format!("batch {batch} exists already"));
+                }
+                let batch_state = Batch {
+                    step: *step,
+                    queue: queue.clone(),
+                    source: source.clone(),
+                    held: held.clone(),
+                    files: *files,
+                    entries: Vec::new(),
+                    taken: false,
+                    replays: BTreeMap::new(),
+                };
+                self.batches.insert(*batch, batch_state);
+            }
+            Event::BatchEntries { batch, entries } => {
+                let state = self.batch(event, *batch)?;
+                if state.taken
+                    || state.entries.len() + entries.len()
+                        > usize::try_from(state.files).unwrap_or(usize::MAX)
+                {
+                    return illegal(format!("the manifest of batch {batch} is whole already"));
+                }
+                for entry in entries {
+                    if entry.index as usize != state.entries.len() {
+                        return illegal(format!(
+                            "entry {} of batch {batch} is out of order",
+                            entry.index
+                        ));
+                    }
+                    state.entries.push(entry.clone());
+                }
+            }
+            Event::BatchHeld { batch, left } => {
+                let state = self.batch(event, *batch)?;
+                if state.taken || state.entries.len() as u64 != state.files {
+                    return illegal(format!(
+                        "batch {batch} is held already, or its manifest is not whole"
+                    ));
+                }
+                state.taken = true;
+                for entry in &mut state.entries {
+                    if entry.custody == Custody::Live {
+                        entry.custody = Custody::Held;
+                    }
+                }
+                for stayed in left {
+                    state.entry(event, stayed.index)?.custody = Custody::Live;
+                }
+            }
+            Event::ReplayIntended {
+                batch,
+                replay,
+                step,
+                target,
+                entries,
+            } => {
+                let state = self.batch(event, *batch)?;
+                if *replay as usize != state.replays.len() + 1 {
+                    return illegal(format!("replay {replay} of batch {batch} is out of order"));
+                }
+                for index in entries.iter().flat_map(|&(first, last)| first..=last) {
+                    let entry = state.entry(event, index)?;
+                    if entry.custody != Custody::Held {
+                        return illegal(format!(
+                            "entry {index} is {}, not held",
+                            entry.custody.name()
+                        ));
+                    }
+                    entry.custody = Custody::Replaying;
+                }
+                let intended = Replay {
+                    step: *step,
+                    target: target.clone(),
+                    entries: entries.clone(),
+                    renamed: BTreeMap::new(),
+                    placed: false,
+                    start_followed: false,
+                };
+                state.replays.insert(*replay, intended);
+            }
+            Event::ReplayPlaced {
+                batch,
+                replay,
+                renamed,
+                left,
+            } => {
+                let state = self.batch(event, *batch)?;
+                for stayed in left {
+                    state.entry(event, stayed.index)?.custody = Custody::Held;
+                }
+                match state.replays.get_mut(replay) {
+                    Some(intended) if !intended.placed => {
+                        intended.placed = true;
+                        intended.renamed = renamed.iter().cloned().collect();
+                    }
+                    _ => {
+                        return illegal(format!(
+                            "replay {replay} of batch {batch} was not intended"
+                        ));
+                    }
+                }
+            }
+            Event::Settled { batch, entries } => {
+                let state = self.batch(event, *batch)?;
+                for settlement in entries {
+                    let entry = state.entry(event, settlement.index)?;
+                    if entry.custody == Custody::GoneWithEvidence
+                        && settlement.custody != Custody::GoneWithEvidence
+                    {
+                        let why = format!("entry {} is gone with evidence", settlement.index);
+                        return illegal(why);
+                    }
+                    entry.custody = settlement.custody;
+                }
+            }
+            Event::IndexSetAside { .. } | Event::Alarm { .. } => {}
+            Event::Closed { how, .. } => {
+                if let Some(open) = &self.section {
+                    return illegal(format!("section {} is open", open.section));
+                }
+                if let Some(step) = self.acting() {
+                    return illegal(format!("step {step} has not ended"));
+                }
+                self.closed = Some(*how);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The step that acts, or was interrupted while acting.
+    #[must_use]
+    pub fn acting(&self) -> Option<u32> {
+        self.steps
+            .iter()
+            .find(|(_, state)| matches!(state, StepState::Intended { .. }))
+            .map(|(step, _)| *step)
+    }
+
+    /// Entries in custody by state, over all batches.
+    #[must_use]
+    pub fn custody_counts(&self) -> BTreeMap<Custody, u64> {
+        let mut counts = BTreeMap::new();
+        for entry in self.batches.values().flat_map(|batch| &batch.entries) {
+            *counts.entry(entry.custody).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    fn raise_fence(&mut self, event: &Event, fence: u64) -> Result<(), Illegal> {
+        if fence < self.fence {
+            let why = format!("fence {fence} is older than {}", self.fence);
+            return Err(Illegal {
+                event: event.name(),
+                why,
+            });
+        }
+        self.fence = fence;
+        Ok(())
+    }
+
+    fn batch(&mut self, event: &Event, batch: BatchId) -> Result<&mut Batch, Illegal> {
+        self.batches.get_mut(&batch).ok_or_else(|| Illegal {
+            event: event.name(),
+            why: format!("batch {batch} is unknown"),
+        })
+    }
+}
