@@ -110,6 +110,8 @@ fn the_article_carried_out_by_hand_and_in_the_right_order_delivers_everything_on
         count(&world, Fate::DeliveredOnce) == 1
     })
     .unwrap();
+    // The peer has it a moment before the service removes its file.
+    awaited::or_fail("its file to go", LIMIT, || queued(stuck) <= 60).unwrap();
     assert_eq!(
         queued(stuck),
         60,
