@@ -206,6 +206,7 @@ impl Engine {
                 if Instant::now() >= until {
                     return false;
                 }
+                // A thread cannot be joined with a limit, so it is looked at until then.
                 std::thread::sleep(Duration::from_millis(10));
             }
             // Its panic, if there was one, was told where it was caught.

@@ -78,6 +78,7 @@ fn serve(
             Ok(()) => {
                 let over = std::time::Instant::now() + config.clock_factor.shorten(RECALCULATION);
                 while std::time::Instant::now() < over && !stop.load(Ordering::Relaxed) {
+                    // A recalculation takes minutes in life; this is that time, scaled.
                     std::thread::sleep(STOP_LOOK.min(config.clock_factor.shorten(RECALCULATION)));
                 }
                 if stop.load(Ordering::Relaxed) {

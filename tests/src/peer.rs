@@ -64,6 +64,7 @@ fn serve(stream: TcpStream, truth: &Mutex<File>, latency: Duration) {
     // A broken connection is the client's affair: what was recorded was recorded.
     let _ = smtp_server::converse(stream, "peer.example.net", None, |received| {
         record(truth, received).map_err(|error| error.whole())?;
+        // A slow peer: the moment in which a killed sender cannot know whether it was heard.
         std::thread::sleep(latency);
         Ok("OK, taken".to_owned())
     });

@@ -49,6 +49,7 @@ pub(super) fn receive(ims: &Ims, listener: &TcpListener) {
                     number += 1;
                     threads.spawn(move || serve(ims, stream, log));
                 }
+                // Nobody calls: the listener does not block, so that a stop is seen.
                 Err(_) => std::thread::sleep(super::LOOK),
             }
         }
@@ -129,6 +130,7 @@ pub(super) fn convert(ims: &Ims) {
                     .write(4102, Gravity::Error, INTERNAL, &error.whole()),
             }
         }
+        // Nothing tells of a new file in the folder.
         std::thread::sleep(super::LOOK);
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn convert(ims: &Ims) {
                     .write(4081, Gravity::Error, "Content Conversion", &text);
             }
         }
+        // Nothing tells of a new message in the store.
         std::thread::sleep(super::LOOK);
     }
 }

@@ -100,6 +100,7 @@ impl Operator {
                 });
             }
             keep()?;
+            // The controller was killed; nothing tells when it is back.
             std::thread::sleep(PAUSE);
         }
     }

@@ -47,6 +47,7 @@ impl Clock for UnixClock {
     }
 
     fn sleep(&self, period: Duration) {
+        // This is the one wait of the host; steps wait through it, so that the simulated clock can.
         std::thread::sleep(period.div_f64(self.factor));
     }
 

@@ -99,6 +99,7 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus
         if began.elapsed() >= limit {
             return Ok(None);
         }
+        // A child cannot be waited for with a limit, so it is looked at until then.
         std::thread::sleep(LOOK.min(limit));
     }
 }
