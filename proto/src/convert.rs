@@ -3,7 +3,10 @@
 mod event;
 mod record;
 
-pub use event::{entry_in as entry_from_wire, entry_out as entry_to_wire};
+pub use event::{
+    entry_in as entry_from_wire, entry_out as entry_to_wire, reconciled_in as reconciled_from_wire,
+    reconciled_out as reconciled_to_wire,
+};
 pub use record::{record_from_wire, record_to_wire};
 
 use mailmend_policy::digest::Digest;
@@ -48,6 +51,14 @@ pub fn digest_from_wire(field: &'static str, bytes: &[u8]) -> Result<Digest, Wir
         )
     })?;
     Ok(Digest::from_bytes(bytes))
+}
+
+/// An id from its text.
+///
+/// # Errors
+/// Where the text is no UUID.
+pub fn uuid_from_wire(field: &'static str, text: &str) -> Result<Uuid, WireFault> {
+    Uuid::try_parse(text).map_err(|why| fault(field, why))
 }
 
 /// A run id from its text.

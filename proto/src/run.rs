@@ -5,11 +5,15 @@
 
 mod custody;
 mod event;
+mod reconciled;
+mod search;
 mod state;
 
 pub use custody::{Batch, Custody, Entry, Left, Replay, Settlement};
 pub use event::{BatchId, Ended, Event, Outcome, Record, RunId, SectionEnd, ServiceChange};
-pub use state::{Illegal, OpenSection, RunState, StepState};
+pub use reconciled::{Fate, ReconciledMessage, Reconciliation};
+pub use search::{SearchMark, SearchObservation, SearchStart, SearchState, SearchSuspect};
+pub use state::{Answer, Escrow, Illegal, OpenSection, Release, RunState, StepState};
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@
 use mailmend_policy::digest::Digest;
 use mailmend_proto::convert::{record_from_wire, record_to_wire};
 use mailmend_proto::run::{
-    BatchId, Custody, Ended, Entry, Event, Left, Outcome, Record, RunId, RunState, SectionEnd,
-    ServiceChange, Settlement,
+    BatchId, Custody, Ended, Entry, Event, Fate, Left, Outcome, ReconciledMessage, Record, RunId,
+    RunState, SearchMark, SearchObservation, SearchSuspect, SectionEnd, ServiceChange, Settlement,
 };
 use mailmend_proto::wire;
 use proptest::prelude::*;
@@ -62,6 +62,65 @@ fn left() -> impl Strategy<Value = Vec<Left>> {
     )
 }
 
+fn ranges() -> impl Strategy<Value = Vec<(u32, u32)>> {
+    let range = any::<(u32, u32)>().prop_map(|(a, b)| (a.min(b), a.max(b)));
+    proptest::collection::vec(range, 0..3)
+}
+
+fn suspect() -> impl Strategy<Value = SearchSuspect> {
+    let mark = select(vec![
+        SearchMark::Ordinary,
+        SearchMark::Locked,
+        SearchMark::Named,
+    ]);
+    (any::<(u32, u32)>(), mark).prop_map(|((index, suspicion), mark)| SearchSuspect {
+        index,
+        mark,
+        suspicion,
+    })
+}
+
+fn observation() -> impl Strategy<Value = SearchObservation> {
+    let seen = (ranges(), ranges(), proptest::option::of(ranges()));
+    let rest = any::<(bool, Option<u32>, Option<u32>, bool)>();
+    (seen, rest).prop_map(
+        |((settled, still_there, in_flight), (crashed, named, locked, disturbed))| {
+            SearchObservation {
+                crashed,
+                settled,
+                still_there,
+                in_flight,
+                named,
+                locked,
+                disturbed,
+            }
+        },
+    )
+}
+
+fn reconciled() -> impl Strategy<Value = ReconciledMessage> {
+    let fate = select(Fate::ALL.map(|(_, fate)| fate).to_vec());
+    let texts = (text(), text(), text(), text());
+    let lists = (
+        proptest::collection::vec(text(), 0..3),
+        proptest::collection::vec(text(), 0..3),
+    );
+    (texts, lists, fate, any::<i64>()).prop_map(
+        |((mts_id, message_id, sender, escrow), (recipients, evidence), fate, accepted_ms)| {
+            ReconciledMessage {
+                mts_id,
+                message_id,
+                fate,
+                accepted_ms,
+                recipients,
+                sender,
+                evidence,
+                escrow,
+            }
+        },
+    )
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let service =
         || select(vec!["MSExchangeIMC", "MSExchangeMTA"]).prop_map(|s| s.parse().unwrap());
@@ -84,6 +143,7 @@ fn event() -> impl Strategy<Value = Event> {
         Ended::NotNeeded,
         Ended::Unwound,
         Ended::AtRest,
+        Ended::Released,
     ]);
     let range = (any::<u32>(), any::<u32>()).prop_map(|(a, b)| (a.min(b), a.max(b)));
     prop_oneof![
@@ -217,6 +277,66 @@ fn event() -> impl Strategy<Value = Event> {
         (text(), text()).prop_map(|(from, to)| Event::IndexSetAside { from, to }),
         (text(), text()).prop_map(|(code, text)| Event::Alarm { code, text }),
         (ended, text()).prop_map(|(how, detail)| Event::Closed { how, detail }),
+        (any::<(u128, u32)>(), text(), text(), text()).prop_map(
+            |((order, step), answer, by, note)| Event::Answered {
+                order: uuid::Uuid::from_u128(order),
+                step,
+                answer,
+                by,
+                note
+            }
+        ),
+        (any::<u128>(), text(), text(), proptest::option::of(batch())).prop_map(
+            |(order, by, why, batch)| Event::ReleaseOrdered {
+                order: uuid::Uuid::from_u128(order),
+                by,
+                why,
+                batch
+            }
+        ),
+        (
+            any::<u32>(),
+            batch(),
+            proptest::collection::vec(suspect(), 0..3)
+        )
+            .prop_map(|(step, batch, suspects)| Event::SearchBegan {
+                step,
+                batch,
+                suspects
+            }),
+        (any::<(u32, u32, u64)>(), ranges()).prop_map(|((step, start, may_send_twice), fed)| {
+            Event::SearchStarted {
+                step,
+                start,
+                fed,
+                may_send_twice,
+            }
+        }),
+        (any::<(u32, u32)>(), observation()).prop_map(|((step, start), observation)| {
+            Event::SearchObserved {
+                step,
+                start,
+                observation,
+            }
+        }),
+        (
+            any::<(u32, u64)>(),
+            proptest::collection::vec(reconciled(), 0..3)
+        )
+            .prop_map(|((step, delivered), messages)| Event::Reconciled {
+                step,
+                delivered,
+                messages
+            }),
+        (any::<(u32, u64)>(), text(), text(), text()).prop_map(
+            |((step, keep_ms), queue, folder, kept_in)| Event::EscrowOrdered {
+                step,
+                queue,
+                folder,
+                kept_in,
+                keep_ms
+            }
+        ),
     ]
 }
 

@@ -101,6 +101,9 @@ impl Exchange<'_> {
                 self.session.remember(seq).await;
                 Ok(())
             }
+            to_agent::Message::Order(_)
+            | to_agent::Message::Watches(_)
+            | to_agent::Message::Audit(_) => Err(nonsense("not taken yet")),
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
             to_agent::Message::Advance(wire::Advance {
                 run,

@@ -137,7 +137,8 @@ impl Told {
                     Ended::Committed => Closing::Committed,
                     Ended::NotNeeded => Closing::NotNeeded,
                     Ended::Unwound => Closing::Unwound,
-                    Ended::AtRest => Closing::AtRest,
+                    // A release mends no run: it stays one that needed a person.
+                    Ended::AtRest | Ended::Released => Closing::AtRest,
                 });
                 self.closed_why.clone_from(detail);
             }

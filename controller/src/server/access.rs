@@ -42,6 +42,18 @@ const TABLE: &[(&str, Who)] = &[
     ("/mailmend.v1.Operator/ExplainRollout", Who::Operator),
     ("/mailmend.v1.Operator/GetRun", Who::Operator),
     ("/mailmend.v1.Operator/ListCustody", Who::Operator),
+    ("/mailmend.v1.Operator/ListReconciled", Who::Operator),
+    ("/mailmend.v1.Operator/AuditLedger", Who::Operator),
+    ("/mailmend.v1.Operator/AnswerTask", Who::Operator),
+    ("/mailmend.v1.Operator/ReleaseCustody", Who::Operator),
+    ("/mailmend.v1.Operator/SettleCustody", Who::Operator),
+    ("/mailmend.v1.Operator/GetOrder", Who::Operator),
+    ("/mailmend.v1.Operator/BindPolicy", Who::Operator),
+    ("/mailmend.v1.Operator/ListBindings", Who::Operator),
+    ("/mailmend.v1.Operator/ListSymptoms", Who::Operator),
+    ("/mailmend.v1.Operator/ListProposals", Who::Operator),
+    ("/mailmend.v1.Operator/DecideProposal", Who::Operator),
+    ("/mailmend.v1.Operator/SetInHand", Who::Operator),
 ];
 
 /// Who may call the RPC at `path`; `None`: nobody.

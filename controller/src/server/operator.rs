@@ -1,8 +1,11 @@
 //! What operators may call.
 
 mod answers;
+mod audit;
 mod custody;
 mod naming;
+mod person_orders;
+mod reactions;
 mod rollouts;
 
 use std::collections::BTreeMap;
@@ -354,6 +357,130 @@ impl Operator for OperatorService {
     ) -> Result<Response<Self::ListCustodyStream>, Status> {
         operator_of(&request)?;
         self.custody(request.into_inner()).await.map(Response::new)
+    }
+
+    type ListReconciledStream = Streamed<wire::ReconciledPage>;
+
+    async fn list_reconciled(
+        &self,
+        request: Request<wire::ListReconciledRequest>,
+    ) -> Result<Response<Self::ListReconciledStream>, Status> {
+        let operator = operator_of(&request)?;
+        self.reconciled(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    type AuditLedgerStream = Streamed<wire::AuditPage>;
+
+    async fn audit_ledger(
+        &self,
+        request: Request<wire::AuditLedgerRequest>,
+    ) -> Result<Response<Self::AuditLedgerStream>, Status> {
+        let operator = operator_of(&request)?;
+        self.audited(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn answer_task(
+        &self,
+        request: Request<wire::AnswerTaskRequest>,
+    ) -> Result<Response<wire::OrderStatus>, Status> {
+        let operator = operator_of(&request)?;
+        self.answered(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn release_custody(
+        &self,
+        request: Request<wire::ReleaseCustodyRequest>,
+    ) -> Result<Response<wire::OrderStatus>, Status> {
+        let operator = operator_of(&request)?;
+        self.released(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn settle_custody(
+        &self,
+        request: Request<wire::SettleCustodyRequest>,
+    ) -> Result<Response<wire::OrderStatus>, Status> {
+        let operator = operator_of(&request)?;
+        self.settled(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<wire::GetOrderRequest>,
+    ) -> Result<Response<wire::OrderStatus>, Status> {
+        let operator = operator_of(&request)?;
+        self.order(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn bind_policy(
+        &self,
+        request: Request<wire::BindPolicyRequest>,
+    ) -> Result<Response<wire::Binding>, Status> {
+        let operator = operator_of(&request)?;
+        self.bound(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_bindings(
+        &self,
+        request: Request<wire::ListBindingsRequest>,
+    ) -> Result<Response<wire::ListBindingsResponse>, Status> {
+        let operator = operator_of(&request)?;
+        self.bindings(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_symptoms(
+        &self,
+        request: Request<wire::ListSymptomsRequest>,
+    ) -> Result<Response<wire::ListSymptomsResponse>, Status> {
+        let operator = operator_of(&request)?;
+        self.symptoms(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_proposals(
+        &self,
+        request: Request<wire::ListProposalsRequest>,
+    ) -> Result<Response<wire::ListProposalsResponse>, Status> {
+        let operator = operator_of(&request)?;
+        self.proposals(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn decide_proposal(
+        &self,
+        request: Request<wire::DecideProposalRequest>,
+    ) -> Result<Response<wire::Proposal>, Status> {
+        let operator = operator_of(&request)?;
+        self.decided(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn set_in_hand(
+        &self,
+        request: Request<wire::SetInHandRequest>,
+    ) -> Result<Response<wire::Agent>, Status> {
+        let operator = operator_of(&request)?;
+        self.in_hand(operator, request.into_inner())
+            .await
+            .map(Response::new)
     }
 }
 

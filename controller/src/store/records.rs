@@ -146,7 +146,8 @@ impl Store {
                     .bind(&run)
                     .bind(match how {
                         mailmend_proto::run::Ended::Committed
-                        | mailmend_proto::run::Ended::Unwound => "succeeded",
+                        | mailmend_proto::run::Ended::Unwound
+                        | mailmend_proto::run::Ended::Released => "succeeded",
                         mailmend_proto::run::Ended::NotNeeded => "not-needed",
                         mailmend_proto::run::Ended::AtRest => "needs-person",
                     })

@@ -2,9 +2,10 @@
 
 use mailmend_policy::name::ServiceName;
 
-use super::{WireFault, batch_from_wire, digest_from_wire, fault};
+use super::{WireFault, batch_from_wire, digest_from_wire, fault, uuid_from_wire};
 use crate::run::{
-    Custody, Ended, Entry, Event, Left, Outcome, SectionEnd, ServiceChange, Settlement,
+    Custody, Ended, Entry, Event, Fate, Left, Outcome, ReconciledMessage, SearchMark,
+    SearchObservation, SearchSuspect, SectionEnd, ServiceChange, Settlement,
 };
 use crate::wire::{self, record::Event as Wire};
 
@@ -83,7 +84,32 @@ two_way!(
         Committed,
         NotNeeded,
         Unwound,
-        AtRest
+        AtRest,
+        Released
+    }
+);
+two_way!(
+    mark_in,
+    mark_out,
+    "search_began.mark",
+    SearchMark,
+    wire::SearchMark {
+        Ordinary,
+        Locked,
+        Named
+    }
+);
+two_way!(
+    fate_in,
+    fate_out,
+    "reconciled.fate",
+    Fate,
+    wire::Fate {
+        Delivered,
+        Waiting,
+        Reported,
+        Vanished,
+        CannotTell
     }
 );
 
@@ -284,7 +310,115 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
             how: ended_in(e.how)?,
             detail: e.detail,
         },
+        Wire::Answered(e) => Event::Answered {
+            order: uuid_from_wire("answered.order", &e.order)?,
+            step: e.step,
+            answer: e.answer,
+            by: e.by,
+            note: e.note,
+        },
+        Wire::ReleaseOrdered(e) => Event::ReleaseOrdered {
+            order: uuid_from_wire("release_ordered.order", &e.order)?,
+            by: e.by,
+            why: e.why,
+            batch: match e.batch.as_str() {
+                "" => None,
+                batch => Some(batch_from_wire(batch)?),
+            },
+        },
+        Wire::SearchBegan(e) => Event::SearchBegan {
+            step: e.step,
+            batch: batch_from_wire(&e.batch)?,
+            suspects: e
+                .suspects
+                .into_iter()
+                .map(|suspect| {
+                    Ok(SearchSuspect {
+                        index: suspect.index,
+                        mark: mark_in(suspect.mark)?,
+                        suspicion: suspect.suspicion,
+                    })
+                })
+                .collect::<Result<_, WireFault>>()?,
+        },
+        Wire::SearchStarted(e) => Event::SearchStarted {
+            step: e.step,
+            start: e.start,
+            fed: ranges_in(&e.fed)?,
+            may_send_twice: e.may_send_twice,
+        },
+        Wire::SearchObserved(e) => Event::SearchObserved {
+            step: e.step,
+            start: e.start,
+            observation: SearchObservation {
+                crashed: e.crashed,
+                settled: ranges_in(&e.settled)?,
+                still_there: ranges_in(&e.still_there)?,
+                in_flight: match e.flight_known {
+                    true => Some(ranges_in(&e.in_flight)?),
+                    false => None,
+                },
+                named: e.named,
+                locked: e.locked,
+                disturbed: e.disturbed,
+            },
+        },
+        Wire::Reconciled(e) => Event::Reconciled {
+            step: e.step,
+            delivered: e.delivered,
+            messages: e
+                .messages
+                .into_iter()
+                .map(reconciled_in)
+                .collect::<Result<_, WireFault>>()?,
+        },
+        Wire::EscrowOrdered(e) => Event::EscrowOrdered {
+            step: e.step,
+            queue: e.queue,
+            folder: e.folder,
+            kept_in: e.kept_in,
+            keep_ms: e.keep_ms,
+        },
     })
+}
+
+/// What became of a message, from the wire.
+///
+/// # Errors
+/// Where its fate is not a known one.
+pub fn reconciled_in(message: wire::ReconciledMessage) -> Result<ReconciledMessage, WireFault> {
+    Ok(ReconciledMessage {
+        mts_id: message.mts_id,
+        message_id: message.message_id,
+        fate: fate_in(message.fate)?,
+        accepted_ms: message.accepted_ms,
+        recipients: message.recipients,
+        sender: message.sender,
+        evidence: message.evidence,
+        escrow: message.escrow,
+    })
+}
+
+/// What became of a message, for the wire.
+#[must_use]
+pub fn reconciled_out(message: ReconciledMessage) -> wire::ReconciledMessage {
+    wire::ReconciledMessage {
+        mts_id: message.mts_id,
+        message_id: message.message_id,
+        fate: fate_out(message.fate),
+        accepted_ms: message.accepted_ms,
+        recipients: message.recipients,
+        sender: message.sender,
+        evidence: message.evidence,
+        escrow: message.escrow,
+    }
+}
+
+fn ranges_out(ranges: Vec<(u32, u32)>) -> Vec<wire::Range> {
+    ranges
+        .into_iter()
+        .map(|(first, last)| wire::Range { first, last })
+        .collect()
 }
 
 pub(super) fn to_wire(event: &Event) -> Wire {
@@ -457,6 +591,95 @@ pub(super) fn to_wire(event: &Event) -> Wire {
         Event::Closed { how, detail } => Wire::Closed(wire::Closed {
             how: ended_out(how),
             detail,
+        }),
+        Event::Answered {
+            order,
+            step,
+            answer,
+            by,
+            note,
+        } => Wire::Answered(wire::Answered {
+            order: order.to_string(),
+            step,
+            answer,
+            by,
+            note,
+        }),
+        Event::ReleaseOrdered {
+            order,
+            by,
+            why,
+            batch,
+        } => Wire::ReleaseOrdered(wire::ReleaseOrdered {
+            order: order.to_string(),
+            by,
+            why,
+            batch: batch.map_or_else(String::new, |batch| batch.to_string()),
+        }),
+        Event::SearchBegan {
+            step,
+            batch,
+            suspects,
+        } => Wire::SearchBegan(wire::SearchBegan {
+            step,
+            batch: batch.to_string(),
+            suspects: suspects
+                .into_iter()
+                .map(|suspect| wire::SearchSuspect {
+                    index: suspect.index,
+                    mark: mark_out(suspect.mark),
+                    suspicion: suspect.suspicion,
+                })
+                .collect(),
+        }),
+        Event::SearchStarted {
+            step,
+            start,
+            fed,
+            may_send_twice,
+        } => Wire::SearchStarted(wire::SearchStarted {
+            step,
+            start,
+            fed: ranges_out(fed),
+            may_send_twice,
+        }),
+        Event::SearchObserved {
+            step,
+            start,
+            observation: seen,
+        } => Wire::SearchObserved(wire::SearchObserved {
+            step,
+            start,
+            crashed: seen.crashed,
+            settled: ranges_out(seen.settled),
+            still_there: ranges_out(seen.still_there),
+            flight_known: seen.in_flight.is_some(),
+            in_flight: ranges_out(seen.in_flight.unwrap_or_default()),
+            named: seen.named,
+            locked: seen.locked,
+            disturbed: seen.disturbed,
+        }),
+        Event::Reconciled {
+            step,
+            delivered,
+            messages,
+        } => Wire::Reconciled(wire::Reconciled {
+            step,
+            delivered,
+            messages: messages.into_iter().map(reconciled_out).collect(),
+        }),
+        Event::EscrowOrdered {
+            step,
+            queue,
+            folder,
+            kept_in,
+            keep_ms,
+        } => Wire::EscrowOrdered(wire::EscrowOrdered {
+            step,
+            queue,
+            folder,
+            kept_in,
+            keep_ms,
         }),
     }
 }

@@ -7,6 +7,8 @@ use mailmend_policy::name::ServiceName;
 use uuid::Uuid;
 
 use super::custody::{Entry, Left, Settlement};
+use super::reconciled::ReconciledMessage;
+use super::search::{SearchObservation, SearchSuspect};
 
 /// A run: one plan being carried out; or a duty, which one agent began by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -240,6 +242,82 @@ pub enum Event {
         /// One line for people.
         detail: String,
     },
+    /// A person answered a `human.task` step.
+    Answered {
+        /// The order that brought it.
+        order: Uuid,
+        /// The step's index.
+        step: u32,
+        /// One of its answers.
+        answer: String,
+        /// Who.
+        by: String,
+        /// In the person's words; empty: nothing was added.
+        note: String,
+    },
+    /// A person ordered that held mail of a closed run be given back: the run is open again until the next
+    /// `Closed`.
+    ReleaseOrdered {
+        /// The order that brought it.
+        order: Uuid,
+        /// Who.
+        by: String,
+        /// In the person's words.
+        why: String,
+        /// Only what is held in this batch; none: in every batch of the run.
+        batch: Option<BatchId>,
+    },
+    /// A search for poison begins, or its list of suspects goes on.
+    SearchBegan {
+        /// The searching step's index.
+        step: u32,
+        /// Whose files are searched.
+        batch: BatchId,
+        /// The next suspects, in order of index; at most 500.
+        suspects: Vec<SearchSuspect>,
+    },
+    /// A start for a search is about to be prepared.
+    SearchStarted {
+        /// The searching step's index.
+        step: u32,
+        /// Counts from 1 in its step.
+        start: u32,
+        /// What the queue must hold, as inclusive ranges of entries.
+        fed: Vec<(u32, u32)>,
+        /// How many of them a crash before may have sent already.
+        may_send_twice: u64,
+    },
+    /// What one start of a search showed.
+    SearchObserved {
+        /// The searching step's index.
+        step: u32,
+        /// Which start.
+        start: u32,
+        /// What.
+        observation: SearchObservation,
+    },
+    /// What was found of messages that were accepted.
+    Reconciled {
+        /// The reconciling step's index.
+        step: u32,
+        /// How many more were delivered.
+        delivered: u64,
+        /// The others; at most 500.
+        messages: Vec<ReconciledMessage>,
+    },
+    /// From here on a second name of every file that appears in a queue folder is kept.
+    EscrowOrdered {
+        /// The step's index.
+        step: u32,
+        /// The queue's name in policies.
+        queue: String,
+        /// The folder that is watched.
+        folder: String,
+        /// The folder with the second names.
+        kept_in: String,
+        /// How long a copy is kept after evidence of delivery, milliseconds.
+        keep_ms: u64,
+    },
 }
 
 /// How a step or an undo ended.
@@ -294,6 +372,8 @@ pub enum Ended {
     Unwound,
     /// A person is needed.
     AtRest,
+    /// Held mail was given back on a person's word, after the run had come to rest.
+    Released,
 }
 
 impl Event {
@@ -323,6 +403,13 @@ impl Event {
             Self::IndexSetAside { .. } => "index-set-aside",
             Self::Alarm { .. } => "alarm",
             Self::Closed { .. } => "closed",
+            Self::Answered { .. } => "answered",
+            Self::ReleaseOrdered { .. } => "release-ordered",
+            Self::SearchBegan { .. } => "search-began",
+            Self::SearchStarted { .. } => "search-started",
+            Self::SearchObserved { .. } => "search-observed",
+            Self::Reconciled { .. } => "reconciled",
+            Self::EscrowOrdered { .. } => "escrow-ordered",
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The state of a run on one agent, and the one match that decides what is legal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServiceName;
 
 use super::custody::{Batch, Custody, Replay};
 use super::event::{BatchId, Ended, Event, Outcome, SectionEnd, ServiceChange};
+use super::reconciled::Reconciliation;
+use super::search::{SearchStart, SearchState};
+use uuid::Uuid;
 
 /// What a run's events add up to on one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +40,53 @@ pub struct RunState {
     pub services: BTreeMap<ServiceName, ServiceChange>,
     /// How it ended.
     pub closed: Option<Ended>,
+    /// What persons answered, by step.
+    pub answers: BTreeMap<u32, Answer>,
+    /// The release of held mail that is being carried out.
+    pub release: Option<Release>,
+    /// Every order of a person that was taken: the same one again changes nothing.
+    pub orders: BTreeSet<Uuid>,
+    /// Searches for poison, by step.
+    pub searches: BTreeMap<u32, SearchState>,
+    /// What was found of accepted messages, by step.
+    pub reconciled: BTreeMap<u32, Reconciliation>,
+    /// The escrows that were ordered, by step.
+    pub escrows: BTreeMap<u32, Escrow>,
+}
+
+/// What a person answered to a `human.task` step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// One of the step's answers.
+    pub answer: String,
+    /// Who.
+    pub by: String,
+    /// In the person's words; empty: nothing was added.
+    pub note: String,
+}
+
+/// A release of held mail that a person ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The order.
+    pub order: Uuid,
+    /// Who.
+    pub by: String,
+    /// Only what is held in this batch; none: in every batch of the run.
+    pub batch: Option<BatchId>,
+}
+
+/// An escrow of the files of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escrow {
+    /// The queue's name in policies.
+    pub queue: String,
+    /// The folder that is watched.
+    pub folder: String,
+    /// The folder with the second names.
+    pub kept_in: String,
+    /// How long a copy is kept after evidence of delivery, milliseconds.
+    pub keep_ms: u64,
 }
 
 /// How far a step has come.
@@ -117,6 +167,21 @@ impl RunState {
             Event::Admitted { .. } | Event::DutyBegan { .. } => {}
             _ if !self.begun => return illegal("the run has not begun".into()),
             Event::Alarm { .. } | Event::Settled { .. } | Event::Fenced { .. } => {}
+            Event::ReleaseOrdered { .. } if self.closed.is_none() => {
+                return illegal("the run is not closed".into());
+            }
+            Event::ReleaseOrdered { .. } => {}
+            Event::Advanced { .. }
+            | Event::UnwindOrdered { .. }
+            | Event::StepIntended { .. }
+            | Event::StepSkipped { .. }
+            | Event::UndoIntended { .. }
+                if self.release.is_some() =>
+            {
+                return illegal(
+                    "held mail is being released: nothing else happens in the run".into(),
+                );
+            }
             _ if self.closed.is_some() => return illegal("the run is closed".into()),
             _ => {}
         }
@@ -406,6 +471,130 @@ impl RunState {
                     return illegal(format!("step {step} has not ended"));
                 }
                 self.closed = Some(*how);
+                self.release = None;
+            }
+            Event::Answered {
+                order,
+                step,
+                answer,
+                by,
+                note,
+            } => {
+                if !matches!(self.steps.get(step), Some(StepState::Intended { .. })) {
+                    return illegal(format!("step {step} does not wait for an answer"));
+                }
+                if self.answers.contains_key(step) || !self.orders.insert(*order) {
+                    return illegal(format!("step {step} was answered already"));
+                }
+                let answer = Answer {
+                    answer: answer.clone(),
+                    by: by.clone(),
+                    note: note.clone(),
+                };
+                self.answers.insert(*step, answer);
+            }
+            Event::ReleaseOrdered {
+                order, by, batch, ..
+            } => {
+                if let Some(batch) = batch {
+                    self.batch(event, *batch)?;
+                }
+                if !self.orders.insert(*order) {
+                    return illegal(format!("order {order} was taken already"));
+                }
+                self.closed = None;
+                self.release = Some(Release {
+                    order: *order,
+                    by: by.clone(),
+                    batch: *batch,
+                });
+            }
+            Event::SearchBegan {
+                step,
+                batch,
+                suspects,
+            } => {
+                self.batch(event, *batch)?;
+                let search = self.searches.entry(*step).or_insert_with(|| SearchState {
+                    batch: *batch,
+                    suspects: Vec::new(),
+                    starts: Vec::new(),
+                });
+                if search.batch != *batch || !search.starts.is_empty() {
+                    return illegal(format!("the search of step {step} has begun already"));
+                }
+                for suspect in suspects {
+                    let last = search.suspects.last();
+                    if last.is_some_and(|last| last.index >= suspect.index) {
+                        return illegal(format!("suspect {} is out of order", suspect.index));
+                    }
+                    search.suspects.push(*suspect);
+                }
+            }
+            Event::SearchStarted {
+                step,
+                start,
+                fed,
+                may_send_twice,
+            } => {
+                let Some(search) = self.searches.get_mut(step) else {
+                    return illegal(format!("the search of step {step} has not begun"));
+                };
+                let open = search
+                    .starts
+                    .last()
+                    .is_some_and(|last| last.observed.is_none());
+                if open || *start as usize != search.starts.len() + 1 {
+                    return illegal(format!("start {start} of step {step} is out of order"));
+                }
+                search.starts.push(SearchStart {
+                    fed: fed.clone(),
+                    may_send_twice: *may_send_twice,
+                    observed: None,
+                });
+            }
+            Event::SearchObserved {
+                step,
+                start,
+                observation,
+            } => {
+                let search = self.searches.get_mut(step);
+                let last = search.and_then(|search| {
+                    let number = search.starts.len();
+                    search.starts.last_mut().map(|last| (number, last))
+                });
+                match last {
+                    Some((number, last))
+                        if number == *start as usize && last.observed.is_none() =>
+                    {
+                        last.observed = Some(observation.clone());
+                    }
+                    _ => return illegal(format!("start {start} of step {step} does not run")),
+                }
+            }
+            Event::Reconciled {
+                step,
+                delivered,
+                messages,
+            } => {
+                let found = self.reconciled.entry(*step).or_default();
+                found.delivered = found.delivered.saturating_add(*delivered);
+                found.messages.extend_from_slice(messages);
+            }
+            Event::EscrowOrdered {
+                step,
+                queue,
+                folder,
+                kept_in,
+                keep_ms,
+            } => {
+                let escrow = Escrow {
+                    queue: queue.clone(),
+                    folder: folder.clone(),
+                    kept_in: kept_in.clone(),
+                    keep_ms: *keep_ms,
+                };
+                self.escrows.insert(*step, escrow);
             }
         }
         Ok(self)

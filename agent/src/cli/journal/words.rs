@@ -106,13 +106,10 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
             target,
             ..
         } => {
-            let count: u64 = entries
-                .iter()
-                .map(|(first, last)| u64::from(last.saturating_sub(*first)) + 1)
-                .sum();
             format!(
-                "batch {}, replay {replay}: {count} files to {target}",
-                short(batch)
+                "batch {}, replay {replay}: {} files to {target}",
+                short(batch),
+                how_many(entries)
             )
         }
         Event::ReplayPlaced {
@@ -136,10 +133,50 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
                 Ended::NotNeeded => "not needed",
                 Ended::Unwound => "unwound",
                 Ended::AtRest => "at rest: a person is needed",
+                Ended::Released => "released: held mail was given back",
             };
             format!("{how}: {detail}")
         }
+        Event::Answered {
+            step, answer, by, ..
+        } => format!("{}: `{answer}`, says {by}", named(step)),
+        Event::ReleaseOrdered { by, why, .. } => format!("by {by}: {why}"),
+        Event::SearchBegan {
+            batch, suspects, ..
+        } => format!("batch {}: {} files", short(batch), suspects.len()),
+        Event::SearchStarted { start, fed, .. } => {
+            format!("start {start} with {} files", how_many(fed))
+        }
+        Event::SearchObserved {
+            start, observation, ..
+        } => format!(
+            "start {start}: {}, {} files are settled, {} are still there",
+            if observation.crashed {
+                "the service died"
+            } else {
+                "the service stayed up"
+            },
+            how_many(&observation.settled),
+            how_many(&observation.still_there)
+        ),
+        Event::Reconciled {
+            delivered,
+            messages,
+            ..
+        } => format!(
+            "{delivered} messages were delivered, {} are listed",
+            messages.len()
+        ),
+        Event::EscrowOrdered { queue, kept_in, .. } => format!("{queue}: kept in {kept_in}"),
     }
+}
+
+/// How many entries inclusive ranges name.
+fn how_many(ranges: &[(u32, u32)]) -> u64 {
+    ranges
+        .iter()
+        .map(|(first, last)| u64::from(last.saturating_sub(*first)) + 1)
+        .sum()
 }
 
 const fn outcome_in_words(outcome: Outcome) -> &'static str {

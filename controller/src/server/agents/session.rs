@@ -175,6 +175,12 @@ async fn listen(
             }
             // The record of it is what counts.
             Some(Message::FenceTaken(_)) => {}
+            Some(
+                Message::OrderAnswer(_)
+                | Message::Symptoms(_)
+                | Message::Queues(_)
+                | Message::Audit(_),
+            ) => tracing::warn!(agent = %name, "not taken yet"),
             Some(Message::Hello(_)) => {
                 return Err(Status::invalid_argument(
                     "C072-no-hello: hello is said once in a stream",

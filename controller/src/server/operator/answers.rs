@@ -43,6 +43,8 @@ pub(super) fn agent(
         head: row.head,
         acknowledged: row.acknowledged,
         alarms,
+        in_hand: None,
+        queues: Vec::new(),
     }
 }
 
@@ -73,6 +75,7 @@ fn step(step: &PlannedStep) -> wire::StepView {
         what: describe(step),
         timeout_ms: millis(step.timeout),
         section: step.section,
+        bounds: Vec::new(),
     }
 }
 

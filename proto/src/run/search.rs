@@ -1,0 +1,67 @@
+//! A search for poison, as the journal tells it: the search itself is the fold of what was observed.
+
+use super::event::BatchId;
+
+/// What is known against a file before a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum SearchMark {
+    /// Nothing.
+    #[default]
+    Ordinary,
+    /// It cannot be opened exclusively although the service is stopped.
+    Locked,
+    /// An event (4115, 4117, 4182) names it.
+    Named,
+}
+
+/// A file that may crash the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchSuspect {
+    /// The entry in its batch.
+    pub index: u32,
+    /// What is known against it.
+    pub mark: SearchMark,
+    /// How much likelier than others of its mark, as a ratio; from 1.
+    pub suspicion: u32,
+}
+
+/// What one start showed. Indices are those of the batch, as inclusive ranges in rising order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SearchObservation {
+    /// The service died by itself, or hung and had to be ended.
+    pub crashed: bool,
+    /// Delivered or archived, by evidence.
+    pub settled: Vec<(u32, u32)>,
+    /// Fed, and still in the queue.
+    pub still_there: Vec<(u32, u32)>,
+    /// Fed, still in the queue, and begun by the logs. `None`: the logs cannot tell.
+    pub in_flight: Option<Vec<(u32, u32)>>,
+    /// The entry that an event of this start names.
+    pub named: Option<u32>,
+    /// The entry that could not be opened exclusively after a crash.
+    pub locked: Option<u32>,
+    /// Something else may have crashed it, or nobody watched to the end.
+    pub disturbed: bool,
+}
+
+/// A start that a search asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchStart {
+    /// What the queue had to hold, as inclusive ranges of entries.
+    pub fed: Vec<(u32, u32)>,
+    /// How many of them a crash before may have sent already.
+    pub may_send_twice: u64,
+    /// What it showed; none while it runs, or where the agent died meanwhile.
+    pub observed: Option<SearchObservation>,
+}
+
+/// How far a searching step has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchState {
+    /// Whose files are searched.
+    pub batch: BatchId,
+    /// All of them, by index, once the first start was begun.
+    pub suspects: Vec<SearchSuspect>,
+    /// The starts, in order.
+    pub starts: Vec<SearchStart>,
+}
