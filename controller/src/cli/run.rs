@@ -143,6 +143,8 @@ mod tests {
             began_ms: 1_780_000_000_000,
             ended_ms: 1_780_000_002_000,
             evidence: vec!["tracking log 20260528.log line 118: event 1011 for c=US;a= ;p=Lab;l=SRVB2605282026ABCDEFGH".to_owned()],
+            task: None,
+            search: None,
         };
         let detail = wire::RunDetail {
             run: Some(wire::Run {

@@ -172,6 +172,10 @@ fn take(
 ) -> Option<from_agent::Message> {
     match message.message.unwrap() {
         to_agent::Message::Welcome(welcome) => *reported = Some(welcome.acknowledged),
+        // A person's word and the watching of symptoms are no part of a rollout.
+        to_agent::Message::Order(_)
+        | to_agent::Message::Watches(_)
+        | to_agent::Message::Audit(_) => {}
         to_agent::Message::Assignment(assignment) => {
             let run = run_from_wire(&assignment.run).unwrap();
             let admitted = agent.assign(run, assignment.fence, &planned_again(&assignment));

@@ -200,6 +200,7 @@ mod tests {
             what: "stop MSExchangeIMC and prove that its process is gone; end the process after 90s; not while event 3038 of MSExchangeIMC was logged since its last start".to_owned(),
             timeout_ms: 90_000,
             section,
+            bounds: Vec::new(),
         }
     }
 
