@@ -1,4 +1,4 @@
-//! Whole runs on the simulated host: the shipped policy of Q268494, an agent that dies anywhere, a
+//! Whole runs on the simulated host: the shipped policies, an agent that dies anywhere, a
 //! service that misbehaves, a controller that goes away.
 
 #[cfg(test)]
@@ -6,6 +6,10 @@ mod crash;
 #[cfg(test)]
 mod orders;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod site;
+#[cfg(test)]
+mod sweep;

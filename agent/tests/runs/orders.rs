@@ -13,37 +13,6 @@ use uuid::Uuid;
 use crate::site::{GUARD, IMC, Site, me};
 
 #[test]
-fn every_order_twice_and_all_former_ones_again_change_nothing() {
-    let plain = Site::small(1);
-    plain.live(&[]);
-    let repeated = Site::small(1);
-    let engine = repeated.engine(0);
-    let mut marks = vec![0];
-    while repeated.state().closed.is_none() {
-        for _ in 0..2 {
-            engine.admit(&repeated.assignment).unwrap();
-            for mark in &marks {
-                engine.advance(repeated.run, 1, *mark).unwrap();
-            }
-            engine.fence(repeated.run, 1).unwrap();
-        }
-        engine.carry_on(repeated.run).unwrap();
-        marks.push(repeated.next_watermark(*marks.last().unwrap()));
-    }
-    repeated.check("repeated");
-    let names =
-        |site: &Site| -> Vec<&'static str> { site.events().iter().map(Event::name).collect() };
-    assert_eq!(names(&plain), names(&repeated));
-    // Once it is over nothing begins again.
-    let before = repeated.events().len();
-    engine.admit(&repeated.assignment).unwrap();
-    engine.advance(repeated.run, 1, 3).unwrap();
-    engine.unwind(repeated.run, 1, 0, true).unwrap();
-    assert_eq!(engine.carry_on(repeated.run).unwrap(), Rest::Over);
-    assert_eq!(repeated.events().len(), before);
-}
-
-#[test]
 fn an_unwinding_twice_gives_the_mail_back_once() {
     let site = Site::small(1);
     let engine = site.engine(0);

@@ -49,14 +49,30 @@ sections_per_hour = 40
 services = ["MSExchangeIMC"]
 "#;
 
+/// What a person and a controller do between two turns of the agent: answers, releases, orders.
+pub(crate) type People = fn(&Site, &Engine);
+
 /// What outlives the agent, and the test's own knowledge.
 pub(crate) struct Site {
+    /// Called before each look at what the run waits for; must do nothing the second time.
+    pub(crate) people: People,
     pub(crate) world: SimWorld,
     pub(crate) storage: MemoryJournal,
     pub(crate) guard: Arc<Guard>,
     pub(crate) plan: Plan,
     pub(crate) assignment: wire::Assignment,
     pub(crate) run: RunId,
+}
+
+/// The text of a shipped policy with each text replaced by the other.
+pub(crate) fn changed(policy: &str, edits: &[(&str, &str)]) -> PolicySource {
+    let source = library::find(policy).unwrap();
+    let mut text = String::from_utf8(source.bytes().to_vec()).unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "the policy has no `{from}`");
+        text = text.replace(from, to);
+    }
+    PolicySource::new(source.name(), text)
 }
 
 fn server(name: &str, direction: &str) -> Server {
@@ -104,14 +120,7 @@ impl Site {
 
     /// The same with the shipped policy changed: each text is replaced by the other.
     pub(crate) fn with_policy(seed: u64, messages: usize, edits: &[(&str, &str)]) -> Self {
-        let source = library::find("stuck-outbound-routing").unwrap();
-        let mut text = String::from_utf8(source.bytes().to_vec()).unwrap();
-        for (from, to) in edits {
-            assert!(text.contains(from), "the policy has no `{from}`");
-            text = text.replace(from, to);
-        }
-        let source = PolicySource::new(source.name(), text);
-        Self::with(seed, messages, &source)
+        Self::with(seed, messages, &changed("stuck-outbound-routing", edits))
     }
 
     /// A server whose mail flows.
@@ -139,6 +148,12 @@ impl Site {
         {
             world.set_age(file, Duration::from_secs(16 * 60));
         }
+        Self::on(world, seed, source, GUARD)
+    }
+
+    /// A run of this policy on server B, which is this world; A stands by as relay where the policy has
+    /// one.
+    pub(crate) fn on(world: SimWorld, seed: u64, source: &PolicySource, guard: &str) -> Self {
         let servers = [server("A", "both"), server("B", "outbound")];
         let plan = planned(source, &servers);
         let run = RunId(Uuid::from_u128(u128::from(seed) + 1));
@@ -153,9 +168,10 @@ impl Site {
             servers: servers.iter().map(server_to_wire).collect(),
         };
         Self {
+            people: |_, _| {},
             world,
             storage: MemoryJournal::new(Uuid::from_u128(7)),
-            guard: Arc::new(Guard::parse("guard.toml", GUARD).unwrap()),
+            guard: Arc::new(Guard::parse("guard.toml", guard).unwrap()),
             plan,
             assignment,
             run,
@@ -261,6 +277,7 @@ impl Site {
         let text = |refusal: Refusal| refusal.to_string();
         engine.admit(&self.assignment).map_err(text)?;
         for _ in 0..200 {
+            (self.people)(self, engine);
             let state = engine.state(self.run).unwrap();
             if state.closed.is_some() {
                 return Ok(());

@@ -1,0 +1,176 @@
+//! Crash everywhere and repeat everywhere, for every shipped policy: [`each`] has the tests.
+//!
+//! The agent is killed before and after every journal record and every call to the machine, again
+//! while it recovers, and loses its power; every order is given twice, and all former ones again.
+//! Each time it must end in balance, with service running.
+
+mod each;
+
+use std::time::Duration;
+
+use mailmend_agent::host::simulated::{Crash, run_until_killed};
+use mailmend_agent::runner::Rest;
+use mailmend_proto::run::Event;
+
+use crate::policies::Case;
+use crate::site::{IMC, Site};
+
+const SEED: u64 = 1;
+
+impl Case {
+    fn made(&self) -> Site {
+        let site = (self.site)(SEED);
+        assert_eq!(site.plan.policy.as_str(), self.policy);
+        site
+    }
+
+    /// How many points the agent passes in a run that nothing disturbs.
+    fn points(&self) -> u64 {
+        let site = self.made();
+        let before = site.switch().passed();
+        let (killed, _) = site.live(&[]);
+        assert!(killed.is_empty());
+        let points = site.switch().passed() - before;
+        assert!(points >= self.least_points, "only {points} points");
+        points
+    }
+
+    /// Every n-th point, so that there are no more lives than the case allows.
+    fn chosen(&self, points: u64, lives: u64) -> impl Iterator<Item = u64> {
+        let lives = lives.min(self.most_lives).max(1);
+        (1..=points).step_by(usize::try_from(points.div_ceil(lives)).unwrap_or(1))
+    }
+
+    /// The end of a run that nothing disturbs.
+    fn undisturbed(&self) {
+        let site = self.made();
+        site.live(&[]);
+        self.check_end(&site, "undisturbed");
+    }
+
+    fn check_end(&self, site: &Site, told: &str) {
+        site.check(told);
+        assert!(
+            site.ended().is_some_and(|end| self.ends.contains(&end)),
+            "{told}: ended {:?}: {:?} {:?}",
+            site.ended(),
+            site.failed_steps(),
+            site.alarms()
+        );
+        (self.check)(site, told);
+    }
+
+    /// Lives and dies at these points; the end must balance. Returns how often it was killed.
+    fn die_at(&self, deaths: &[u64]) -> usize {
+        let site = self.made();
+        let (killed, _) = site.live(deaths);
+        self.check_end(&site, &format!("killed at {deaths:?}: {killed:?}"));
+        killed.len()
+    }
+
+    /// Killed once, at every point; shares are for the cores.
+    fn killed_anywhere(&self, share: u64, shares: u64) {
+        let points = self.points();
+        let mut killed = 0;
+        for (_, point) in self.share(self.chosen(points, u64::MAX), share, shares) {
+            assert_eq!(self.die_at(&[point]), 1, "nobody died at point {point}");
+            killed += 1;
+        }
+        eprintln!(
+            "{}: killed at {killed} of {points} points, share {share} of {shares}",
+            self.policy
+        );
+        assert!(killed > 0);
+    }
+
+    /// Killed at every second point, and again early in the life that mends what that left.
+    fn killed_again(&self, share: u64, shares: u64) {
+        let points = self.points();
+        let mut rng = fastrand::Rng::with_seed(share);
+        let (mut twice, mut tried) = (0, 0);
+        for (_, first) in self.share(self.chosen(points, points / 2), share, shares) {
+            tried += 1;
+            twice += usize::from(self.die_at(&[first, rng.u64(1..60)]) == 2);
+        }
+        eprintln!("{}: killed twice in {twice} of {tried} runs", self.policy);
+        assert!(twice * 10 >= tried * 8, "{twice} of {tried}");
+    }
+
+    fn share(
+        &self,
+        points: impl Iterator<Item = u64>,
+        share: u64,
+        shares: u64,
+    ) -> impl Iterator<Item = (u64, u64)> {
+        (0..)
+            .zip(points)
+            .filter(move |(at, _)| at % shares == share)
+    }
+
+    /// Power is lost at every third point: services end too, names that were not synced may be gone, the
+    /// machine comes up two minutes later and starts its services by itself.
+    fn power_lost(&self) {
+        let points = self.points();
+        let mut cut = 0;
+        for point in self.chosen(points, points / 3) {
+            let site = self.made();
+            let life = run_until_killed(|| {
+                let engine = site.engine(point);
+                engine.recover().expect("recovery writes its records");
+                site.control(&engine);
+            });
+            let Err(kill) = life else {
+                panic!("nobody died at point {point}");
+            };
+            site.world.crash(Crash::Power);
+            site.world.advance(Duration::from_secs(30));
+            let (_, engine) = site.live(&[]);
+            engine.watch().expect("the watchdog writes its records");
+            let told = format!("{}: power lost at {point}: {kill:?}", self.policy);
+            site.check_after_power(&told);
+            assert!(site.ended().is_some(), "{told}: the run does not end");
+            cut += 1;
+        }
+        assert!(cut > 0);
+    }
+
+    /// Every order twice and all former ones again, at every turn, and once more after the end: the
+    /// records are those of a run that was told everything once.
+    fn repeated(&self) {
+        let plain = self.made();
+        plain.live(&[]);
+        let site = self.made();
+        let engine = site.engine(0);
+        let all = u32::try_from(site.plan.steps.len()).unwrap();
+        let mut marks = vec![0];
+        for _ in 0..200 {
+            (site.people)(&site, &engine);
+            if site.state().closed.is_some() {
+                break;
+            }
+            for _ in 0..2 {
+                engine.admit(&site.assignment).unwrap();
+                for mark in &marks {
+                    engine.advance(site.run, 1, *mark).unwrap();
+                }
+                engine.fence(site.run, 1).unwrap();
+                (site.people)(&site, &engine);
+            }
+            engine.carry_on(site.run).unwrap();
+            marks.push(site.next_watermark(*marks.last().unwrap()));
+        }
+        self.check_end(&site, "repeated");
+        let names =
+            |site: &Site| -> Vec<&'static str> { site.events().iter().map(Event::name).collect() };
+        assert_eq!(names(&plain), names(&site));
+        let before = site.events().len();
+        let starts = site.world.starts(IMC);
+        engine.admit(&site.assignment).unwrap();
+        engine.advance(site.run, 1, all).unwrap();
+        engine.unwind(site.run, 1, 0, true).unwrap();
+        (site.people)(&site, &engine);
+        assert_eq!(engine.carry_on(site.run).unwrap(), Rest::Over);
+        assert_eq!(site.events().len(), before, "it is over");
+        assert_eq!(site.world.starts(IMC), starts);
+    }
+}

@@ -1,0 +1,50 @@
+//! The sweeps of each shipped policy.
+
+macro_rules! sweeps {
+    ($policy:ident) => {
+        mod $policy {
+            use crate::policies::{Case, $policy};
+
+            fn case() -> &'static Case {
+                &$policy::CASE
+            }
+
+            #[test]
+            fn a_run_that_nothing_disturbs_ends_well() {
+                case().undisturbed();
+            }
+
+            #[test]
+            fn killed_at_any_point_the_end_balances_share_0() {
+                case().killed_anywhere(0, 2);
+            }
+
+            #[test]
+            fn killed_at_any_point_the_end_balances_share_1() {
+                case().killed_anywhere(1, 2);
+            }
+
+            #[test]
+            fn killed_again_while_it_recovers_the_end_balances_share_0() {
+                case().killed_again(0, 2);
+            }
+
+            #[test]
+            fn killed_again_while_it_recovers_the_end_balances_share_1() {
+                case().killed_again(1, 2);
+            }
+
+            #[test]
+            fn without_power_at_any_point_nothing_is_lost_and_service_comes_up() {
+                case().power_lost();
+            }
+
+            #[test]
+            fn every_order_twice_and_all_former_ones_again_change_nothing() {
+                case().repeated();
+            }
+        }
+    };
+}
+
+sweeps!(stuck_outbound_routing);
