@@ -294,6 +294,11 @@ fn event() -> impl Strategy<Value = Event> {
                 batch
             }
         ),
+        (any::<u128>(), text(), text()).prop_map(|(order, by, why)| Event::SettleOrdered {
+            order: uuid::Uuid::from_u128(order),
+            by,
+            why
+        }),
         (
             any::<u32>(),
             batch(),

@@ -36,6 +36,7 @@ pub(super) async fn run(
         run,
         agent: agent.unwrap_or_default(),
         state: state.unwrap_or_default(),
+        history: false,
     };
     list(&controller, request, output).await
 }

@@ -32,6 +32,7 @@ pub(super) async fn run(
                 run: whole_id(&controller, id).await?,
                 agent: String::new(),
                 state: state.unwrap_or_default(),
+                history: false,
             };
             ledger::list(&controller, request, output).await
         }

@@ -326,6 +326,11 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
                 batch => Some(batch_from_wire(batch)?),
             },
         },
+        Wire::SettleOrdered(e) => Event::SettleOrdered {
+            order: uuid_from_wire("settle_ordered.order", &e.order)?,
+            by: e.by,
+            why: e.why,
+        },
         Wire::SearchBegan(e) => Event::SearchBegan {
             step: e.step,
             batch: batch_from_wire(&e.batch)?,
@@ -615,6 +620,11 @@ pub(super) fn to_wire(event: &Event) -> Wire {
             by,
             why,
             batch: batch.map_or_else(String::new, |batch| batch.to_string()),
+        }),
+        Event::SettleOrdered { order, by, why } => Wire::SettleOrdered(wire::SettleOrdered {
+            order: order.to_string(),
+            by,
+            why,
         }),
         Event::SearchBegan {
             step,

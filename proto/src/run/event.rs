@@ -267,6 +267,15 @@ pub enum Event {
         /// Only what is held in this batch; none: in every batch of the run.
         batch: Option<BatchId>,
     },
+    /// A person said what became of messages; the settlements follow in the same transaction.
+    SettleOrdered {
+        /// The order that brought it.
+        order: Uuid,
+        /// Who.
+        by: String,
+        /// What the person knows, and from where.
+        why: String,
+    },
     /// A search for poison begins, or its list of suspects goes on.
     SearchBegan {
         /// The searching step's index.
@@ -405,6 +414,7 @@ impl Event {
             Self::Closed { .. } => "closed",
             Self::Answered { .. } => "answered",
             Self::ReleaseOrdered { .. } => "release-ordered",
+            Self::SettleOrdered { .. } => "settle-ordered",
             Self::SearchBegan { .. } => "search-began",
             Self::SearchStarted { .. } => "search-started",
             Self::SearchObserved { .. } => "search-observed",

@@ -74,6 +74,10 @@ pub struct Release {
     pub by: String,
     /// Only what is held in this batch; none: in every batch of the run.
     pub batch: Option<BatchId>,
+    /// How its section ended; none: it has not begun, or is open.
+    pub section: Option<SectionEnd>,
+    /// What it gives back: batches and the numbers of their replays.
+    pub replays: Vec<(BatchId, u32)>,
 }
 
 /// An escrow of the files of a queue.
@@ -166,7 +170,10 @@ impl RunState {
             }
             Event::Admitted { .. } | Event::DutyBegan { .. } => {}
             _ if !self.begun => return illegal("the run has not begun".into()),
-            Event::Alarm { .. } | Event::Settled { .. } | Event::Fenced { .. } => {}
+            Event::Alarm { .. }
+            | Event::Settled { .. }
+            | Event::SettleOrdered { .. }
+            | Event::Fenced { .. } => {}
             Event::ReleaseOrdered { .. } if self.closed.is_none() => {
                 return illegal("the run is not closed".into());
             }
@@ -295,6 +302,9 @@ impl RunState {
                 }
                 self.section = None;
                 self.ended_sections.insert(*section, *how);
+                if let Some(release) = &mut self.release {
+                    release.section = Some(*how);
+                }
             }
             Event::UndoIntended { step } => {
                 if self.down_to.is_none_or(|down_to| *step < down_to) {
@@ -426,6 +436,9 @@ impl RunState {
                     start_followed: false,
                 };
                 state.replays.insert(*replay, intended);
+                if let Some(release) = &mut self.release {
+                    release.replays.push((*batch, *replay));
+                }
             }
             Event::ReplayPlaced {
                 batch,
@@ -507,7 +520,14 @@ impl RunState {
                     order: *order,
                     by: by.clone(),
                     batch: *batch,
+                    section: None,
+                    replays: Vec::new(),
                 });
+            }
+            Event::SettleOrdered { order, .. } => {
+                if !self.orders.insert(*order) {
+                    return illegal(format!("order {order} was taken already"));
+                }
             }
             Event::SearchBegan {
                 step,

@@ -345,3 +345,70 @@ fn an_unwinding_that_is_the_last_stays_the_last() {
     let state = RunState::of(&[admitted(), ordered(3, true), ordered(2, false)]).unwrap();
     assert_eq!((state.down_to, state.unwind_last), (Some(2), true));
 }
+
+#[test]
+fn an_order_of_a_person_is_taken_once_and_a_release_opens_only_what_is_closed() {
+    let order = Uuid::from_u128(9);
+    let release = |order| Event::ReleaseOrdered {
+        order,
+        by: "anna".into(),
+        why: "the queue is clean again".into(),
+        batch: None,
+    };
+    let closed = |how| Event::Closed {
+        how,
+        detail: String::new(),
+    };
+    let mut events = quarantined(2);
+    assert!(
+        refused(&[events.clone(), vec![release(order)]].concat())
+            .why
+            .contains("not closed")
+    );
+    events.extend([closed(Ended::AtRest), release(order)]);
+    let open = RunState::of(&events).unwrap();
+    assert_eq!(open.closed, None);
+    assert!(open.orders.contains(&order));
+    // Nothing happens in it but the release.
+    assert!(
+        refused(&[events.clone(), vec![advanced(9)]].concat())
+            .why
+            .contains("being released")
+    );
+    events.extend([
+        Event::SectionBegan {
+            section: 7,
+            service: "MSExchangeIMC".parse().unwrap(),
+            boot: "boot".into(),
+            since_boot_ms: 0,
+            budget_ms: 1,
+        },
+        replay(1, 0, 1),
+        Event::SectionEnded {
+            section: 7,
+            how: SectionEnd::Committed,
+            detail: String::new(),
+        },
+    ]);
+    let given = RunState::of(&events).unwrap().release.unwrap();
+    assert_eq!(given.section, Some(SectionEnd::Committed));
+    assert_eq!(given.replays, [(batch(), 1)]);
+    events.push(closed(Ended::Released));
+    let over = RunState::of(&events).unwrap();
+    assert_eq!((over.release, over.closed), (None, Some(Ended::Released)));
+    assert!(
+        refused(&[events.clone(), vec![release(order)]].concat())
+            .why
+            .contains("taken already")
+    );
+    let settled = Event::SettleOrdered {
+        order,
+        by: "anna".into(),
+        why: "the recipient has it".into(),
+    };
+    assert!(
+        refused(&[events, vec![settled]].concat())
+            .why
+            .contains("taken already")
+    );
+}

@@ -140,7 +140,9 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
         Event::Answered {
             step, answer, by, ..
         } => format!("{}: `{answer}`, says {by}", named(step)),
-        Event::ReleaseOrdered { by, why, .. } => format!("by {by}: {why}"),
+        Event::ReleaseOrdered { by, why, .. } | Event::SettleOrdered { by, why, .. } => {
+            format!("by {by}: {why}")
+        }
         Event::SearchBegan {
             batch, suspects, ..
         } => format!("batch {}: {} files", short(batch), suspects.len()),

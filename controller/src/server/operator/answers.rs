@@ -263,5 +263,6 @@ pub(super) fn custody(row: &CustodyRow) -> wire::CustodyEntry {
         evidence: row.evidence.clone(),
         changed_ms: row.changed_ms,
         held: row.held.clone(),
+        history: Vec::new(),
     }
 }
