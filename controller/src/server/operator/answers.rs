@@ -122,6 +122,7 @@ pub(super) fn rollout(rollout: &Rollout) -> wire::Rollout {
         sites_at_once: rollout.sites_at_once,
         max_failed: rollout.max_failed,
         why: rollout.why.clone(),
+        by: rollout.by.clone(),
     }
 }
 
