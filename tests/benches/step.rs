@@ -58,7 +58,8 @@ fn main() -> Fallible<()> {
         ..WorldSpec::default()
     };
     let world = World::build(folder.path(), spec, lab).map_err(|why| why.whole())?;
-    let mut fleet = Fleet::start(&world, &programs).map_err(|why| why.whole())?;
+    let mut fleet =
+        Fleet::start(&world, &programs, &|_| String::new()).map_err(|why| why.whole())?;
     let turns = turns(&world, &fleet, steps)?;
     let data = world.folder.join("controller/data");
     let runtime = tokio::runtime::Builder::new_multi_thread()

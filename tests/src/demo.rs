@@ -5,11 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cargo;
-use crate::clock_factor::ClockFactor;
 use crate::lab_error::{Attempting, LabError};
 use crate::programs::Programs;
-use crate::scenario::stuck_outbound::{self, Outcome};
-use crate::scenario::{Options, Report};
+use crate::scenario::{self, Options, Outcome, Report, stuck_outbound};
 use crate::truth::{Fate, Told};
 
 /// Builds the programs and shows the main job. Returns whether the site was mended.
@@ -29,16 +27,11 @@ pub fn run(top: &Path, seed: u64, messages: usize) -> Result<bool, LabError> {
     let options = Options {
         seed,
         messages,
-        sites: 1,
-        keep: false,
-        kills: 0,
-        clock_factor: ClockFactor(60),
-        waited_before: false,
         patience: Duration::from_secs(120),
-        policy: None,
         watch: true,
+        ..Options::default()
     };
-    let outcome = stuck_outbound::run(&options, &programs, &say)?;
+    let outcome = scenario::run(&stuck_outbound::SCENARIO, &options, &programs, &say)?;
     print!("{}", account(&outcome));
     Ok(outcome.report.against().is_empty())
 }

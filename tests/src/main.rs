@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand};
 use mailmend_lab::clock_factor::ClockFactor;
 use mailmend_lab::lab_error::LabError;
 use mailmend_lab::programs::Programs;
-use mailmend_lab::scenario::{Options, site, stuck_outbound};
+use mailmend_lab::scenario::{self, Options, SCENARIOS, Scenario, site};
 use mailmend_lab::server_dir::ServerDir;
 use mailmend_lab::storm::Storm;
 use mailmend_lab::verify::Verification;
@@ -28,6 +29,12 @@ enum Command {
     Run(Run),
     /// Run many small scenarios in which processes are killed at moments that follow from the seed.
     Storm {
+        /// The scenario.
+        #[arg(long, default_value = SCENARIOS[0].name, value_parser = scenarios())]
+        scenario: String,
+        /// What varies it; its first variant unless told.
+        #[arg(long)]
+        variant: Option<String>,
         /// How many runs.
         #[arg(long, default_value_t = 100)]
         runs: u32,
@@ -119,8 +126,14 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Run {
     /// The scenario.
-    #[arg(value_parser = [stuck_outbound::NAME])]
+    #[arg(value_parser = scenarios())]
     scenario: String,
+    /// What varies the scenario; `mailmend-lab run --help` lists the variants of each.
+    #[arg(long)]
+    variant: Option<String>,
+    /// How many of the messages are bad; as the scenario has it unless told.
+    #[arg(long)]
+    bad: Option<usize>,
     /// Mail and kills follow from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -153,8 +166,38 @@ struct Run {
     policy: Option<PathBuf>,
 }
 
+/// The scenarios as the command line has them, each with its variants.
+fn scenarios() -> impl clap::builder::TypedValueParser<Value = String> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    let value = |one: &&Scenario| {
+        let variants = one.variants.join(", ");
+        PossibleValue::new(one.name).help(format!(
+            "{}: {}. Variants: {variants}",
+            one.article, one.about
+        ))
+    };
+    PossibleValuesParser::new(SCENARIOS.iter().map(value)).map(|name| name)
+}
+
+fn found(name: &str) -> Result<&'static Scenario, LabError> {
+    Scenario::named(name).ok_or_else(|| LabError::Refused {
+        attempted: format!("play `{name}`"),
+        reason: "there is no such scenario".to_owned(),
+    })
+}
+
+fn checked(scenario: &Scenario, variant: Option<String>) -> Result<Option<String>, LabError> {
+    match scenario.variant(variant.as_deref()) {
+        Ok(_) => Ok(variant),
+        Err(reason) => Err(LabError::Refused {
+            attempted: format!("play `{}`", scenario.name),
+            reason,
+        }),
+    }
+}
+
 fn messages(text: &str) -> Result<usize, String> {
-    within(text, 4..=1_000_000)
+    within(text, 1..=1_000_000)
 }
 
 fn sites(text: &str) -> Result<usize, String> {
@@ -210,6 +253,8 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
     match command {
         Command::Run(arguments) => return run_scenario(&arguments),
         Command::Storm {
+            scenario,
+            variant,
             runs,
             seed,
             at_once,
@@ -218,7 +263,10 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
         } => {
             tether::to_parent();
             let at_once = at_once.unwrap_or_else(|| 2 * processors());
+            let scenario = found(&scenario)?;
             let storm = Storm {
+                scenario,
+                variant: checked(scenario, variant)?,
                 runs,
                 seed,
                 at_once,
@@ -235,16 +283,13 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
             keep,
         } => {
             let options = Options {
-                seed: 1,
                 messages,
                 sites,
                 keep,
-                kills: 0,
                 clock_factor: ClockFactor(clock_factor),
                 waited_before: true,
                 patience: Duration::MAX,
-                policy: None,
-                watch: false,
+                ..Options::default()
             };
             let say = |line: &str| println!("{line}");
             let told = site::stand(&options, &controller, &Programs::locate()?, &say)?;
@@ -298,7 +343,23 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
 
 fn run_scenario(arguments: &Run) -> Result<ExitCode, LabError> {
     tether::to_parent();
+    let scenario = found(&arguments.scenario)?;
+    let variant = checked(scenario, arguments.variant.clone())?;
+    if arguments.bad.is_some() && scenario.bad == 0 {
+        return Err(LabError::Refused {
+            attempted: format!("have bad messages in `{}`", scenario.name),
+            reason: "no message is bad in it; leave `--bad` out".to_owned(),
+        });
+    }
+    if arguments.bad.is_some_and(|bad| bad > arguments.messages) {
+        return Err(LabError::Refused {
+            attempted: "have more bad messages than messages".to_owned(),
+            reason: "give `--messages` a larger number".to_owned(),
+        });
+    }
     let options = Options {
+        variant,
+        bad: arguments.bad,
         seed: arguments.seed,
         messages: arguments.messages,
         sites: arguments.sites,
@@ -312,7 +373,7 @@ fn run_scenario(arguments: &Run) -> Result<ExitCode, LabError> {
     };
     let begun = std::time::Instant::now();
     let say = |line: &str| eprintln!("[{:>5.1} s] {line}", begun.elapsed().as_secs_f32());
-    let outcome = stuck_outbound::run(&options, &Programs::locate()?, &say)?;
+    let outcome = scenario::run(scenario, &options, &Programs::locate()?, &say)?;
     if arguments.json {
         // To text at once: by way of a value the fields would lose their order.
         println!(

@@ -107,6 +107,9 @@ fn serve(
 
 fn recalculate(server: &ServerDir, config: &ServerConfig) -> Result<usize, LabError> {
     let table = RoutingTable::read_directory(&config.directory)?;
+    if config.recalculates_falsely {
+        return Ok(table.0.len());
+    }
     table.write_directory(&server.replica())?;
     publish(server, &table)?;
     Ok(table.0.len())

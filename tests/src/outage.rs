@@ -11,6 +11,8 @@ pub struct Outages {
     pub restarts: usize,
     /// The longest time without it, up to now.
     pub longest: Duration,
+    /// How often it stopped without having been asked to.
+    pub deaths: usize,
 }
 
 impl Outages {
@@ -24,7 +26,11 @@ impl Outages {
             let away = Duration::from_millis(u64::try_from(until - since).unwrap_or_default());
             outages.longest = outages.longest.max(away);
         };
+        let mut last = State::Stopped;
         for change in history.iter().filter(|change| change.service == service) {
+            let died = change.state == State::Stopped && last != State::Stopping;
+            outages.deaths += usize::from(died);
+            last = change.state;
             match (change.state, gone_since) {
                 (State::Running, since) => {
                     starts += 1;

@@ -48,6 +48,9 @@ pub struct ServerConfig {
     pub connections: usize,
     /// Whether the IMS keeps archival copies in `In\Archive` and `Out\Archive`.
     pub archive: bool,
+    /// Whether every recalculation of routing says that it succeeded and changes nothing (Q182798).
+    #[serde(default)]
+    pub recalculates_falsely: bool,
 }
 
 /// The folder of one server.

@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use crate::lab_error::LabError;
 use crate::programs::Programs;
-use crate::scenario::Report;
+use crate::scenario::{Report, Scenario};
 use crate::stop_signal;
 use crate::tether::Tethered;
 
 /// What a storm is.
 #[derive(Debug, Clone)]
 pub struct Storm {
+    /// The scenario that is played.
+    pub scenario: &'static Scenario,
+    /// What varies it; its first variant unless told.
+    pub variant: Option<String>,
     /// How many runs.
     pub runs: u32,
     /// The seed of the first run; each next one is one more.
@@ -93,9 +97,12 @@ pub fn run(storm: &Storm, programs: &Programs) -> Result<bool, LabError> {
 }
 
 fn arguments(storm: &Storm, seed: u64) -> Vec<String> {
-    let mut arguments: Vec<String> = ["run", "stuck-outbound", "--json", "--waited-before"]
+    let mut arguments: Vec<String> = ["run", storm.scenario.name, "--json", "--waited-before"]
         .map(str::to_owned)
         .to_vec();
+    if let Some(variant) = &storm.variant {
+        arguments.extend(["--variant".to_owned(), variant.clone()]);
+    }
     for (name, value) in [
         ("--seed", seed),
         ("--messages", storm.messages as u64),

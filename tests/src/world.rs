@@ -48,6 +48,8 @@ pub struct WorldSpec {
     /// Whether the routing of each outbound-only server is stale (Q268494): its peer moved, the directory
     /// knows, the server does not, and its IMS loads routing at start only.
     pub stale_outbound: bool,
+    /// Whether every recalculation of routing says that it succeeded and changes nothing (Q182798).
+    pub recalculates_falsely: bool,
 }
 
 impl Default for WorldSpec {
@@ -59,6 +61,7 @@ impl Default for WorldSpec {
             peer_latency: Duration::from_millis(2),
             archive: true,
             stale_outbound: true,
+            recalculates_falsely: false,
         }
     }
 }
@@ -220,6 +223,7 @@ impl World {
             clock_factor: self.spec.clock_factor,
             connections: self.spec.connections,
             archive: self.spec.archive,
+            recalculates_falsely: self.spec.recalculates_falsely,
         })?;
         let stale = self.spec.stale_outbound && direction == Direction::Outbound;
         let route_interval = if stale { 0 } else { 15 };

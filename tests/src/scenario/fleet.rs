@@ -39,11 +39,16 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts a controller, enrols an agent for each server of the world, and starts them.
+    /// Starts a controller, enrols an agent for each server of the world, and starts them. `guard` adds to
+    /// the guard file of each server.
     ///
     /// # Errors
     /// Where one of them does not start or connect.
-    pub fn start(world: &World, programs: &Programs) -> Result<Self, LabError> {
+    pub fn start(
+        world: &World,
+        programs: &Programs,
+        guard: &dyn Fn(&Server) -> String,
+    ) -> Result<Self, LabError> {
         let folder = world.folder.join("controller");
         std::fs::create_dir_all(&folder)
             .attempting(|| format!("make the folder `{}`", folder.display()))?;
@@ -88,7 +93,7 @@ impl Fleet {
             address: address.clone(),
         };
         for server in &world.servers {
-            let agent = fleet.enrol(world, server, programs, &address)?;
+            let agent = fleet.enrol(world, server, programs, &guard(server))?;
             fleet.agents.push(agent);
         }
         for agent in &mut fleet.agents {
@@ -103,10 +108,11 @@ impl Fleet {
         world: &World,
         server: &Server,
         programs: &Programs,
-        address: &str,
+        guard: &str,
     ) -> Result<Daemon, LabError> {
         let folder = server.dir.agent();
-        let config = administer(server, programs, world.spec.clock_factor, address)?;
+        let factor = world.spec.clock_factor;
+        let config = administer(server, programs, factor, &self.address, guard)?;
         let authority = folder.join("ca.pem");
         let ca = authority.display().to_string();
         let answer = self.operator.ask(&[
@@ -271,17 +277,19 @@ impl Fleet {
     }
 }
 
-/// Writes what an administrator would write for the agent of a server; returns the agent's configuration.
+/// Writes what an administrator would write for the agent of a server, `more` at the end of its guard file;
+/// returns the agent's configuration.
 pub(super) fn administer(
     server: &Server,
     programs: &Programs,
     clock_factor: ClockFactor,
     address: &str,
+    more: &str,
 ) -> Result<PathBuf, LabError> {
     let folder = server.dir.agent();
     whole_file::write(
         &folder.join("guard.toml"),
-        guard_file(server, programs).as_bytes(),
+        (guard_file(server, programs) + more).as_bytes(),
     )?;
     let config = folder.join("agent.toml");
     whole_file::write(
@@ -362,6 +370,22 @@ verdicts = {{ submitted = "submitted" }}
         service = quoted(ims::SERVICE),
         lab = path(&programs.lab),
         server_dir = path(dir.root()),
+    )
+}
+
+/// A tool of the lab as a guard file defines it; `tail` is TOML that follows, such as verdicts and flags.
+pub fn guarded_tool(
+    name: &str,
+    subcommand: &str,
+    server: &Server,
+    programs: &Programs,
+    tail: &str,
+) -> String {
+    format!(
+        "\n[tools.{name}]\nprogram = {}\narguments = [\"tool\", {}, \"--server-dir\", {}]\n{tail}\n",
+        path(&programs.lab),
+        quoted(subcommand),
+        path(server.dir.root()),
     )
 }
 

@@ -28,6 +28,8 @@ pub(super) struct RolloutEnd {
     pub(super) good: bool,
     /// State, exit code and reasons, for people.
     pub(super) told: String,
+    /// The ids of its runs.
+    pub(super) runs: Vec<String>,
 }
 
 impl Stage<'_> {
@@ -39,13 +41,13 @@ impl Stage<'_> {
     }
 
     /// Rolls a published policy out to all sites and goes along until it ends. `meanwhile` is called at
-    /// every look.
+    /// every look, with the rollout's id and the time since its start.
     pub(super) fn roll_out(
         &mut self,
         policy: &str,
         kills: Vec<Kill>,
         until: Instant,
-        mut meanwhile: impl FnMut(&mut Self, Duration) -> Result<(), LabError>,
+        mut meanwhile: impl FnMut(&mut Self, &str, Duration) -> Result<(), LabError>,
     ) -> Result<RolloutEnd, LabError> {
         let operator = self.fleet()?.operator.clone();
         let started = self
@@ -68,6 +70,7 @@ impl Stage<'_> {
                     id: id.to_owned(),
                     good: false,
                     told: format!("it did not end; it says {explained}"),
+                    runs: Vec::new(),
                 });
             }
             if kills
@@ -81,7 +84,7 @@ impl Stage<'_> {
                 self.chart()?;
                 chart = Instant::now() + CHART;
             }
-            meanwhile(self, begun.elapsed())?;
+            meanwhile(self, id, begun.elapsed())?;
             match watch.ended() {
                 None => {}
                 // The controller was away, or the watch itself was killed: look again.
@@ -95,6 +98,7 @@ impl Stage<'_> {
             id: id.to_owned(),
             good: code == 0,
             told: told(&shown, code),
+            runs: super::person::runs(&shown),
         })
     }
 

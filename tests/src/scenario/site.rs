@@ -32,6 +32,7 @@ pub fn stand(
     let spec = WorldSpec {
         sites: options.sites,
         clock_factor: options.clock_factor,
+        stale_outbound: true,
         ..WorldSpec::default()
     };
     let mut stage = Stage::build(options, spec, programs, say)?;
@@ -41,7 +42,7 @@ pub fn stand(
         stage.send(2 * (number % options.sites) + 1, Some(long_ago))?;
     }
     for server in &stage.world.servers {
-        let config = administer(server, programs, options.clock_factor, controller)?;
+        let config = administer(server, programs, options.clock_factor, controller, "")?;
         say(&format!(
             "{}: --site {}, agent's configuration {}",
             server.name,

@@ -21,10 +21,10 @@ use crate::{awaited, stop_signal};
 /// How long things of the lab may take on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// Queues in which nothing has moved for so long rest.
-const STILL: Duration = Duration::from_secs(20);
+pub(super) const STILL: Duration = Duration::from_secs(20);
 
 /// A world with its users and, once it is started, its fleet.
-pub(super) struct Stage<'a> {
+pub struct Stage<'a> {
     pub(super) options: &'a Options,
     pub(super) say: &'a dyn Fn(&str),
     // The fleet ends before the world does, and the folder goes last.
@@ -74,9 +74,13 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Starts the controller and the agents.
-    pub(super) fn start_fleet(&mut self, programs: &Programs) -> Result<(), LabError> {
-        self.fleet = Some(Fleet::start(&self.world, programs)?);
+    /// Starts the controller and the agents; `guard` adds to the guard file of each server.
+    pub(super) fn start_fleet(
+        &mut self,
+        programs: &Programs,
+        guard: &dyn Fn(&Server) -> String,
+    ) -> Result<(), LabError> {
+        self.fleet = Some(Fleet::start(&self.world, programs, guard)?);
         self.chart()
     }
 
@@ -141,10 +145,10 @@ impl<'a> Stage<'a> {
         Ok(false)
     }
 
-    /// Waits until the queues are empty, or nothing moves in them any more.
-    pub(super) fn await_rest(&mut self) -> Result<(), LabError> {
+    /// Waits until the queues are empty, or nothing has moved in them for so long.
+    pub(super) fn await_rest(&mut self, still: Duration) -> Result<(), LabError> {
         let mut last = (usize::MAX, Instant::now());
-        while last.0 > 0 && last.1.elapsed() < STILL {
+        while last.0 > 0 && last.1.elapsed() < still {
             self.check_interrupted()?;
             self.fleet()?.keep()?;
             let waiting = self.waiting()?;

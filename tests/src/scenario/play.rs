@@ -1,0 +1,273 @@
+//! How every scenario is played: break the site, have it mended, account for every message.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::ledger::Ledger;
+use super::person::{self, Answer, Task};
+use super::report::Report;
+use super::room::Room;
+use super::stage::{LIMIT, Stage};
+use super::{Options, Scenario};
+use crate::chaos;
+use crate::lab_error::LabError;
+use crate::programs::Programs;
+use crate::truth::{self, Fate, Told};
+use crate::whole_file;
+use crate::world::{Server, WorldSpec};
+
+/// How long agents may take to report the last of what they did.
+const REPORTS: Duration = Duration::from_secs(30);
+/// The time between two messages that users send while the site is being mended.
+const ARRIVALS: Duration = Duration::from_millis(200);
+/// The time between two looks for open tasks.
+const TASKS: Duration = Duration::from_millis(300);
+/// Within this time of its start a rollout is disturbed.
+const KILL_WINDOW: Duration = Duration::from_secs(5);
+/// How long the peers of a disturbed site take to confirm a message, at most: the longer, the more often a
+/// kill meets a message that was taken and not confirmed.
+const SLOW_PEER_MS: u64 = 150;
+/// How often an operator starts the rollout when kills make it fail.
+const ROLLOUTS: usize = 4;
+/// How long nothing may move in queues that are to stay as they are, before they count as at rest.
+const STAYS: Duration = Duration::from_secs(1);
+
+/// What came of a scenario, and every message with its fate.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report.
+    pub report: Report,
+    /// Every message.
+    pub told: Vec<Told>,
+    /// The world's folder; gone unless it was to be kept.
+    pub folder: PathBuf,
+}
+
+/// Plays a scenario. `say` gets a line for people at each stage.
+///
+/// # Errors
+/// Where the lab itself fails, or is interrupted; what it started is then ended.
+pub fn run(
+    scenario: &Scenario,
+    options: &Options,
+    programs: &Programs,
+    say: &dyn Fn(&str),
+) -> Result<Outcome, LabError> {
+    let begun = Instant::now();
+    let asked = options.variant.as_deref();
+    let variant = scenario
+        .variant(asked)
+        .map_err(|reason| LabError::Refused {
+            attempted: format!("play `{}`", scenario.name),
+            reason,
+        })?;
+    let mut spec = WorldSpec {
+        sites: options.sites,
+        clock_factor: options.clock_factor,
+        stale_outbound: false,
+        ..WorldSpec::default()
+    };
+    if options.kills > 0 {
+        let mut random = fastrand::Rng::with_seed(options.seed);
+        spec.peer_latency = Duration::from_millis(random.u64(1..=SLOW_PEER_MS));
+    }
+    let room = (scenario.room)(options);
+    room.world(&mut spec);
+    let mut play = Play {
+        stage: Stage::build(options, spec, programs, say)?,
+        late: room.late(),
+        room,
+        scenario,
+        answered: Vec::new(),
+        runs: Vec::new(),
+    };
+    let (mut report, told) = play.play(programs)?;
+    report.variant = variant.to_owned();
+    report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+    report.outcome = report.told();
+    let against = play.room.against(&report);
+    if !against.is_empty() {
+        report.outcome = against.join("; ");
+    }
+    let folder = play.stage.folder.clone();
+    Ok(Outcome {
+        report,
+        told,
+        folder,
+    })
+}
+
+struct Play<'a> {
+    stage: Stage<'a>,
+    scenario: &'a Scenario,
+    room: Box<dyn Room>,
+    /// How many messages users will still send while the site is being mended.
+    late: usize,
+    /// What a person was asked and answered.
+    answered: Vec<(Task, Answer)>,
+    /// The runs of all rollouts.
+    runs: Vec<String>,
+}
+
+impl Play<'_> {
+    fn play(&mut self, programs: &Programs) -> Result<(Report, Vec<Told>), LabError> {
+        self.room.break_site(&mut self.stage)?;
+        let room = &self.room;
+        let guard = |server: &Server| room.guard(server, programs);
+        self.stage.start_fleet(programs, &guard)?;
+        let symptom_before = self.room.await_symptom(&mut self.stage)?;
+        self.stage
+            .say(&format!("{symptom_before} messages are stuck"));
+        let ended = self.mend()?;
+        self.stage.say(&format!("the rollout ended: {ended}"));
+        while self.late > 0 {
+            self.late -= 1;
+            self.room.send_late(&mut self.stage, self.late)?;
+        }
+        let rests = self.room.rests_with();
+        let service_running = self.settle(rests.is_some())?;
+        if let Err(error) = self.stage.fleet()?.await_reports(REPORTS) {
+            // The account rests on the truth; only duplicates would then stand unnamed.
+            self.stage.say(&error.whole());
+        }
+        self.room.ask(&mut self.stage, &self.runs)?;
+        let fleet = self.stage.fleet()?;
+        let ledger = Ledger::read(fleet)?;
+        let stubborn = fleet.stop();
+        let outages = self.stage.outages()?;
+        let orderly = self.stage.world.stop();
+        if !orderly || !stubborn.is_empty() {
+            let line = format!("had to be killed at the end: {}", stubborn.join(", "));
+            self.stage.say(&line);
+        }
+        // Nothing moves any more.
+        let told = self.stage.world.tell()?;
+        let duplicated = truth::names(&told, Fate::Duplicated);
+        let named = duplicated.iter().filter(|name| ledger.names(name.as_str()));
+        let accounted = |name: &str| {
+            let told = |(_, answer): &(Task, Answer)| answer.note.contains(name);
+            ledger.accounts_for(name) || self.answered.iter().any(told)
+        };
+        let held = truth::names(&told, Fate::Held);
+        let unaccounted = held.iter().filter(|name| !accounted(name.as_str()));
+        let longest = outages.iter().map(|one| one.longest).max();
+        let mut report = Report {
+            scenario: self.scenario.name.to_owned(),
+            policy: self.scenario.policy.to_owned(),
+            seed: self.stage.options.seed,
+            sites: self.stage.world.sites.len(),
+            servers: self.stage.world.servers.len(),
+            submitted: told.len(),
+            delivered_once: truth::count(&told, Fate::DeliveredOnce),
+            duplicated: duplicated.len(),
+            duplicates_named: named.count(),
+            lost: truth::count(&told, Fate::Lost),
+            held: held.len(),
+            poison: ledger.poison.len(),
+            in_doubt: ledger.in_doubt.len(),
+            symptom_before,
+            symptom_after: self.room.symptom_after(&told),
+            restarts: outages.iter().map(|one| one.restarts).sum(),
+            service_running,
+            longest_outage_ms: u64::try_from(longest.unwrap_or_default().as_millis())
+                .unwrap_or(u64::MAX),
+            seconds: 0.0,
+            outcome: String::new(),
+            variant: String::new(),
+            bad: 0,
+            unaccounted: unaccounted.count(),
+            rollout: ended,
+            rests_with: rests.map(str::to_owned),
+            service_can_run: self.room.service_can_run(),
+            restarts_bound: None,
+            restarts_information: None,
+            search_restarts: None,
+            crashes: outages.iter().map(|one| one.deaths).sum(),
+            extras: BTreeMap::new(),
+        };
+        self.room
+            .report(&mut self.stage, &told, &ledger, &mut report)?;
+        Ok((report, told))
+    }
+
+    /// Waits until everything rests. Returns whether every mail service runs then.
+    fn settle(&mut self, stays: bool) -> Result<bool, LabError> {
+        if !self.room.service_can_run() {
+            self.stage.await_rest(STAYS)?;
+            return Ok(self.stage.world.servers.iter().all(Server::ims_runs));
+        }
+        self.stage.await_services()?;
+        if stays {
+            self.stage.await_rest(STAYS)?;
+        } else {
+            self.stage.await_rest(super::stage::STILL)?;
+        }
+        self.stage.await_services()
+    }
+
+    /// Rolls the policy out, disturbs it as the seed says, and rolls it out again where it was made to
+    /// fail.
+    fn mend(&mut self) -> Result<String, LabError> {
+        let policy = self.policy_file()?;
+        self.stage.publish(&policy)?;
+        let options = self.stage.options;
+        let until = Instant::now() + options.patience;
+        let servers = self.stage.world.servers.len();
+        let mut kills = chaos::kills(options.seed, options.kills, KILL_WINDOW, servers);
+        let mut round = 1;
+        loop {
+            let kills = std::mem::take(&mut kills);
+            let (room, late) = (&mut self.room, &mut self.late);
+            let (answered, mut next, mut look) = (&mut self.answered, ARRIVALS, TASKS);
+            let name = self.scenario.policy;
+            let end = self
+                .stage
+                .roll_out(name, kills, until, |stage, rollout, elapsed| {
+                    if *late > 0 && elapsed >= next {
+                        next = elapsed + ARRIVALS;
+                        *late -= 1;
+                        room.send_late(stage, *late)?;
+                    }
+                    if room.asks() && elapsed >= look {
+                        answered.extend(person::answer_tasks(stage, &mut **room, rollout)?);
+                        look = elapsed + TASKS;
+                    }
+                    room.meanwhile(stage, elapsed)
+                })?;
+            self.runs.extend(end.runs.iter().cloned());
+            let good = match self.room.rests_with() {
+                Some(words) => end.told.contains(words),
+                None => end.good && !self.room.still_ill(&self.stage)?,
+            };
+            // Without kills a rollout has one chance.
+            if good || options.kills == 0 || round == ROLLOUTS || Instant::now() > until {
+                return Ok(end.told);
+            }
+            round += 1;
+            self.stage.say(&format!("{}; trying again", end.told));
+            let serves = !self.room.service_can_run() || self.stage.await_services()?;
+            if !serves || !self.stage.abort(&end.id, LIMIT)? {
+                return Ok(format!("{}; it needs a person", end.told));
+            }
+        }
+    }
+
+    /// The policy's file: the shipped one, written into the world, unless another was named.
+    fn policy_file(&self) -> Result<PathBuf, LabError> {
+        if let Some(file) = &self.stage.options.policy {
+            return Ok(file.clone());
+        }
+        let wanted = self.scenario.policy;
+        let file = self.stage.folder.join(format!("{wanted}.toml"));
+        let (_, text) = mailmend_policy::library::SHIPPED
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .ok_or_else(|| LabError::Malformed {
+                what: "the library of policies".to_owned(),
+                reason: format!("it has no `{wanted}`"),
+            })?;
+        whole_file::write(&file, text.as_bytes())?;
+        Ok(file)
+    }
+}
