@@ -9,6 +9,7 @@
 //! hear the peer's 250, log it, track it (1011), note it in the queue, remove the file. Killed anywhere
 //! between the peer's 250 and the removal, the file stays, and is sent again at the next start.
 
+mod fault;
 mod inbound;
 mod outbound;
 mod smtp_client;
@@ -54,6 +55,7 @@ struct Ims {
     work: Condvar,
     queue_changed: AtomicBool,
     stop: Arc<AtomicBool>,
+    trouble: fault::Trouble,
 }
 
 /// Runs the IMS until it is asked to stop; deliveries under way are then finished.
@@ -77,6 +79,7 @@ pub fn run(server: ServerDir) -> Result<(), LabError> {
         work: Condvar::new(),
         queue_changed: AtomicBool::new(true),
         stop,
+        trouble: fault::Trouble::begin(&server)?,
         config,
         server,
     };
@@ -128,6 +131,7 @@ pub fn run(server: ServerDir) -> Result<(), LabError> {
 
 impl Ims {
     fn stopping(&self) -> bool {
+        self.trouble.hang_with_it();
         self.stop.load(Ordering::Relaxed)
     }
 

@@ -12,6 +12,7 @@ pub mod clock_factor;
 pub mod daemon;
 pub mod demo;
 pub mod event_log;
+pub mod fault;
 pub mod ims;
 pub mod lab_error;
 pub mod load;

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
+use crate::smtp_log::SmtpLog;
 use crate::spool::{self, SpoolMessage, SpoolName};
 use crate::store;
+use crate::tracking_log::{Befell, Record, TrackingLog};
 
 /// A message that a user has sent, in a line of the truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +36,24 @@ pub struct Submission {
     pub body_hash: String,
     /// The size of the text in bytes.
     pub bytes: usize,
+    /// Whether it came from outside, for mailboxes of the server.
+    #[serde(default)]
+    pub inbound: bool,
 }
+
+/// Where a message is when the lab begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// A user has just sent it: in the store's MTS-OUT.
+    Sent,
+    /// It was converted before and waits in `Out`.
+    Converted,
+    /// It was received before and waits in `In`.
+    Received,
+}
+
+/// The number of the log of connections that came in before the lab began.
+const RECEIVED_LOG: usize = 99;
 
 /// The users of the lab.
 #[derive(Debug)]
@@ -86,11 +105,33 @@ impl Load {
         server: &ServerDir,
         since: Option<SystemTime>,
     ) -> Result<Submission, LabError> {
+        self.send_to_begin(site, server_name, server, since, Begins::Sent)
+    }
+
+    /// As [`Self::send_waiting_since`], for a message that is where it is said to begin. The IMS must not
+    /// run where that is a folder of its spool.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn send_to_begin(
+        &mut self,
+        site: &str,
+        server_name: &str,
+        server: &ServerDir,
+        since: Option<SystemTime>,
+        begins: Begins,
+    ) -> Result<Submission, LabError> {
         let now = Timestamp::now();
         let name = SpoolName::make(&mut self.random);
         self.sent += 1;
-        let message = compose(&mut self.random, server_name, &name, self.sent, now);
+        let inbound = begins == Begins::Received;
+        let mut message = compose(&mut self.random, server_name, &name, self.sent, now);
+        if inbound {
+            message.recipients.truncate(1);
+            std::mem::swap(&mut message.sender, &mut message.recipients[0]);
+        }
         let submission = Submission {
+            inbound,
             at_ms: now.as_millisecond(),
             site: site.to_owned(),
             server: server_name.to_owned(),
@@ -105,9 +146,54 @@ impl Load {
         self.truth
             .write_all(line.as_bytes())
             .attempting(|| "note a message in the truth".to_owned())?;
-        store::submit(server, &name, &message, since)?;
+        let folder = match begins {
+            Begins::Sent => server.mts_out(),
+            Begins::Converted => server.outbound(),
+            Begins::Received => server.inbound(),
+        };
+        store::put(&folder, &name, &message, since)?;
+        note_in_logs(server, &name, &message, begins)?;
         Ok(submission)
     }
+}
+
+/// What the IMS had written of a message before it came to lie in its spool.
+fn note_in_logs(
+    server: &ServerDir,
+    name: &SpoolName,
+    message: &SpoolMessage,
+    begins: Begins,
+) -> Result<(), LabError> {
+    let befell = match begins {
+        Begins::Sent => return Ok(()),
+        Begins::Converted => Befell::QueuedOutbound,
+        Begins::Received => Befell::ReceivedInbound,
+    };
+    if begins == Begins::Received {
+        let mut lines = vec![format!("<<< MAIL FROM:<{}>", message.sender)];
+        lines.push(">>> 250 OK".to_owned());
+        for recipient in &message.recipients {
+            lines.push(format!("<<< RCPT TO:<{recipient}>"));
+            lines.push(">>> 250 OK".to_owned());
+        }
+        lines.push("<<< DATA".to_owned());
+        lines.push(">>> 354 Send data.  End with CRLF.CRLF".to_owned());
+        lines.extend(spool::header_lines(&message.text));
+        lines.push("<<< .".to_owned());
+        lines.push(format!(">>> 250 OK {name}"));
+        let log = SmtpLog::open(&server.log(), RECEIVED_LOG)?;
+        log.write(lines.iter().map(String::as_str));
+    }
+    TrackingLog::new(&server.tracking()).write(&Record {
+        befell,
+        mts_id: &message.mts_id,
+        partner: "",
+        message_id: &message.message_id().unwrap_or_default(),
+        spool_name: name.as_str(),
+        originator: &message.sender,
+        bytes: message.text.len(),
+        recipients: &message.recipients,
+    })
 }
 
 /// Writes a message. Sizes are as in life: most are small, few are large.

@@ -88,6 +88,10 @@ impl ServerDir {
         manager_socket = "scm.sock";
         /// The socket at which the MTA takes requests to recalculate.
         mta_socket = "mta.sock";
+        /// What is wrong with the server; its own processes alone read it.
+        faults = "faults.json";
+        /// How often the IMS of a server with faults was started.
+        ims_starts = "ims-starts";
         /// The server's replica of the site's routing table.
         replica = "directory-replica.json";
         /// The port at which the IMS takes mail, once it has one.

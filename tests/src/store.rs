@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
@@ -24,11 +25,23 @@ pub fn submit(
     message: &SpoolMessage,
     since: Option<SystemTime>,
 ) -> Result<(), LabError> {
-    let folder = server.mts_out();
+    put(&server.mts_out(), name, message, since)
+}
+
+/// Writes a message into a folder, as if it had been put there at a time.
+///
+/// # Errors
+/// Where it cannot be written, or the name is taken.
+pub fn put(
+    folder: &Path,
+    name: &SpoolName,
+    message: &SpoolMessage,
+    since: Option<SystemTime>,
+) -> Result<(), LabError> {
     let attempted = || format!("submit a message in `{}`", folder.display());
     let file = tempfile::Builder::new()
         .prefix(".new-")
-        .tempfile_in(&folder)
+        .tempfile_in(folder)
         .attempting(attempted)?;
     std::fs::write(file.path(), message.encode()).attempting(attempted)?;
     if let Some(since) = since {
@@ -45,20 +58,42 @@ pub fn submit(
 /// # Errors
 /// Where it is not there or the name is taken.
 pub fn hand_over(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabError> {
-    renameat_with(
-        CWD,
-        from.join(name.as_str()),
-        CWD,
-        to.join(name.as_str()),
-        RenameFlags::NOREPLACE,
-    )
-    .attempting(|| {
+    hand_over_as(name, from, name, to).attempting(|| {
         format!(
             "hand `{name}` from `{}` to `{}`",
             from.display(),
             to.display()
         )
     })
+}
+
+/// Hands an inbound message to the store's MTS-IN. The store knows it by a name of its own, so that a
+/// message that comes twice is there twice.
+///
+/// # Errors
+/// Where it is not there.
+pub fn deliver(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabError> {
+    let mut random = fastrand::Rng::new();
+    let mut tried = hand_over_as(name, from, name, to);
+    while matches!(tried, Err(Errno::EXIST)) {
+        tried = hand_over_as(name, from, &SpoolName::make(&mut random), to);
+    }
+    tried.attempting(|| format!("hand `{name}` to the store"))
+}
+
+fn hand_over_as(
+    name: &SpoolName,
+    from: &Path,
+    to_name: &SpoolName,
+    to: &Path,
+) -> Result<(), Errno> {
+    renameat_with(
+        CWD,
+        from.join(name.as_str()),
+        CWD,
+        to.join(to_name.as_str()),
+        RenameFlags::NOREPLACE,
+    )
 }
 
 #[cfg(test)]

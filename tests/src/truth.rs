@@ -13,7 +13,7 @@ use crate::spool::{self, SpoolMessage, SpoolName};
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Every recipient has it, once.
+    /// Every recipient has it, once; inbound mail: the store has it, once.
     DeliveredOnce,
     /// Some recipient has it more than once.
     Duplicated,
@@ -30,6 +30,8 @@ pub enum Fate {
 pub struct OnDisk {
     queued: BTreeSet<(String, String)>,
     held: BTreeSet<(String, String)>,
+    /// How often the store has it for mailboxes.
+    in_store: BTreeMap<(String, String), usize>,
 }
 
 impl OnDisk {
@@ -44,8 +46,8 @@ impl OnDisk {
             server.outbound(),
             server.work(),
             server.inbound(),
-            server.mts_in(),
         ];
+        let store = server.mts_in();
         let mut folders = vec![server.exchsrvr()];
         while let Some(folder) = folders.pop() {
             for (path, is_folder) in entries(&folder)? {
@@ -58,6 +60,10 @@ impl OnDisk {
                         folders.push(path);
                     }
                 } else if let Some(found) = message(&path) {
+                    if folder == store {
+                        *self.in_store.entry(found).or_default() += 1;
+                        continue;
+                    }
                     let place = if queues.contains(&folder) {
                         &mut self.queued
                     } else {
@@ -142,6 +148,14 @@ fn fate(
     arrived: &BTreeMap<(&str, &str), Vec<&Delivery>>,
     disk: &OnDisk,
 ) -> Fate {
+    if submission.inbound {
+        let key = (submission.message_id.clone(), submission.body_hash.clone());
+        return match disk.in_store.get(&key) {
+            None => disk.fate(submission).unwrap_or(Fate::Lost),
+            Some(1) => Fate::DeliveredOnce,
+            Some(_) => Fate::Duplicated,
+        };
+    }
     let mut missing = false;
     let mut twice = false;
     for recipient in &submission.recipients {
@@ -193,6 +207,7 @@ mod tests {
             recipients: recipients.iter().map(|&one| one.to_owned()).collect(),
             body_hash: "right".to_owned(),
             bytes: 1,
+            inbound: false,
         }
     }
 
@@ -222,6 +237,27 @@ mod tests {
         assert_eq!(told(&apart, &nowhere), Fate::DeliveredOnce);
         let twice = [delivery(&["a", "b"], "right"), delivery(&["b"], "right")];
         assert_eq!(told(&twice, &nowhere), Fate::Duplicated);
+    }
+
+    #[test]
+    fn inbound_mail_is_delivered_when_the_store_has_it_once() {
+        let mut inbound = submission(&["bob@contoso.example"]);
+        inbound.inbound = true;
+        let key = (inbound.message_id.clone(), inbound.body_hash.clone());
+        let told = |copies: usize, queued: bool| {
+            let mut disk = OnDisk::default();
+            if copies > 0 {
+                disk.in_store.insert(key.clone(), copies);
+            }
+            if queued {
+                disk.queued.insert(key.clone());
+            }
+            tell(std::slice::from_ref(&inbound), &[], &disk)[0].fate
+        };
+        assert_eq!(told(1, false), Fate::DeliveredOnce);
+        assert_eq!(told(2, false), Fate::Duplicated);
+        assert_eq!(told(0, true), Fate::Waiting);
+        assert_eq!(told(0, false), Fate::Lost);
     }
 
     #[test]

@@ -100,12 +100,14 @@ impl Server {
         answer.is_ok_and(|answer| answer.state == Some(State::Running))
     }
 
-    /// How many messages wait to be sent: in MTS-OUT and in `Out`.
+    /// How many messages wait: in MTS-OUT, in `Out`, and in `In`.
     ///
     /// # Errors
     /// Where a folder cannot be read.
     pub fn waiting(&self) -> Result<usize, LabError> {
-        Ok(spooled(&self.dir.mts_out())?.len() + spooled(&self.dir.outbound())?.len())
+        let folders = [self.dir.mts_out(), self.dir.outbound(), self.dir.inbound()];
+        let waiting = |folder: &PathBuf| spooled(folder).map(|files| files.len());
+        folders.iter().map(waiting).sum()
     }
 }
 

@@ -1,12 +1,16 @@
 //! Inbound mail: from the wire to `Work`, to `In`, and to MTS-IN in the store.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::fault::Moment;
 use super::{INTERNAL, Ims};
 use crate::event_log::Gravity;
+use crate::fault::Place;
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::{ServerDir, spooled};
 use crate::smtp_log::SmtpLog;
@@ -103,8 +107,18 @@ fn take(ims: &Ims, name: &SpoolName, received: Received) -> Result<(), LabError>
 pub(super) fn convert(ims: &Ims) {
     while !ims.stopping() {
         for file in spooled(&ims.server.inbound()).unwrap_or_default() {
+            if ims.stopping() {
+                return;
+            }
             let from = ims.server.inbound();
-            let bytes = std::fs::read(from.join(file.name.as_str())).unwrap_or_default();
+            // Held for the whole conversion: nobody may move a file that is being converted.
+            let Ok(mut open) = File::open(from.join(file.name.as_str())) else {
+                continue;
+            };
+            let mut bytes = Vec::new();
+            if open.try_lock().is_err() || open.read_to_end(&mut bytes).is_err() {
+                continue;
+            }
             let message = match SpoolMessage::parse(&bytes) {
                 Ok(message) => message,
                 Err(error) => {
@@ -119,11 +133,15 @@ pub(super) fn convert(ims: &Ims) {
                     continue;
                 }
             };
+            ims.come_upon(Place::In, Moment::Read, &file.name, &message.text);
+            if ims.stopping() {
+                return;
+            }
             if ims.config.archive {
                 let archived = ims.server.inbound_archive().join(file.name.as_str());
                 let _ = std::fs::hard_link(from.join(file.name.as_str()), archived);
             }
-            match store::hand_over(&file.name, &from, &ims.server.mts_in()) {
+            match store::deliver(&file.name, &from, &ims.server.mts_in()) {
                 Ok(()) => track(ims, Befell::TransferredInbound, &file.name, &message),
                 Err(error) => ims
                     .events

@@ -5,9 +5,12 @@ use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::fault::Moment;
 use super::smtp_client::{Offered, SmtpClient};
 use super::{INTERNAL, Ims, TRANSFER};
 use crate::event_log::Gravity;
+use crate::fault::Place;
+use crate::lab_error::{Attempting, LabError};
 use crate::queue_index::{Job, Settled};
 use crate::server_dir::spooled;
 use crate::smtp_log::SmtpLog;
@@ -43,8 +46,17 @@ pub(super) fn convert(ims: &Ims) {
     }
 }
 
-fn convert_one(ims: &Ims, name: &SpoolName) -> Result<(), crate::lab_error::LabError> {
+fn convert_one(ims: &Ims, name: &SpoolName) -> Result<(), LabError> {
     let from = ims.server.mts_out();
+    if let Ok(message) = std::fs::read(from.join(name.as_str()))
+        .attempting(|| format!("read `{name}`"))
+        .and_then(|bytes| SpoolMessage::parse(&bytes))
+    {
+        ims.come_upon(Place::MtsOut, Moment::Read, name, &message.text);
+        if ims.stopping() {
+            return Ok(());
+        }
+    }
     if ims.config.archive {
         // A second name, made before the first can go away; that it is there already is no matter.
         let _ = std::fs::hard_link(
@@ -81,7 +93,11 @@ pub(super) fn deliver(ims: &Ims, number: usize) {
     let mut open: Option<(String, SmtpClient<'_>)> = None;
     let mut used = Instant::now();
     while !ims.stopping() {
-        let job = ims.queue().take(Ims::now_ms());
+        let job = if ims.trouble.outbound_is_stuck() {
+            None
+        } else {
+            ims.queue().take(Ims::now_ms())
+        };
         let Some(job) = job else {
             if used.elapsed() > IDLE
                 && let Some((_, client)) = open.take()
@@ -134,6 +150,10 @@ fn attempt<'a>(
             return Settled::Gone;
         }
     };
+    ims.come_upon(Place::Out, Moment::Read, name, &message.text);
+    if ims.stopping() {
+        return later(ims, job.entry.attempts);
+    }
     let hop = &job.entry.next_hop;
     if open.as_ref().is_none_or(|(connected, _)| connected != hop) {
         if let Some((_, client)) = open.take() {
@@ -150,7 +170,14 @@ fn attempt<'a>(
     let Some((_, client)) = open.as_mut() else {
         return later(ims, job.entry.attempts + 1);
     };
-    match client.offer(&message.sender, &job.entry.recipients, &message.text) {
+    match client.offer(
+        &message.sender,
+        &job.entry.recipients,
+        &message.text,
+        || {
+            ims.come_upon(Place::Out, Moment::Offered, name, &message.text);
+        },
+    ) {
         Ok(Offered::Taken) => {
             track(
                 ims,

@@ -54,12 +54,14 @@ impl<'a> SmtpClient<'a> {
         )))
     }
 
-    /// Offers a message. An error means that it is not known whether the peer took it.
+    /// Offers a message; `before_data` is called when its envelope was accepted and its header logged. An
+    /// error means that it is not known whether the peer took it.
     pub(super) fn offer(
         &mut self,
         sender: &str,
         recipients: &[String],
         text: &[u8],
+        before_data: impl FnOnce(),
     ) -> io::Result<Offered> {
         let mut commands = vec![format!("MAIL FROM:<{sender}>")];
         commands.extend(
@@ -77,6 +79,7 @@ impl<'a> SmtpClient<'a> {
         }
         let headers: Vec<String> = spool::header_lines(text).collect();
         self.log.write(headers.iter().map(String::as_str));
+        before_data();
         self.send_text(text)?;
         let reply = self.command(".")?;
         Ok(if positive(&reply) {

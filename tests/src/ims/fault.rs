@@ -1,0 +1,146 @@
+//! What a bad message does to the IMS that comes upon it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{INTERNAL, Ims};
+use crate::event_log::Gravity;
+use crate::fault::{self, Effect, Faults, Place};
+use crate::lab_error::LabError;
+use crate::server_dir::ServerDir;
+use crate::spool::{self, SpoolName};
+use crate::tether;
+
+/// How often a stuck message is tried again, in time of life.
+const RETRY: Duration = Duration::from_secs(5 * 60);
+/// How long a thread that does nothing any more sleeps at a time.
+const ASLEEP: Duration = Duration::from_secs(3600);
+
+/// The faults of a running IMS.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    faults: Faults,
+    /// Which start of this IMS it is.
+    start: u64,
+    hung: AtomicBool,
+    outbound_stuck: AtomicBool,
+}
+
+/// When in its handling a message is come upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Its file has been read.
+    Read,
+    /// Its envelope is on the wire and in the log, and `DATA` is next.
+    Offered,
+}
+
+impl Trouble {
+    /// Learns of the server's faults, and counts the start.
+    pub(super) fn begin(server: &ServerDir) -> Result<Self, LabError> {
+        let faults = Faults::read(server)?;
+        let counted = std::fs::read_to_string(server.ims_starts()).ok();
+        let start = counted.and_then(|text| text.parse().ok()).unwrap_or(0) + 1;
+        if !faults.messages.is_empty() {
+            let _ = std::fs::write(server.ims_starts(), u64::to_string(&start));
+        }
+        Ok(Self {
+            faults,
+            start,
+            hung: AtomicBool::new(false),
+            outbound_stuck: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether sending waits behind a stuck message.
+    pub(super) fn outbound_is_stuck(&self) -> bool {
+        self.outbound_stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process hangs; who asks then hangs with it.
+    pub(super) fn hang_with_it(&self) {
+        while self.hung.load(Ordering::Relaxed) {
+            std::thread::sleep(ASLEEP);
+        }
+    }
+}
+
+impl Ims {
+    /// What befalls the process when it comes upon a message. A crash or a hang does not return; a stuck
+    /// message returns when the service is to stop.
+    pub(super) fn come_upon(&self, place: Place, moment: Moment, name: &SpoolName, text: &[u8]) {
+        // Hashing is for servers with faults only.
+        if self.trouble.faults.messages.is_empty() {
+            return;
+        }
+        let hash = spool::body_hash(text);
+        let Some(bad) = self.trouble.faults.messages.get(&hash) else {
+            return;
+        };
+        // What is logged before a crash is the difference between the two kinds; only in `Out` is anything.
+        let strikes_at = match (bad.effect, place) {
+            (Effect::Crash { .. }, Place::Out) => Moment::Offered,
+            _ => Moment::Read,
+        };
+        if bad.place != place || moment != strikes_at {
+            return;
+        }
+        match bad.effect {
+            Effect::Crash { percent } if !fault::strikes(percent, &hash, self.trouble.start) => {}
+            Effect::Crash { .. } | Effect::CrashUnlogged => {
+                self.tell_of_the_end(bad.named, name);
+                tether::signal(std::process::id(), Signal::KILL);
+                std::thread::sleep(ASLEEP);
+            }
+            Effect::Hang => {
+                self.tell_of_the_end(bad.named, name);
+                self.trouble.hung.store(true, Ordering::Relaxed);
+                self.trouble.hang_with_it();
+            }
+            Effect::Stick { event } => self.stick(place, event, bad.named, name),
+        }
+    }
+
+    fn tell_of_the_end(&self, named: bool, name: &SpoolName) {
+        if named {
+            self.tell_of_retry(4182, true, name);
+        }
+        self.events.write(
+            4037,
+            Gravity::Error,
+            INTERNAL,
+            "An exception (0xc0000005) was handled while a message was processed; the service ends.",
+        );
+    }
+
+    fn tell_of_retry(&self, event: u32, named: bool, name: &SpoolName) {
+        let text = match (event, named) {
+            (4117, true) => {
+                format!("The spool file {name} failed and is to be moved to the archive.")
+            }
+            (_, true) => format!("The spool file {name} will be retried at restart."),
+            (_, false) => {
+                "A MAPI error (0x80040116) occurred; the message is retried at restart.".to_owned()
+            }
+        };
+        self.events.write(event, Gravity::Error, INTERNAL, &text);
+    }
+
+    /// Nothing behind the message moves; the event comes again at every retry.
+    fn stick(&self, place: Place, event: u32, named: bool, name: &SpoolName) {
+        if place == Place::Out {
+            self.trouble.outbound_stuck.store(true, Ordering::Relaxed);
+        }
+        let retry = self.config.clock_factor.shorten(RETRY);
+        let mut told = None::<Instant>;
+        while !self.stopping() {
+            if told.is_none_or(|at| at.elapsed() >= retry) {
+                self.tell_of_retry(event, named, name);
+                told = Some(Instant::now());
+            }
+            std::thread::sleep(super::LOOK);
+        }
+    }
+}
