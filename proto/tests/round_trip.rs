@@ -325,11 +325,12 @@ fn event() -> impl Strategy<Value = Event> {
             }
         }),
         (
-            any::<(u32, u64)>(),
+            any::<(u32, u32, u64)>(),
             proptest::collection::vec(reconciled(), 0..3)
         )
-            .prop_map(|((step, delivered), messages)| Event::Reconciled {
+            .prop_map(|((step, piece, delivered), messages)| Event::Reconciled {
                 step,
+                piece,
                 delivered,
                 messages
             }),

@@ -370,6 +370,7 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
         },
         Wire::Reconciled(e) => Event::Reconciled {
             step: e.step,
+            piece: e.piece,
             delivered: e.delivered,
             messages: e
                 .messages
@@ -671,10 +672,12 @@ pub(super) fn to_wire(event: &Event) -> Wire {
         }),
         Event::Reconciled {
             step,
+            piece,
             delivered,
             messages,
         } => Wire::Reconciled(wire::Reconciled {
             step,
+            piece,
             delivered,
             messages: messages.into_iter().map(reconciled_out).collect(),
         }),

@@ -305,13 +305,16 @@ pub enum Event {
         /// What.
         observation: SearchObservation,
     },
-    /// What was found of messages that were accepted.
+    /// What was found of messages that were accepted, in pieces: a step that is carried out again after a
+    /// crash begins with piece 1 again, and what it had told before does not count.
     Reconciled {
         /// The reconciling step's index.
         step: u32,
+        /// Counts from 1.
+        piece: u32,
         /// How many more were delivered.
         delivered: u64,
-        /// The others; at most 500.
+        /// The others, and of the delivered ones those that would be sent again; at most 500.
         messages: Vec<ReconciledMessage>,
     },
     /// From here on a second name of every file that appears in a queue folder is kept.

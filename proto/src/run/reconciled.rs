@@ -56,8 +56,11 @@ pub struct ReconciledMessage {
 /// What a reconciling step found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciliation {
+    /// How many pieces have been told.
+    pub pieces: u32,
     /// How many were delivered.
     pub delivered: u64,
-    /// The others, in the order in which they were told.
+    /// The others, in the order in which they were told. A delivered one is listed too where it still stands
+    /// in a folder of the store and would be sent again (event 3038).
     pub messages: Vec<ReconciledMessage>,
 }

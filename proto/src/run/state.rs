@@ -594,10 +594,21 @@ impl RunState {
             }
             Event::Reconciled {
                 step,
+                piece,
                 delivered,
                 messages,
             } => {
                 let found = self.reconciled.entry(*step).or_default();
+                if *piece == 1 {
+                    *found = Reconciliation::default();
+                }
+                if *piece != found.pieces + 1 {
+                    return illegal(format!(
+                        "piece {piece} of step {step}, expected {}",
+                        found.pieces + 1
+                    ));
+                }
+                found.pieces = *piece;
                 found.delivered = found.delivered.saturating_add(*delivered);
                 found.messages.extend_from_slice(messages);
             }

@@ -412,3 +412,24 @@ fn an_order_of_a_person_is_taken_once_and_a_release_opens_only_what_is_closed() 
             .contains("taken already")
     );
 }
+
+#[test]
+fn a_reconciliation_that_begins_anew_does_not_count_twice() {
+    let told = |piece, delivered| Event::Reconciled {
+        step: 0,
+        piece,
+        delivered,
+        messages: vec![],
+    };
+    let begun = [admitted(), advanced(1), intended(0, 1)];
+    let after = |told: &[Event]| RunState::of(begun.iter().chain(told));
+    let state = after(&[told(1, 5), told(2, 3), told(1, 5), told(2, 3)]).unwrap();
+    assert_eq!(state.reconciled[&0].delivered, 8);
+    for broken in [
+        vec![told(2, 1)],
+        vec![told(1, 1), told(3, 1)],
+        vec![told(0, 1)],
+    ] {
+        after(&broken).unwrap_err();
+    }
+}
