@@ -5,6 +5,7 @@ mod show;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mailmend_policy::name::ServerName;
 
@@ -16,6 +17,7 @@ pub use show::Shown;
 pub const DEFAULT_FILE: &str = "/etc/mailmend/agent.toml";
 const DEFAULT_DATA: &str = "/var/lib/mailmend/agent";
 const DEFAULT_GUARD: &str = "/etc/mailmend/guard.toml";
+const DEFAULT_LOOK: Duration = Duration::from_secs(60);
 
 /// All that an agent is told before it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub guard: Setting<PathBuf>,
     /// How the machine is reached.
     pub host: Setting<HostSettings>,
+    /// The time between two looks for symptoms, in uptime.
+    pub look_every: Setting<Duration>,
     /// Facts that the administrator states; each wins over what the agent finds out by itself.
     pub facts: BTreeMap<String, String>,
 }

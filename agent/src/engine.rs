@@ -17,6 +17,7 @@ use crate::host::{Facts, Host};
 use crate::journal::{Journal, JournalError};
 use crate::runner::{CannotCarryOn, Rest, Runner, stranded};
 use crate::station::Station;
+use crate::symptoms::{Seen, Watcher, Watchlist};
 use crate::watchdog::Watchdog;
 
 /// The longest that a thread waits for a command before it looks again by itself, in real time.
@@ -288,6 +289,26 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Looks for the symptoms of what is on the list, each `every` of uptime, on a thread of its own, and
+    /// tells what each look sees. It ends with [`Self::shutdown`].
+    #[must_use]
+    pub fn watch_symptoms(
+        &self,
+        watchlist: Arc<Watchlist>,
+        every: Duration,
+    ) -> tokio::sync::watch::Receiver<Seen> {
+        let watcher = Watcher::new(Arc::clone(&self.0.station), watchlist, every);
+        let seen = watcher.subscribe();
+        let spawned = std::thread::Builder::new()
+            .name("symptoms".into())
+            .spawn(move || watcher.run());
+        match spawned {
+            Ok(thread) => lock(&self.0.working).threads.push(thread),
+            Err(error) => tracing::error!(%error, "could not start looking for symptoms"),
+        }
+        seen
     }
 
     fn start_watchdog(&self) {

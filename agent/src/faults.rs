@@ -3,7 +3,7 @@
 //!
 //! A001–A009 configuration and guard file, A010–A019 journal and data folder, A020–A029 identity
 //! and connection, A030–A039 the guard refuses, A040–A049 an assignment or order is refused, A050–A079
-//! steps, sections and services, A080–A099 custody.
+//! steps, sections and services, A080–A099 custody, A100–A109 symptoms.
 
 /// Code, what it means, remedy; in order of the code.
 pub const FAULTS: &[(&str, &str, &str)] = &[
@@ -356,6 +356,21 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "A089-mail-missing",
         "A message in custody is under neither of its names. It counts as in doubt.",
         "Look for it by its MTS-ID in the tracking log and by its digest in backups; its line is in `MANIFEST.tsv`.",
+    ),
+    (
+        "A100-watches-refused",
+        "The controller sent more policies to watch than an agent watches at a time.",
+        "Unbind policies that need not be looked for: `mailmend policy bindings`, `mailmend policy unbind NAME`.",
+    ),
+    (
+        "A101-watches-unwritten",
+        "The list of policies whose symptoms are looked for could not be kept. The former list stays.",
+        "Mend the volume of the data folder (full, read-only, failing); the list comes again with the next connection.",
+    ),
+    (
+        "A102-watches-damaged",
+        "The kept list of policies whose symptoms are looked for does not read back as it was written. Nothing is looked for meanwhile; runs are not touched by it.",
+        "Nothing while the controller can be reached: it sends the list again. Look at the disk of the data folder.",
     ),
 ];
 

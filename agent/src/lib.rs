@@ -23,5 +23,6 @@ mod service;
 pub mod session;
 pub mod station;
 pub mod step;
+pub mod symptoms;
 pub mod toml_file;
 pub mod watchdog;

@@ -29,6 +29,7 @@ use crate::host::Facts;
 use crate::identity::{self, Identity, IdentityError, Validity};
 use crate::journal::{Journal, JournalError};
 use crate::report::Reporter;
+use crate::symptoms::{Seen, Watchlist};
 
 use exchange::Exchange;
 pub use orders::{OrderRefused, Orders};
@@ -53,6 +54,10 @@ pub struct Settings {
     pub orders: Arc<dyn Orders>,
     /// The facts about the server, as they change.
     pub facts: watch::Receiver<Facts>,
+    /// The policies whose symptoms are looked for, which the controller says.
+    pub watchlist: Arc<Watchlist>,
+    /// What each look for them sees.
+    pub symptoms: watch::Receiver<Seen>,
     /// This machine's time, milliseconds since 1970 UTC.
     pub now_ms: fn() -> i64,
     /// How long to wait between two attempts.
@@ -180,6 +185,7 @@ impl Session {
         Exchange {
             reporter: Reporter::new(self.settings.journal.clone(), acknowledged),
             renew_in: self.renew_in(&identity),
+            told: None,
             session: self,
             channel,
             outbox,

@@ -11,6 +11,7 @@ use mailmend_agent::host::{Facts, Host};
 use mailmend_agent::identity::make_data_folder;
 use mailmend_agent::journal::Journal;
 use mailmend_agent::session::{Retry, Session, Settings};
+use mailmend_agent::symptoms::Watchlist;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -66,6 +67,9 @@ async fn work(
     blocking(move || recovering.recover()).await??;
     info!("recovered; dials {}", config.controller.value);
 
+    let watchlist = Arc::new(Watchlist::open(&config.data.value));
+    let symptoms = engine.watch_symptoms(Arc::clone(&watchlist), config.look_every.value);
+
     let (telling, told) = watch::channel(facts);
     let stop = CancellationToken::new();
     let session = Session::new(Settings {
@@ -75,6 +79,8 @@ async fn work(
         journal: journal.clone(),
         orders: Arc::new(engine.clone()),
         facts: told,
+        watchlist,
+        symptoms,
         now_ms,
         retry: Retry::default(),
     });

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mailmend_policy::name::ServerName;
+use mailmend_policy::units::{duration, write_duration};
 
 use super::{
-    Config, ConfigError, DEFAULT_DATA, DEFAULT_GUARD, ENVIRONMENT, HostSettings, Origin, Overrides,
-    Setting, typed,
+    Config, ConfigError, DEFAULT_DATA, DEFAULT_GUARD, DEFAULT_LOOK, ENVIRONMENT, HostSettings,
+    Origin, Overrides, Setting, typed,
 };
 use crate::faults::known;
 use crate::toml_file::{Located, Sink, Span, Table, parse};
@@ -71,6 +73,10 @@ pub(super) fn from_text(
         let place = line(&below.span);
         host(below).map(|value| setting(value, place))
     });
+    let look_every = table
+        .table("symptoms")
+        .and_then(|below| look_every(below, line))
+        .unwrap_or_else(|| setting(DEFAULT_LOOK, Origin::Default));
     let facts = table.table("facts").map(facts).unwrap_or_default();
     table.finish();
 
@@ -86,6 +92,7 @@ pub(super) fn from_text(
             data,
             guard,
             host,
+            look_every,
             facts,
         }),
         // Each that is missing has been told above: this is for the reader of the types.
@@ -196,6 +203,34 @@ fn host(table: Table<'_>) -> Option<HostSettings> {
         events_file: events_file?.value,
         clock_factor: factor.map_or(1.0, |factor| factor.value),
     })
+}
+
+/// More often costs more than it tells; more seldom, and symptoms are found too late.
+const LOOKS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(3600);
+
+fn look_every(table: Table<'_>, line: impl Fn(&Span) -> Origin) -> Option<Setting<Duration>> {
+    let found = table.text("every").and_then(|every| {
+        let hint = format!(
+            "it may be {} to {}, such as \"60s\"",
+            write_duration(*LOOKS.start()),
+            write_duration(*LOOKS.end())
+        );
+        match duration(every.value) {
+            Ok(value) if LOOKS.contains(&value) => Some(setting(value, line(&every.span))),
+            Ok(value) => {
+                let message = format!("`every` is {}", write_duration(value));
+                table.sink.fault(&every.span, message, &hint);
+                None
+            }
+            Err(why) => {
+                table.sink.fault(&every.span, why.to_string(), &hint);
+                None
+            }
+        }
+    });
+    table.finish();
+    found
 }
 
 fn facts(table: Table<'_>) -> BTreeMap<String, String> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mailmend_policy::units::write_duration;
+
 use super::{Config, HostSettings, Origin, Setting};
 
 /// One value of the configuration, for people and for programs.
@@ -53,6 +55,11 @@ impl Config {
             of("host.registry_file", registry_file.display(), &self.host),
             of("host.events_file", events_file.display(), &self.host),
             of("host.lab_clock_factor", clock_factor, &self.host),
+            of(
+                "symptoms.every",
+                write_duration(self.look_every.value),
+                &self.look_every,
+            ),
         ];
         shown.extend(self.facts.iter().map(|(name, value)| Shown {
             key: format!("facts.{name}"),

@@ -169,3 +169,16 @@ proptest::proptest! {
         let _ = plain(&text);
     }
 }
+
+#[test]
+fn how_often_symptoms_are_looked_for_is_stated_with_a_unit_and_within_reason() {
+    let config = plain(GOOD).unwrap();
+    assert_eq!(config.look_every.value.as_secs(), 60);
+    assert_eq!(config.look_every.origin, Origin::Default);
+    let config = plain(&format!("{GOOD}\n[symptoms]\nevery = \"2m\"\n")).unwrap();
+    assert_eq!(config.look_every.value.as_secs(), 120);
+    for bad in ["\"5s\"", "\"2h\"", "60", "\"often\""] {
+        let refused = plain(&format!("{GOOD}\n[symptoms]\nevery = {bad}\n")).unwrap_err();
+        assert!(refused.to_string().contains("every"), "{bad}: {refused}");
+    }
+}

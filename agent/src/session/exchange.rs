@@ -18,6 +18,7 @@ use super::{OrderRefused, Orders, Session, SessionError, blocking, message};
 use crate::connection::ConnectionError;
 use crate::faults::known;
 use crate::report::Reporter;
+use crate::symptoms::{Seen, worth_telling};
 
 /// How long the controller may take to store a report before the session counts as broken.
 const STORE: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ pub(super) struct Exchange<'a> {
     pub(super) reporter: Reporter,
     /// How long until the certificate is to be renewed.
     pub(super) renew_in: Duration,
+    /// What this session told last of the symptoms.
+    pub(super) told: Option<Seen>,
 }
 
 impl Exchange<'_> {
@@ -40,6 +43,9 @@ impl Exchange<'_> {
         let mut head = self.session.settings.journal.subscribe();
         let mut renew_at = Instant::now() + self.renew_in;
         let mut oldest = (self.reporter.oldest(), Instant::now());
+        let mut symptoms = self.session.settings.symptoms.clone();
+        // What was seen before this session is told in it too.
+        symptoms.mark_changed();
         loop {
             self.report().await?;
             if oldest.0 != self.reporter.oldest() {
@@ -57,6 +63,10 @@ impl Exchange<'_> {
                     let facts = self.session.settings.facts.borrow_and_update().clone();
                     let facts = wire::Facts { facts: facts.into_iter().collect() };
                     self.send(from_agent::Message::Facts(facts)).await?;
+                }
+                Ok(()) = symptoms.changed() => {
+                    let seen = symptoms.borrow_and_update().clone();
+                    self.tell(seen).await?;
                 }
                 () = tokio::time::sleep_until(renew_at) => {
                     match self.session.renew(self.channel.clone()).await {
@@ -82,6 +92,21 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Tells what a look saw, where it is news. A look that began before the journal's last record is
+    /// not told: the controller would take it for a look at what came of that record.
+    async fn tell(&mut self, seen: Seen) -> Result<(), SessionError> {
+        if seen.head != self.session.settings.journal.head()
+            || !worth_telling(self.told.as_ref(), &seen)
+        {
+            return Ok(());
+        }
+        self.report().await?;
+        self.send(from_agent::Message::Symptoms(seen.to_wire()))
+            .await?;
+        self.told = Some(seen);
+        Ok(())
+    }
+
     async fn send(&self, what: from_agent::Message) -> Result<(), SessionError> {
         // Waits while the network is slow; ends when the connection does, which keepalive sees to.
         let sent = self.outbox.send(message(what)).await;
@@ -101,9 +126,21 @@ impl Exchange<'_> {
                 self.session.remember(seq).await;
                 Ok(())
             }
-            to_agent::Message::Order(_)
-            | to_agent::Message::Watches(_)
-            | to_agent::Message::Audit(_) => Err(nonsense("not taken yet")),
+            to_agent::Message::Watches(watches) => {
+                let count = watches.watches.len();
+                let watchlist = Arc::clone(&self.session.settings.watchlist);
+                match blocking(move || watchlist.take(watches)).await {
+                    Ok(()) => info!(
+                        policies = count,
+                        "looks for the symptoms that the controller named"
+                    ),
+                    Err(error) => warn!("{error}"),
+                }
+                Ok(())
+            }
+            to_agent::Message::Order(_) | to_agent::Message::Audit(_) => {
+                Err(nonsense("not taken yet"))
+            }
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
             to_agent::Message::Advance(wire::Advance {
                 run,

@@ -63,6 +63,8 @@ impl Scene {
             journal: journal.clone(),
             orders: Arc::new(engine),
             facts,
+            watchlist: Arc::new(Watchlist::open(folder.path())),
+            symptoms: watch::Sender::default().subscribe(),
             now_ms: || jiff::Timestamp::now().as_millisecond(),
             retry: Retry::default(),
         });

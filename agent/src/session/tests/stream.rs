@@ -11,6 +11,8 @@ use super::controller::{Controller, LONG, enrolled};
 use crate::faults::known;
 use crate::journal::MemoryJournal;
 use crate::session::*;
+use crate::symptoms::{Of, Standing, Symptom};
+use tonic::Status;
 
 const RUN: RunId = RunId(Uuid::from_u128(7));
 const ID: Uuid = Uuid::from_u128(1);
@@ -59,6 +61,8 @@ struct Agent {
     journal: Journal,
     orders: Arc<Recorder>,
     facts: watch::Sender<Facts>,
+    watchlist: Arc<Watchlist>,
+    symptoms: watch::Sender<Seen>,
     address: String,
     stop: CancellationToken,
     _running: Option<AbortOnDropHandle<()>>,
@@ -71,13 +75,15 @@ impl Agent {
         let journal = Journal::memory(&MemoryJournal::new(ID)).unwrap();
         let facts = Facts::from([("ims.direction".to_owned(), "outbound".to_owned())]);
         Self {
-            folder,
             journal,
             orders: Arc::default(),
             facts: watch::Sender::new(facts),
+            watchlist: Arc::new(Watchlist::open(folder.path())),
+            symptoms: watch::Sender::default(),
             address: controller.address.clone(),
             stop: CancellationToken::new(),
             _running: None,
+            folder,
         }
     }
 
@@ -89,6 +95,8 @@ impl Agent {
             journal: self.journal.clone(),
             orders: self.orders.clone(),
             facts: self.facts.subscribe(),
+            watchlist: self.watchlist.clone(),
+            symptoms: self.symptoms.subscribe(),
             now_ms: || jiff::Timestamp::now().as_millisecond(),
             retry: Retry {
                 base: Duration::from_millis(1),
@@ -305,7 +313,7 @@ async fn after_a_cut_the_agent_comes_back_and_tells_again_what_was_not_stored() 
     assert_eq!(line.report().await, [1, 2, 3, 4]);
     line.acknowledge(3).await;
     agent.acknowledged(3).await;
-    line.fail(tonic::Status::unavailable("restarting")).await;
+    line.fail(Status::unavailable("restarting")).await;
     agent.write(1, 10);
     let mut line = controller.session().await;
     // It was restored from a backup and has lost record 3: it is told again, whatever it had said.
@@ -468,4 +476,84 @@ async fn stopping_ends_the_session_and_the_attempts_to_have_one() {
     let running = tokio::spawn(lonely.session().run(lonely.stop.clone()));
     lonely.stop.cancel();
     timeout(LONG, running).await.unwrap().unwrap();
+}
+
+fn seen(standing: Standing, head: u64) -> Seen {
+    let of = Of {
+        policy: "p".into(),
+        version: 2,
+        digest: mailmend_policy::digest::Digest::of(b"text"),
+    };
+    Seen {
+        symptoms: vec![Symptom {
+            of,
+            standing,
+            since_ms: 5,
+            evidence: vec!["40 wait".into()],
+            looked_ms: 9,
+        }],
+        head,
+        looked_ms: 9,
+    }
+}
+
+#[tokio::test]
+async fn what_to_watch_is_kept_and_what_is_seen_is_told_at_each_connect_and_when_it_changes() {
+    let mut controller = Controller::new().await;
+    let agent = Agent::running(&controller);
+    agent.symptoms.send_replace(seen(Standing::Absent, 0));
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    let told = |state: wire::SymptomState, message| match message {
+        from_agent::Message::Symptoms(told) => {
+            assert_eq!(told.symptoms[0].state(), state);
+            assert_eq!(told.symptoms[0].version, 2);
+            assert_eq!(told.symptoms[0].evidence, ["40 wait"]);
+        }
+        other => panic!("{other:?}"),
+    };
+    told(wire::SymptomState::Absent, line.heard().await);
+    // Nothing new, then something new: one message.
+    agent.symptoms.send_replace(seen(Standing::Absent, 0));
+    agent.symptoms.send_replace(seen(Standing::Stands, 0));
+    told(wire::SymptomState::Stands, line.heard().await);
+
+    line.say(to_agent::Message::Watches(wire::Watches {
+        watches: vec![wire::Watch {
+            policy: "p".into(),
+            ..wire::Watch::default()
+        }],
+        ..wire::Watches::default()
+    }))
+    .await;
+    line.say(assignment("a", 10)).await;
+    assert!(answer(line.heard().await).admitted);
+    assert_eq!(agent.watchlist.now().watched.len(), 1);
+
+    line.fail(Status::unavailable("the controller restarts"))
+        .await;
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    told(wire::SymptomState::Stands, line.heard().await);
+}
+
+#[tokio::test]
+async fn a_look_from_before_the_last_record_is_not_told_as_a_look_after_it() {
+    let mut controller = Controller::new().await;
+    let agent = Agent::running(&controller);
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    agent.write(2, 10);
+    let head = agent.journal.head();
+    agent
+        .symptoms
+        .send_replace(seen(Standing::Absent, head - 1));
+    assert_eq!(line.report().await.last(), Some(&head));
+    agent.symptoms.send_replace(seen(Standing::Stands, head));
+    match line.heard().await {
+        from_agent::Message::Symptoms(told) => {
+            assert_eq!(told.symptoms[0].state(), wire::SymptomState::Stands);
+        }
+        other => panic!("{other:?}"),
+    }
 }
