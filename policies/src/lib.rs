@@ -5,6 +5,7 @@
 //! immutable [`plan::Plan`] with a digest. The controller and every agent run the same code over the
 //! same bytes, so validator and interpreter cannot disagree.
 
+pub mod bounds;
 pub mod condition;
 pub mod digest;
 pub mod document;

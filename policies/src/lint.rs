@@ -41,6 +41,7 @@ pub const RULES: &[Rule] = &[
     service::STORE_KILLED,
     limits::TOO_MANY_RESTARTS,
     limits::OUTAGE_TOO_LONG,
+    limits::SEARCH_CUT_SHORT,
     proof::RECALCULATION_UNPROVEN,
     proof::REPLAY_UNSETTLED,
     proof::CLEARED_UNSAVED,

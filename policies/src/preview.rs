@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::condition::Condition;
+use crate::bounds::Case;
+use crate::condition::{Condition, Queue};
 use crate::name::{ServerName, ServiceName};
 use crate::plan::{Plan, PlannedStep};
 use crate::step::{Action, IfStillRunning, QuarantineUndo};
@@ -85,6 +86,72 @@ pub const fn restarts(action: &Action) -> u32 {
     }
 }
 
+/// What a step takes at most, by the length of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepBound {
+    /// Restarts or crashes.
+    pub what: &'static str,
+    /// At most, with that many files.
+    pub at_most: u64,
+    /// What the policy allows: where this is lower the step stops there.
+    pub declared: u64,
+    /// The rule, with its values.
+    pub how: String,
+}
+
+/// The queue whose length a step's bounds depend on: that of the quarantine which it searches.
+#[must_use]
+pub fn searched_queue(plan: &Plan, step: &PlannedStep) -> Option<Queue> {
+    let Action::QueueSearch { of, .. } = &step.action else {
+        return None;
+    };
+    plan.steps
+        .iter()
+        .filter(|other| other.server == step.server && other.id == *of)
+        .find_map(|other| match other.action {
+            Action::QueueQuarantine { queue, .. } => Some(queue),
+            _ => None,
+        })
+}
+
+/// What an action takes at most where its queue holds so many files; empty where that does not depend
+/// on the queue.
+#[must_use]
+pub fn bounds(action: &Action, files: u64) -> Vec<StepBound> {
+    let Action::QueueSearch {
+        max_bad,
+        max_restarts,
+        max_crashes,
+        ..
+    } = action
+    else {
+        return Vec::new();
+    };
+    let Some(case) = Case::of(action, files, u64::from(*max_bad).min(files)) else {
+        return Vec::new();
+    };
+    let bound = |what, at_most, declared: u32, how: String| StepBound {
+        what,
+        at_most,
+        declared: declared.into(),
+        how,
+    };
+    vec![
+        bound(
+            "restarts",
+            case.restarts_in_all(),
+            *max_restarts,
+            format!("{}, one to give back the good", case.rule()),
+        ),
+        bound(
+            "crashes",
+            case.crashes(),
+            *max_crashes,
+            format!("of at most {} bad messages", case.bad),
+        ),
+    ]
+}
+
 fn all(conditions: &[Condition]) -> String {
     let words: Vec<String> = conditions.iter().map(Condition::to_string).collect();
     words.join(", and ")
@@ -161,9 +228,10 @@ fn what(action: &Action) -> String {
             max_restarts,
             max_crashes,
             max_duplicates,
+            max_bad,
             ..
         } => format!(
-            "search `{of}` for what crashes {service}: at most {max_restarts} restarts, {max_crashes} crashes, {max_duplicates} messages sent twice by a crash"
+            "search `{of}` for up to {max_bad} messages that crash {service}: at most {max_restarts} restarts, {max_crashes} crashes, {max_duplicates} messages sent twice by a crash"
         ),
         Action::MailProbe { tool, to } => {
             format!("send a test message to {to} with `{tool}`, wait for evidence that it left")
@@ -258,12 +326,50 @@ mod tests {
     #[test]
     fn a_search_has_the_budget_in_each_of_its_restarts_and_never_more_than_its_timeout() {
         let worst = worst_case(&planned("corrupt-message", "5.5.2650.21"));
-        assert_eq!(worst.restarts, 61);
+        assert_eq!(worst.restarts, 203);
         let search = &worst.sections[1];
         assert_eq!(
             (search.restarts, search.downtime),
-            (30, Duration::from_secs(4 * 3600))
+            (163, Duration::from_secs(4 * 3600))
         );
+    }
+
+    #[test]
+    fn the_bounds_of_a_search_follow_the_queue_only_where_there_is_no_evidence() {
+        let plan = planned("corrupt-message", "5.5.2650.21");
+        let search = |id: &str| {
+            let found = plan.steps.iter().find(|step| step.id.as_str() == id);
+            found.unwrap()
+        };
+        let (inbound, outbound) = (search("search-inbound"), search("search-outbound"));
+        assert_eq!(
+            [inbound, outbound].map(|step| searched_queue(&plan, step)),
+            [
+                Some(Queue::InboundAwaitingConversion),
+                Some(Queue::OutboundAwaitingDelivery)
+            ]
+        );
+        let restarts = |step: &PlannedStep, files| bounds(&step.action, files)[0].at_most;
+        assert_eq!(
+            [0, 1, 20, 2_000].map(|n| restarts(inbound, n)),
+            [3, 6, 39, 65]
+        );
+        assert_eq!(
+            [0, 1, 20, 2_000].map(|n| restarts(outbound, n)),
+            [3, 6, 39, 39]
+        );
+        for step in [inbound, outbound] {
+            for files in [0, 1, 1_000, 100_000] {
+                for bound in bounds(&step.action, files) {
+                    assert!(bound.at_most <= bound.declared, "{files}: {bound:?}");
+                }
+            }
+        }
+        assert_eq!(
+            bounds(&outbound.action, 2_000)[0].how,
+            "d(1 + log2 w + 1) + 1 with d = 5, w = 32: 5 x 7 + 1; one with nothing, one for a wrong hint, one to give back the good"
+        );
+        assert!(bounds(&plan.steps[0].action, 9).is_empty());
     }
 
     #[test]

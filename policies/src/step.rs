@@ -108,6 +108,11 @@ pub enum Action {
         max_crashes: u32,
         /// The most messages that one crash may send twice; caps the size of a group.
         max_duplicates: u64,
+        /// For how many messages that crash the service the other limits are declared.
+        max_bad: u32,
+        /// The most messages that the service handles at one time, where its logs show after a crash which
+        /// those were; none where they do not.
+        in_flight: Option<u32>,
     },
     /// Send a test message through the server and wait for evidence that it left.
     MailProbe {

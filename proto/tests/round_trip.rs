@@ -73,10 +73,13 @@ fn suspect() -> impl Strategy<Value = SearchSuspect> {
         SearchMark::Locked,
         SearchMark::Named,
     ]);
-    (any::<(u32, u32)>(), mark).prop_map(|((index, suspicion), mark)| SearchSuspect {
-        index,
-        mark,
-        suspicion,
+    (any::<(u32, u32, bool)>(), mark).prop_map(|((index, suspicion, in_flight), mark)| {
+        SearchSuspect {
+            index,
+            mark,
+            suspicion,
+            in_flight,
+        }
     })
 }
 
@@ -309,14 +312,16 @@ fn event() -> impl Strategy<Value = Event> {
                 batch,
                 suspects
             }),
-        (any::<(u32, u32, u64)>(), ranges()).prop_map(|((step, start, may_send_twice), fed)| {
-            Event::SearchStarted {
+        (any::<(u32, u32, u64, u64)>(), ranges(), text()).prop_map(
+            |((step, start, may_send_twice, since_boot_ms), fed, boot)| Event::SearchStarted {
                 step,
                 start,
                 fed,
                 may_send_twice,
+                boot,
+                since_boot_ms,
             }
-        }),
+        ),
         (any::<(u32, u32)>(), observation()).prop_map(|((step, start), observation)| {
             Event::SearchObserved {
                 step,

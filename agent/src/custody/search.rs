@@ -2,15 +2,14 @@
 //!
 //! This is the decision alone: no clock, no disk, no service. A [`Search`] says which files the queue
 //! must hold at the next start ([`Move::Feed`]), is told what was seen ([`Observation`]), and in the end
-//! names the poison or stops and says why a person must look. **No step uses it yet**: `queue.search`
-//! is still unsupported by the agent.
+//! names the poison or stops and says why a person must look.
 //!
 //! **How it searches.** The first start is with nothing: a service that dies of an empty queue is not
 //! dying of its files. What an event named or what is locked is tried next, apart. Then everything that
 //! is left is fed at once, and a crash tells far more than one bit: what was delivered before it is
 //! cleared, and only what was in flight is suspect. The suspects are split, the likelier half first,
 //! until one remains. Without evidence it is splitting in groups, which `max_duplicates` caps
-//! because a crash may send its whole group twice. [`bounds`] declares what it takes at most.
+//! because a crash may send its whole group twice. [`mailmend_policy::bounds`] declares what it takes at most.
 //!
 //! **What is promised**, whatever the service does, also for a message that crashes only sometimes:
 //! - Every file is in exactly one list of the [`Tally`], always. None is dropped.
@@ -36,7 +35,6 @@
 //! start may send a second time is known before it: the runner records [`Search::may_send_twice`] with it.
 
 mod ask;
-pub mod bounds;
 mod group;
 mod learn;
 mod observation;
@@ -44,11 +42,12 @@ mod tally;
 
 use std::collections::BTreeMap;
 
+use mailmend_policy::bounds::{self, Case};
+
 pub use observation::Observation;
 pub use tally::{Effort, Move, Poison, Proof, Tally, Why};
 
 use ask::Ask;
-use bounds::Case;
 
 /// What is known against a file before the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -72,6 +71,9 @@ pub struct Suspect {
     /// How much likelier than other files of the same mark, as a ratio: 10 is ten times as likely as 1. Also the
     /// order of trying. 0 counts as 1.
     pub suspicion: u32,
+    /// Whether its sending had begun at a crash before the search, so that the first start with it may
+    /// send it twice.
+    pub exposed: bool,
 }
 
 /// What the policy allows the search, and what the server is known to do.
@@ -89,6 +91,20 @@ pub struct Limits {
     /// Whether a file is poison only when it crashed the service alone. One start and one crash
     /// more for each; without it, a message that crashes only sometimes may go undetected.
     pub confirm: bool,
+}
+
+impl Limits {
+    /// The case of `bad` poison among `files`, for the bounds.
+    #[must_use]
+    pub fn case(&self, files: u64, bad: u64) -> Case {
+        Case {
+            files,
+            bad,
+            in_flight: self.in_flight.map(|flight| u64::from(flight.max(1))),
+            max_duplicates: self.max_duplicates.max(1),
+            confirm: self.confirm,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +187,7 @@ impl Search {
                     weight: u64::from(file.suspicion.max(1)) * times,
                     mark: file.mark,
                     standing: Standing::Untested,
-                    exposed: false,
+                    exposed: file.exposed,
                     perhaps_twice: false,
                 }
             });
@@ -297,7 +313,7 @@ impl Search {
             in_flight: self
                 .in_flight()
                 .map(|declared| declared.max(self.widest).into()),
-            ..Case::of(self.files.len() as u64, bad, &self.limits)
+            ..self.limits.case(self.files.len() as u64, bad)
         };
         Effort {
             starts: self.starts,

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::bounds::Case as Search;
 use crate::fault::FaultCode;
 use crate::preview;
+use crate::step::Action;
 use crate::units::write_duration;
 
 use super::Rule;
@@ -53,6 +55,48 @@ pub(super) const OUTAGE_TOO_LONG: Rule = Rule {
                     each.join(" + "),
                 );
                 case.broken(section.first, "id", message);
+            }
+        }
+    },
+};
+
+/// Both bounds are declared, so both must hold for the longest queue and the most bad messages that the
+/// policy speaks of.
+pub(super) const SEARCH_CUT_SHORT: Rule = Rule {
+    code: FaultCode::SearchCutShort,
+    reason: "raise the limit to that number, or lower `max_files` or `max_bad`: a search that stops half way leaves mail held and the bad message unknown (Q168883)",
+    check: |case| {
+        let Some(limits) = case.limits else { return };
+        for (at, step) in case.steps.iter().enumerate() {
+            let Action::QueueSearch {
+                max_restarts,
+                max_crashes,
+                max_bad,
+                ..
+            } = &step.action
+            else {
+                continue;
+            };
+            let Some(search) = Search::of(&step.action, limits.max_files, (*max_bad).into()) else {
+                continue;
+            };
+            let declared = [
+                (
+                    "max_restarts",
+                    *max_restarts,
+                    search.restarts_in_all(),
+                    "starts",
+                ),
+                ("max_crashes", *max_crashes, search.crashes(), "crashes"),
+            ];
+            for (key, declared, needed, what) in declared {
+                if u64::from(declared) < needed {
+                    let message = format!(
+                        "among {} files (`max_files`) the search may need {needed} {what} to find {max_bad} bad ones (`max_bad`), `{key}` is {declared}",
+                        limits.max_files
+                    );
+                    case.broken(at, key, message);
+                }
             }
         }
     },

@@ -72,8 +72,8 @@ fn examples() -> Vec<Example> {
         ClearedUnsaved, DependentsForgotten, HeldForGood, IndexKept, KilledFirst, LiveSpool,
         NeverDiffers, NeverStarted, NeverTrue, NoCanary, NotRechecked, OutageTooLong,
         PoisonPutBack, RecalculationUnproven, ReplayUnsettled, ReplayedTwice, ReturnInSection,
-        SectionConditional, SectionInterrupted, StopWhile3038, StoppedTwice, StoreKilled,
-        TooManyRestarts, Unexplained, Unobserved,
+        SearchCutShort, SectionConditional, SectionInterrupted, StopWhile3038, StoppedTwice,
+        StoreKilled, TooManyRestarts, Unexplained, Unobserved,
     };
     let of = |id| step(OUTBOUND, id);
     let gone = String::new;
@@ -144,6 +144,21 @@ fn examples() -> Vec<Example> {
             OutageTooLong,
             OUTBOUND,
             [("max_outage = \"10m\"", "max_outage = \"8m\"")],
+        ),
+        example(
+            SearchCutShort,
+            "corrupt-message",
+            [("max_restarts = 163", "max_restarts = 162")],
+        ),
+        example(
+            SearchCutShort,
+            "corrupt-message",
+            [("max_crashes = 35", "max_crashes = 34")],
+        ),
+        example(
+            SearchCutShort,
+            "corrupt-message",
+            [("in_flight = 32\n", "")],
         ),
         example(
             RecalculationUnproven,

@@ -61,7 +61,7 @@ pub(crate) const KINDS: [Kind; 16] = [
     kind("queue.quarantine", &["queue", "undo"], &[], 180, "Take the files of a queue folder into custody."),
     kind("queue.reset-index", &[], &[], 30, "Set queue.dat aside so that the service rebuilds it. Never deletes it."),
     kind("queue.replay", &["of"], &["first"], 180, "Give files in custody back to their queue."),
-    kind("queue.search", &["of", "service", "observe", "max_restarts", "max_crashes", "max_duplicates"], &[], 7200, "Find the messages that crash a service, and give back the others."),
+    kind("queue.search", &["of", "service", "observe", "max_bad", "max_restarts", "max_crashes", "max_duplicates"], &["in_flight"], 7200, "Find the messages that crash a service, and give back the others."),
     kind("mail.probe", &["tool", "to"], &[], 600, "Send a test message and wait for evidence that it left."),
     kind("queue.settle", &["of"], &[], 1800, "Wait for evidence that what was replayed has been delivered."),
     kind("wait.until", &["until"], &["poll"], 900, "Wait until conditions hold."),
@@ -285,6 +285,8 @@ fn search(reader: &Reader<'_>, ctx: &Context<'_>) -> Option<Action> {
     let of = of(reader, ctx);
     let service = service(reader);
     let observe = reader.need_duration("observe", Duration::ZERO, HOUR, "observe = \"60s\"");
+    let bad = reader.need_number("max_bad", 1, 100, "max_bad = 5");
+    let in_flight = reader.number("in_flight", 1, 1000);
     let restarts = reader.need_number("max_restarts", 1, 1000, "max_restarts = 30");
     let crashes = reader.need_number("max_crashes", 1, 1000, "max_crashes = 10");
     let duplicates = reader.need_number("max_duplicates", 1, 1_000_000, "max_duplicates = 50");
@@ -295,6 +297,11 @@ fn search(reader: &Reader<'_>, ctx: &Context<'_>) -> Option<Action> {
         max_restarts: u32::try_from(restarts?).ok()?,
         max_crashes: u32::try_from(crashes?).ok()?,
         max_duplicates: duplicates?,
+        max_bad: u32::try_from(bad?).ok()?,
+        in_flight: match in_flight {
+            Some(flight) => Some(u32::try_from(flight).ok()?),
+            None => None,
+        },
     })
 }
 

@@ -109,6 +109,14 @@ fn own(key: &str, action: &str) -> Value {
             1_000_000,
             "The most messages that one crash may send twice.",
         ),
+        ("max_bad", _) => count(
+            100,
+            "For how many messages that crash the service the other limits are declared.",
+        ),
+        ("in_flight", _) => count(
+            1000,
+            "The most messages that the service handles at one time, where its logs show which those were.",
+        ),
         ("to", _) => {
             json!({ "type": "string", "pattern": "^[A-Za-z0-9_+=][A-Za-z0-9._+=-]*@[A-Za-z0-9_+=][A-Za-z0-9._+=-]*$", "description": "A recipient outside the organisation." })
         }

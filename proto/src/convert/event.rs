@@ -342,6 +342,7 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
                         index: suspect.index,
                         mark: mark_in(suspect.mark)?,
                         suspicion: suspect.suspicion,
+                        in_flight: suspect.in_flight,
                     })
                 })
                 .collect::<Result<_, WireFault>>()?,
@@ -351,6 +352,8 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
             start: e.start,
             fed: ranges_in(&e.fed)?,
             may_send_twice: e.may_send_twice,
+            boot: e.boot,
+            since_boot_ms: e.since_boot_ms,
         },
         Wire::SearchObserved(e) => Event::SearchObserved {
             step: e.step,
@@ -640,6 +643,7 @@ pub(super) fn to_wire(event: &Event) -> Wire {
                     index: suspect.index,
                     mark: mark_out(suspect.mark),
                     suspicion: suspect.suspicion,
+                    in_flight: suspect.in_flight,
                 })
                 .collect(),
         }),
@@ -648,11 +652,15 @@ pub(super) fn to_wire(event: &Event) -> Wire {
             start,
             fed,
             may_send_twice,
+            boot,
+            since_boot_ms,
         } => Wire::SearchStarted(wire::SearchStarted {
             step,
             start,
             fed: ranges_out(fed),
             may_send_twice,
+            boot,
+            since_boot_ms,
         }),
         Event::SearchObserved {
             step,

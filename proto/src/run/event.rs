@@ -295,6 +295,10 @@ pub enum Event {
         fed: Vec<(u32, u32)>,
         /// How many of them a crash before may have sent already.
         may_send_twice: u64,
+        /// Which start of the machine.
+        boot: String,
+        /// When, on the machine's monotonic clock: the budget of the section runs anew from here.
+        since_boot_ms: u64,
     },
     /// What one start of a search showed.
     SearchObserved {

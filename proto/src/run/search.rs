@@ -23,6 +23,8 @@ pub struct SearchSuspect {
     pub mark: SearchMark,
     /// How much likelier than others of its mark, as a ratio; from 1.
     pub suspicion: u32,
+    /// Its sending had begun when the service crashed before the search: it may have been sent.
+    pub in_flight: bool,
 }
 
 /// What one start showed. Indices are those of the batch, as inclusive ranges in rising order.

@@ -556,6 +556,8 @@ impl RunState {
                 start,
                 fed,
                 may_send_twice,
+                boot,
+                since_boot_ms,
             } => {
                 let Some(search) = self.searches.get_mut(step) else {
                     return illegal(format!("the search of step {step} has not begun"));
@@ -572,6 +574,11 @@ impl RunState {
                     may_send_twice: *may_send_twice,
                     observed: None,
                 });
+                // Service is disturbed anew by each start, and was up in between.
+                if let Some(open) = &mut self.section {
+                    open.boot.clone_from(boot);
+                    open.since_boot_ms = *since_boot_ms;
+                }
             }
             Event::SearchObserved {
                 step,

@@ -1,6 +1,7 @@
 //! What the next start asks of the service.
 
-use super::bounds::halvings;
+use mailmend_policy::bounds::halvings;
+
 use super::{Mark, Search, Standing, Why, group};
 
 /// What the next start asks.

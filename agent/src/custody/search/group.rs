@@ -1,6 +1,6 @@
 //! How many files to try together.
 
-use super::bounds::{halvings, reach, restarts_within_crashes};
+use mailmend_policy::bounds::{halvings, reach, restarts_within_crashes};
 
 /// How many of the suspects, in order, the next start has; there are two or more. As near to half of
 /// the likelihood as leaves the worst case alone, and fewer where crashes are short.

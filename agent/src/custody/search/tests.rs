@@ -4,8 +4,8 @@ mod service;
 
 use proptest::prelude::*;
 
-use super::bounds::{entropy, halvings, reach, restarts_within_crashes};
 use super::*;
+use mailmend_policy::bounds::{entropy, halvings, reach, restarts_within_crashes};
 use service::{Records, Service};
 
 const AMPLE: Limits = Limits {
@@ -25,6 +25,7 @@ fn ordinary(index: u32, suspicion: u32) -> Suspect {
         index,
         mark: Mark::Ordinary,
         suspicion,
+        exposed: false,
     }
 }
 
@@ -138,7 +139,7 @@ impl World {
     }
 
     fn case(&self) -> Case {
-        Case::of(self.count.into(), self.bad.len() as u64, &self.limits)
+        self.limits.case(self.count.into(), self.bad.len() as u64)
     }
 }
 

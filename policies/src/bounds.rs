@@ -1,9 +1,10 @@
-//! What a search takes at most, declared beforehand: for the plan, and beside what it took in the report.
+//! What a search for poison takes at most, declared beforehand: for the rules of the language, for the
+//! plan, and beside what it took in the report.
 //!
 //! All of it holds where the limits of the policy are at least the bounds; a search with less stops at
 //! its limits, and says so. Starts that something disturbed are not counted here.
 
-use super::Limits;
+use crate::step::Action;
 
 /// ⌈log₂ n⌉: how many halvings leave one of `n`. 0 for none and for one.
 #[must_use]
@@ -32,22 +33,37 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case of `bad` poison among `files`, under these limits.
+    /// The case that a `queue.search` declares, of `bad` poison among `files`; `None` for another action. Each
+    /// poison is confirmed alone.
     #[must_use]
-    pub fn of(files: u64, bad: u64, limits: &Limits) -> Self {
-        Self {
+    pub fn of(action: &Action, files: u64, bad: u64) -> Option<Self> {
+        let Action::QueueSearch {
+            in_flight,
+            max_duplicates,
+            ..
+        } = action
+        else {
+            return None;
+        };
+        Some(Self {
             files,
             bad,
-            in_flight: limits.in_flight.map(|flight| u64::from(flight.max(1))),
-            max_duplicates: limits.max_duplicates.max(1),
-            confirm: limits.confirm,
-        }
+            in_flight: in_flight.map(|flight| u64::from(flight.max(1))),
+            max_duplicates: (*max_duplicates).max(1),
+            confirm: true,
+        })
     }
 
-    /// The most starts, in all: one with nothing, one for a hint that was wrong, and [`Self::feeding`].
+    /// The most starts that find it: one with nothing, one for a hint that was wrong, and [`Self::feeding`].
     #[must_use]
     pub fn restarts(&self) -> u64 {
         2 + self.feeding()
+    }
+
+    /// The most starts of the step in all: what finds it, and one that gives back what was found good.
+    #[must_use]
+    pub fn restarts_in_all(&self) -> u64 {
+        self.restarts() + 1
     }
 
     /// The most starts that feed, hints aside. With evidence `d(1 + ⌈log₂ w⌉) + 1`, whatever the length
@@ -64,10 +80,29 @@ impl Case {
         self.per_poison() * self.bad.min(self.files)
     }
 
-    fn per_poison(&self) -> u64 {
+    /// The rule of [`Self::feeding`], with its values.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let Self { bad, files, .. } = self;
+        let (letter, suspects) = match self.in_flight {
+            Some(flight) if flight <= self.suspects() => ('w', flight),
+            _ => ('n', self.suspects()),
+        };
+        let each = self.per_poison();
+        let groups = files.div_ceil(self.group());
+        let alone = if self.confirm { " + 1" } else { "" };
+        format!(
+            "d(1 + log2 {letter}{alone}) + {groups} with d = {bad}, {letter} = {suspects}: {bad} x {each} + {groups}; one with nothing, one for a wrong hint"
+        )
+    }
+
+    fn suspects(&self) -> u64 {
         let flight = self.in_flight.unwrap_or(u64::MAX);
-        let suspects = self.files.min(self.group()).min(flight);
-        1 + u64::from(halvings(suspects)) + u64::from(self.confirm)
+        self.files.min(self.group()).min(flight)
+    }
+
+    fn per_poison(&self) -> u64 {
+        1 + u64::from(halvings(self.suspects())) + u64::from(self.confirm)
     }
 
     fn group(&self) -> u64 {
