@@ -43,6 +43,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "See `mailmend-agent help COMMAND`.",
     ),
     (
+        "A008-not-a-release",
+        "The program was built with the feature `ablation`, which can take safety mechanisms away. It refuses to run.",
+        "Install a program that was built without the feature; it is for tests only.",
+    ),
+    (
         "A010-journal-in-use",
         "Another agent has the journal open.",
         "Stop the other agent, or give this one a data folder of its own; two agents never share a journal.",

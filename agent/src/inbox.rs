@@ -15,6 +15,7 @@ use mailmend_proto::convert::{digest_from_wire, run_from_wire, server_from_wire}
 use mailmend_proto::run::{RunId, RunState};
 use mailmend_proto::wire;
 
+use crate::ablation::{Mechanism, off};
 use crate::faults::known;
 use crate::guard::{self, Guard};
 use crate::host::Facts;
@@ -117,7 +118,7 @@ fn judge(assignment: &wire::Assignment, facts: Known<'_>) -> Result<Decision, Re
             ))
         };
     }
-    if assignment.fence <= facts.highest_fence {
+    if assignment.fence <= facts.highest_fence && !off(Mechanism::FenceOnAssignments) {
         return Err(Refusal::new(
             const { known("A042-fence-stale") },
             format!(
@@ -139,7 +140,7 @@ fn judge(assignment: &wire::Assignment, facts: Known<'_>) -> Result<Decision, Re
             format!("the plan has no step for `{}`", facts.me),
         ));
     }
-    for step in mine {
+    for step in mine.filter(|_| !off(Mechanism::GuardAtAdmission)) {
         allowed(step, facts)?;
     }
     Ok(Decision::Admit(Box::new(bound)))
@@ -204,7 +205,7 @@ pub fn bind(assignment: &wire::Assignment, me: &ServerName) -> Result<Bound, Ref
         ));
     };
     let digest = plan.digest();
-    if digest != expected {
+    if digest != expected && !off(Mechanism::PlanDigestCompared) {
         return Err(Refusal::new(
             const { known("A040-plan-differs") },
             format!(

@@ -1,5 +1,6 @@
 //! mailmend's agent: carries out its server's part of a plan, crash-safely, and reports every step.
 
+pub mod ablation;
 mod allowance;
 pub mod condition;
 pub mod config;

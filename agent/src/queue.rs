@@ -8,6 +8,7 @@ use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{BatchId, Event, RunId, RunState, ServiceChange};
 use uuid::{Builder, Uuid};
 
+use crate::ablation::{Mechanism, off};
 use crate::condition::EVENT_STARTED;
 use crate::custody::quarantine::Take;
 use crate::custody::recover::{Circumstances, recover};
@@ -44,7 +45,9 @@ impl<'a> QueueCare<'a> {
         let folder = imcdata.join(folder);
         for path in [&folder, &held_root(&station.guard, &imcdata)] {
             let allowed = station.guard.allows_path(path);
-            allowed.map_err(|refusal| refusal.to_string())?;
+            if !off(Mechanism::GuardAtStep) {
+                allowed.map_err(|refusal| refusal.to_string())?;
+            }
         }
         let service = MAIL_SERVICE
             .parse()
@@ -144,12 +147,16 @@ impl<'a> QueueCare<'a> {
             .spool()
             .probe_exclusive(&self.imcdata.join(index::FILE))
         {
-            Err(error) if error.kind == HostErrorKind::Locked => Ok(Err(format!(
-                "{}: `{}` says that it is stopped, and somebody has `{}` open",
-                const { known("A080-service-not-stopped") },
-                self.service,
-                index::FILE
-            ))),
+            Err(error)
+                if error.kind == HostErrorKind::Locked && !off(Mechanism::StoppedByOpenIndex) =>
+            {
+                Ok(Err(format!(
+                    "{}: `{}` says that it is stopped, and somebody has `{}` open",
+                    const { known("A080-service-not-stopped") },
+                    self.service,
+                    index::FILE
+                )))
+            }
             _ => Ok(Ok(proof)),
         }
     }

@@ -9,6 +9,7 @@ use mailmend_policy::name::ServiceName;
 use mailmend_policy::step::IfStillRunning;
 use mailmend_proto::run::{RunId, ServiceChange};
 
+use crate::ablation::{Mechanism, off};
 use crate::custody::index;
 use crate::host::{Effect, HostError, HostErrorKind, ProcessIdentity, ServiceState, ServiceStatus};
 use crate::queue::MAIL_SERVICE;
@@ -191,6 +192,9 @@ impl Care<'_> {
 
     /// Whether somebody has the index of the queues open though nobody knows of a process.
     fn holds_index(&self) -> bool {
+        if off(Mechanism::StoppedByOpenIndex) {
+            return false;
+        }
         let host = self.station.host.as_ref();
         let index = host
             .root(PathRoot::Imcdata)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mailmend_policy::name::{ServerName, ServiceName};
 use mailmend_proto::run::{Event, RunId, RunState, ServiceChange};
 
+use crate::ablation::{Mechanism, off};
 use crate::allowance::Allowance;
 use crate::guard::Guard;
 use crate::host::{Facts, Host, Uptime};
@@ -66,7 +67,9 @@ impl Station {
             let Some(last) = records.last() else { break };
             seq = last.seq;
             for record in &records {
-                allowance.note(record, None);
+                if !off(Mechanism::AllowanceOutlivesAgent) {
+                    allowance.note(record, None);
+                }
                 left_down.note(record);
             }
         }
@@ -151,12 +154,18 @@ impl Station {
     /// Service starts within the last hour of uptime, over all runs and duties.
     #[must_use]
     pub fn restarts_this_hour(&self) -> u32 {
+        if off(Mechanism::RestartAllowance) {
+            return 0;
+        }
         self.allowance.restarts(self.host.clock())
     }
 
     /// Sections begun within the last hour of uptime, over all runs.
     #[must_use]
     pub fn sections_this_hour(&self) -> u32 {
+        if off(Mechanism::SectionAllowance) {
+            return 0;
+        }
         self.allowance.sections(self.host.clock())
     }
 

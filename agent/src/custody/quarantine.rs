@@ -17,6 +17,7 @@ use super::{
     CustodyError, Desk, Evidence, HowStopped, Limits, Stopped, alarm, direction, held_folder,
     list_if_there, manifest, text, verify, withdraw,
 };
+use crate::ablation::{Mechanism, off};
 use crate::evidence::{MessageKey, Sent};
 use crate::faults::known;
 use crate::host::{Effect, FileInfo, FileKind, HostError, HostErrorKind};
@@ -144,7 +145,8 @@ fn still_empty(desk: &Desk<'_>, take: &Take) -> Result<(), CustodyError> {
 }
 
 fn within_limits(desk: &Desk<'_>, take: &Take, files: u64, bytes: u64) -> Result<(), CustodyError> {
-    if files > take.limits.files || bytes > take.limits.bytes {
+    let too_many = files > take.limits.files || bytes > take.limits.bytes;
+    if too_many && !off(Mechanism::GuardFileLimit) {
         return Err(CustodyError::refused(
             const { known("A082-custody-limit") },
             format!(
@@ -161,7 +163,7 @@ fn within_limits(desk: &Desk<'_>, take: &Take, files: u64, bytes: u64) -> Result
         .least_free
         .saturating_add(ROOM_FOR_A_SECTION + files.saturating_mul(ROOM_FOR_AN_ENTRY));
     let free = desk.host.spool().free_bytes(&take.held_root)?;
-    if free < needed {
+    if free < needed && !off(Mechanism::RoomBeforeStop) {
         return Err(CustodyError::refused(
             const { known("A083-no-room") },
             format!(
@@ -319,6 +321,13 @@ pub(super) fn take_judged(
         bytes: entries.iter().map(|entry| entry.size).sum(),
     }];
     events.extend(manifest::events(take.batch, &entries));
+    if off(Mechanism::ManifestBeforeMove) {
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        desk.host.spool().make_folder(&take.held())?;
+        desk.host
+            .spool()
+            .move_each(&take.source, &take.held(), &names);
+    }
     drop(entries);
     if !settlements.is_empty() {
         events.push(Event::Settled {
@@ -548,6 +557,9 @@ fn finish_moving(
         if *decision == Decision::Held && Seen::of(entry, kept.get(&entry.name)) != Seen::Same {
             *decision = Decision::HeldChanged;
         }
+    }
+    if off(Mechanism::HeldSyncedFirst) {
+        desk.sync(&source)?;
     }
     // The names in the held folder first: a power cut between the two syncs leaves both names, never
     // none. An interrupted move may have left them unsynced too.

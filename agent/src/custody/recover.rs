@@ -108,7 +108,8 @@ enum Intention {
     Replay(BatchId, u32),
 }
 
-/// Whether a start was intended, or seen, after that.
+/// Whether a start was intended, or seen, after that. A stop that had to be asked for counts too: where the
+/// journal failed, the service was started without a record, and so it was where somebody did it by hand.
 fn started_after(desk: &Desk<'_>, what: Intention) -> Result<bool, CustodyError> {
     let mut intended = false;
     for record in desk.journal.records(desk.run)? {
@@ -118,7 +119,12 @@ fn started_after(desk: &Desk<'_>, what: Intention) -> Result<bool, CustodyError>
                 intended |= what == Intention::Replay(batch, replay);
             }
             Event::ServiceChanged {
-                change: ServiceChange::StartIntended | ServiceChange::Started | ServiceChange::Died,
+                change:
+                    ServiceChange::StartIntended
+                    | ServiceChange::Started
+                    | ServiceChange::Died
+                    | ServiceChange::StopIntended
+                    | ServiceChange::KillIntended,
                 ..
             } if intended => return Ok(true),
             _ => {}

@@ -13,6 +13,7 @@ use mailmend_proto::run::{Batch, BatchId, Custody, Entry, Event, Left};
 use super::quarantine::Seen;
 use super::verify::{Verified, unchanged, verify};
 use super::{CustodyError, Desk, Stopped, alarm, list_if_there, text};
+use crate::ablation::{Mechanism, off};
 use crate::faults::known;
 use crate::host::{FileInfo, FileKind, HostError, HostErrorKind};
 
@@ -144,6 +145,15 @@ impl Checked {
                 left,
                 ..Given::default()
             });
+        }
+        if off(Mechanism::IntentionBeforePlace) {
+            let names: Vec<&str> = whole
+                .iter()
+                .filter_map(|index| batch.entries.get(*index as usize))
+                .map(|entry| entry.name.as_str())
+                .collect();
+            let spool = desk.host.spool();
+            spool.link_each(Path::new(&batch.held), &give.target, &names);
         }
         let replay = u32::try_from(batch.replays.len() + 1).unwrap_or(u32::MAX);
         desk.append(vec![Event::ReplayIntended {

@@ -7,6 +7,7 @@ use mailmend_proto::run::{Batch, BatchId, Custody, Event, Settlement};
 
 use super::verify::key;
 use super::{CustodyError, Desk, Evidence, list_if_there};
+use crate::ablation::{Mechanism, off};
 use crate::evidence::{MessageKey, Sent};
 use crate::host::HostErrorKind;
 
@@ -95,6 +96,10 @@ pub fn settle(
             (_, Some(Sent::Delivered { evidence })) => {
                 settling.delivered += 1;
                 now(Custody::GoneWithEvidence, evidence.join("; "));
+            }
+            (_, _) if off(Mechanism::EvidenceBeforeGone) => {
+                settling.delivered += 1;
+                now(Custody::GoneWithEvidence, "it left the queue".into());
             }
             (Custody::InDoubt, _) => settling.in_doubt += 1,
             (_, answer) if grace_over => {

@@ -12,6 +12,7 @@ use mailmend_proto::run::{Custody, Entry};
 
 use super::CustodyError;
 use super::halves::on_two_threads;
+use crate::ablation::{Mechanism, off};
 use crate::evidence::spool_file::{self, SpoolHeader};
 use crate::evidence::{Direction, MessageKey};
 use crate::host::{FileInfo, FileKind, Host, HostError, HostErrorKind};
@@ -126,7 +127,8 @@ fn look(
     };
     let mut unread = Vec::new();
     for info in host.spool().list(folder)? {
-        if info.kind != FileKind::File || !is_spool_name(&info.name) {
+        let named = is_spool_name(&info.name) || off(Mechanism::OnlySpoolNames);
+        if info.kind != FileKind::File || !named {
             survey.untouched += 1;
             continue;
         }

@@ -2,6 +2,7 @@
 
 mod disk;
 mod folders;
+mod power;
 mod site;
 
 use std::collections::BTreeMap;

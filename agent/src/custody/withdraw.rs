@@ -13,6 +13,7 @@ use mailmend_proto::run::{BatchId, Custody, Event, RunId, Settlement};
 use super::quarantine::{Taken, Verdict};
 use super::survey::Surveyed;
 use super::{CustodyError, Desk};
+use crate::ablation::{Mechanism, off};
 use crate::host::HostErrorKind;
 
 /// An entry whose file has, or had, a second name in a queue folder.
@@ -182,6 +183,9 @@ fn append(desk: &Desk<'_>, groups: Groups) -> Result<(), CustodyError> {
 /// Whether the held name is there and is this very file. Its content cannot differ then.
 fn is_escrow(desk: &Desk<'_>, found: &Placed, file_id: u64) -> Result<bool, CustodyError> {
     let held = desk.host.spool().look(&found.held)?;
+    if off(Mechanism::SecondNameBeforeWithdrawal) {
+        return Ok(true);
+    }
     Ok(held.is_some_and(|info| info.file_id == file_id))
 }
 

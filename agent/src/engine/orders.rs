@@ -10,6 +10,7 @@ use mailmend_proto::wire;
 use prost::Message;
 
 use super::{Engine, lock};
+use crate::ablation::{Mechanism, off};
 use crate::faults::known;
 use crate::inbox::{self, Decision, Known, Refusal};
 use crate::journal::JournalError;
@@ -78,6 +79,7 @@ impl Engine {
         let station = &self.0.station;
         let _one = lock(&self.0.orders);
         let state = self.ordered(run, fence)?;
+        let fence = counted(fence, &state);
         // Late and repeated orders change nothing: the watermark only rises, and an unwinding run
         // never goes forward again.
         if state.closed.is_some() || state.down_to.is_some() {
@@ -133,7 +135,7 @@ impl Engine {
         let station = &self.0.station;
         let _one = lock(&self.0.orders);
         let state = self.ordered(run, fence)?;
-        if fence > state.fence {
+        if fence > state.fence && !off(Mechanism::FenceOutlivesAgent) {
             let raised = Event::Fenced { fence };
             station.record(run, vec![raised]).map_err(unwritten)?;
         }
@@ -148,7 +150,7 @@ impl Engine {
                 format!("this agent was never given run `{run}`"),
             )
         })?;
-        if fence < state.fence {
+        if fence < state.fence && !off(Mechanism::FenceOnOrders) {
             return Err(Refusal::new(
                 const { known("A042-fence-stale") },
                 format!(
@@ -172,6 +174,14 @@ impl Engine {
                 ),
             })
     }
+}
+
+/// The fence of an order as it is written down: its own, which was checked.
+fn counted(fence: u64, state: &RunState) -> u64 {
+    if off(Mechanism::FenceOnOrders) {
+        return fence.max(state.fence);
+    }
+    fence
 }
 
 fn unwritten(error: JournalError) -> Refusal {

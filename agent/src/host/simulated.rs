@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::world::World;
+use self::world::{Failure, World};
 use super::{HostErrorKind, RegistryValue, ServiceState, ToolOutput};
 
 pub use self::control::ServiceFaults;
@@ -129,7 +129,23 @@ impl SimWorld {
     /// Lets the n-th changing call on files from now fail, once. An `Io` failure of anything but a
     /// sync takes effect or not, by the seed.
     pub fn fail_at(&self, n: u64, kind: HostErrorKind) {
-        self.lock().failure = (n > 0).then_some((n, kind));
+        let mut world = self.lock();
+        let happens = world.rng.bool();
+        world.failure = (n > 0).then_some((n, Failure { kind, happens }));
+    }
+
+    /// Lets the n-th call on files from now fail, once, those that only read included; reading a file is
+    /// one more call after opening it, which fails half way. `happens`: whether a change that fails
+    /// with `Io` takes effect all the same.
+    pub fn fail_any_at(&self, n: u64, kind: HostErrorKind, happens: bool) {
+        let failure = (n > 0).then_some((n, Failure { kind, happens }));
+        self.lock().any_failure = failure;
+    }
+
+    /// Whether the call that [`Self::fail_any_at`] chose has not been reached yet.
+    #[must_use]
+    pub fn failure_is_due(&self) -> bool {
+        self.lock().any_failure.is_some()
     }
 
     /// Ends the agent's life, if it has not ended, and does what the crash does to the machine.
@@ -139,6 +155,23 @@ impl SimWorld {
         if crash == Crash::Power {
             world.lose_power();
         }
+    }
+
+    /// Every machine that a power loss can leave now, each once, started again as by
+    /// [`Crash::Power`]: all subsets of the changes of names and file contents that were not synced
+    /// (`disk/power.rs` says what the model assumes). This machine stays as it is.
+    ///
+    /// # Panics
+    /// Where more than 16 changes are undecided.
+    #[must_use]
+    pub fn power_cuts(&self) -> Vec<Self> {
+        let mut worlds = self.lock().power_cuts();
+        worlds.iter_mut().for_each(|world| world.agent += 1);
+        let machine = |world| Self {
+            world: Arc::new(Mutex::new(world)),
+            kill: KillSwitch::default(),
+        };
+        worlds.into_iter().map(machine).collect()
     }
 
     /// Lets time pass without the agent.

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::JournalError;
+use crate::ablation::{Mechanism, off};
 
 /// A row: wire bytes, its number, and the hash over everything up to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Link {
     pub(super) fn follow(&self, row: &Row) -> Result<Self, JournalError> {
         let why = if row.link.seq != self.seq + 1 {
             format!("record {} is missing", self.seq + 1)
-        } else if row.link.hash != self.over(&row.bytes) {
+        } else if row.link.hash != self.over(&row.bytes) && !off(Mechanism::JournalChain) {
             "its hash is another".to_owned()
         } else {
             return Ok(row.link);

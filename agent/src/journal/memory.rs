@@ -43,6 +43,22 @@ impl MemoryJournal {
         self
     }
 
+    /// A copy of the rows as they are, which goes its own way.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let kept = self.kept();
+        let rows = Kept {
+            rows: kept.rows.clone(),
+            acknowledged: kept.acknowledged,
+            appends_until_failure: None,
+        };
+        Self {
+            id: self.id,
+            hook: None,
+            kept: Arc::new(Mutex::new(rows)),
+        }
+    }
+
     /// Lets the append after the next `after` ones fail, as a disk does whose sync fails.
     pub fn fail_append(&self, after: u32) {
         self.kept().appends_until_failure = Some(after);

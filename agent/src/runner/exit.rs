@@ -6,6 +6,7 @@ use mailmend_policy::step::Action;
 use mailmend_proto::run::{Ended, Event, Outcome, RunId, RunState, SectionEnd, ServiceChange};
 
 use super::ExitReason;
+use crate::ablation::{Mechanism, off};
 use crate::faults::known;
 use crate::host::ServiceState;
 use crate::journal::JournalError;
@@ -33,7 +34,9 @@ pub(super) fn take(
     let state = station.state(run)?;
     let mut failures = Vec::new();
     let mut started = Vec::new();
-    for service in in_order(&state, plan, section) {
+    let services = in_order(&state, plan, section);
+    let left = |_: &ServiceName| !off(Mechanism::ExitStartsService);
+    for service in services.into_iter().filter(left) {
         let touched = state
             .services
             .get(&service)

@@ -9,6 +9,7 @@ use mailmend_policy::plan::{Plan, PlannedStep, Section};
 use mailmend_policy::step::{Action, QuarantineUndo};
 use mailmend_proto::run::{Ended, OpenSection, Outcome, RunState, SectionEnd, StepState};
 
+use crate::ablation::{Mechanism, off};
 use crate::host::Uptime;
 
 /// The most of a section's budget that is kept back for its exit.
@@ -119,7 +120,8 @@ pub fn exit_due(open: &OpenSection) -> Duration {
 /// nobody knows how long it was down.
 #[must_use]
 pub fn budget_over(open: &OpenSection, now: &Uptime) -> bool {
-    open.boot != now.boot || now.since_boot >= exit_due(open)
+    let over = open.boot != now.boot || now.since_boot >= exit_due(open);
+    over && !off(Mechanism::DeadMansSwitch)
 }
 
 /// Whether undoing an action does anything.
@@ -250,7 +252,9 @@ impl<'a> View<'a> {
             Some(section) if section.first != index => Move::Skip(index),
             // A section that is not released whole is not opened: no lost message may leave service
             // waiting in the middle of it.
-            Some(section) if section.last >= self.state.through => {
+            Some(section)
+                if section.last >= self.state.through && !off(Mechanism::SectionReleasedWhole) =>
+            {
                 wait(Waiting::Watermark(section.last))
             }
             Some(section) => Move::Begin(section.index),

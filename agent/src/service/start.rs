@@ -10,6 +10,7 @@ use mailmend_policy::step::Action;
 use mailmend_proto::run::ServiceChange;
 
 use super::{Care, POLL, pid};
+use crate::ablation::{Mechanism, off};
 use crate::custody::{CustodyError, HowStopped};
 use crate::host::{Effect, HostErrorKind, ServiceState, ServiceStatus};
 use crate::journal::JournalError;
@@ -206,7 +207,12 @@ impl Care<'_> {
         if !self.service.as_str().eq_ignore_ascii_case(MAIL_SERVICE) {
             return Ok(Ok(()));
         }
-        self.finish_custody()?;
+        if !off(Mechanism::CustodyWholeBeforeStart) {
+            self.finish_custody()?;
+        }
+        if off(Mechanism::InDoubtSetAside) {
+            return Ok(Ok(()));
+        }
         let state = self.station.state(self.run)?;
         if how_stopped(status, &state, self.station) == HowStopped::Cleanly {
             return Ok(Ok(()));

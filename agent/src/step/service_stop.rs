@@ -5,6 +5,7 @@ use mailmend_policy::name::ServiceName;
 use mailmend_policy::step::IfStillRunning;
 
 use super::{StepEnd, StepResult, Trouble, Work};
+use crate::ablation::{Mechanism, off};
 use crate::service::{Care, NotStopped, Start};
 
 /// Whether the guard allows to disturb the service and everything that would have to stop with it.
@@ -18,7 +19,9 @@ pub(super) fn prepare(
         Err(error) => return Ok(Err(format!("could not {error}"))),
     };
     for service in dependents.iter().chain([service]) {
-        if let Err(refusal) = guard.allows_service(service) {
+        if let Err(refusal) = guard.allows_service(service)
+            && !off(Mechanism::GuardAtStep)
+        {
             return Ok(Err(refusal.to_string()));
         }
     }

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod policies;

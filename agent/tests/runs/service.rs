@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use mailmend_agent::host::HostErrorKind;
 use mailmend_agent::host::simulated::{ServiceFaults, run_until_killed};
 use mailmend_proto::run::{Ended, Event, Outcome, SectionEnd, ServiceChange, StepState};
 
@@ -304,51 +303,6 @@ fn the_watchdog_keeps_its_hands_off_a_section() {
         assert_eq!(site.events().len(), before, "at {dies_at}");
     }
     assert!(open > 5, "only {open} sections with a dead service");
-}
-
-#[test]
-fn whichever_call_on_files_fails_nothing_is_lost_and_service_is_up() {
-    let kinds = [
-        HostErrorKind::Io,
-        HostErrorKind::NoSpace,
-        HostErrorKind::Locked,
-        HostErrorKind::Denied,
-    ];
-    let mut failed = 0;
-    for kind in kinds {
-        for n in 1.. {
-            let site = Site::small(5);
-            site.world.fail_at(n, kind);
-            site.live_through_failures();
-            site.check(&format!("call {n} failed with {kind:?}"));
-            assert!(site.ended().is_some());
-            // The call that was chosen is no longer reached: all were.
-            if site.failed_steps().is_empty() && site.ended() == Some(Ended::Committed) && n > 45 {
-                break;
-            }
-            failed += 1;
-        }
-    }
-    eprintln!("{failed} calls failed");
-    assert!(failed > 100);
-}
-
-#[test]
-fn whichever_record_cannot_be_written_service_is_up_and_the_next_agent_goes_on() {
-    let mut failures = 0;
-    for n in 0.. {
-        let site = Site::small(6);
-        site.storage.fail_append(n);
-        let restarts = site.live_through_failures();
-        site.check(&format!("append {n} failed"));
-        assert!(site.ended().is_some());
-        if restarts == 0 {
-            break;
-        }
-        failures += 1;
-    }
-    eprintln!("{failures} appends failed");
-    assert!(failures > 50, "only {failures} appends");
 }
 
 #[test]

@@ -15,13 +15,13 @@ const OUT: &str = "/exchsrvr/imcdata/Out";
 const IMCDATA: &str = "/exchsrvr/imcdata";
 
 /// What outlives the agent.
-struct Site {
-    world: SimWorld,
-    kept: MemoryJournal,
+pub(super) struct Site {
+    pub(super) world: SimWorld,
+    pub(super) kept: MemoryJournal,
 }
 
 impl Site {
-    fn new(seed: u64, messages: usize, starts_at_boot: bool) -> Self {
+    pub(super) fn new(seed: u64, messages: usize, starts_at_boot: bool) -> Self {
         let world = SimWorld::new(SimSettings {
             seed,
             stale_routes: false,
@@ -40,7 +40,7 @@ impl Site {
 
     /// One life of an agent that takes the queue into custody, sets the index aside and gives the mail
     /// back; recovery first.
-    fn life(&self, boot: &str, kill_at: u64) {
+    pub(super) fn life(&self, boot: &str, kill_at: u64) {
         let host = self.world.host();
         self.world.kill_at(kill_at);
         let journal = Journal::memory(&self.kept).unwrap();
@@ -207,7 +207,7 @@ impl Agent<'_> {
 }
 
 /// I1 against the site's own account of every message.
-fn balances(site: &Site, context: &str, duplicates_allowed: bool) -> [usize; 2] {
+pub(super) fn balances(site: &Site, context: &str, duplicates_allowed: bool) -> [usize; 2] {
     let balance = site.world.balance();
     let lines = ledger::of_server(&Journal::memory(&site.kept).unwrap()).unwrap();
     assert_eq!(site.world.strangers_sent(), 0, "{context}");

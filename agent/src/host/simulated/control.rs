@@ -16,7 +16,7 @@ pub struct ServiceFaults {
     pub disabled: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Service {
     pub(super) name: &'static str,
     image: &'static str,

@@ -1,10 +1,11 @@
 //! A disk that forgets what was not synced when its power fails.
 //!
-//! A folder has the names that everybody sees and the names that are durable. A power loss keeps
-//! any subset of the changes in between, with one promise that every journaling file system gives:
-//! a move that was cut leaves the old name, the new one or both, never neither.
+//! A folder has the names that everybody sees and the names that are durable; [`power`] says what a
+//! power loss keeps of the changes in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod power;
+
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ type Result<T> = std::result::Result<T, (HostErrorKind, &'static str)>;
 const NOT_THERE: (HostErrorKind, &str) = (HostErrorKind::NotFound, "there is nothing of that name");
 const THERE: (HostErrorKind, &str) = (HostErrorKind::Exists, "something of that name is there");
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     File {
         content: Arc<[u8]>,
@@ -30,7 +31,7 @@ enum Node {
     Link,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Disk {
     nodes: BTreeMap<u64, Node>,
     next: u64,
@@ -336,132 +337,5 @@ impl Disk {
         }
         found.sort();
         found
-    }
-
-    /// The power fails: of every change to a name that was not synced, `keeps` decides whether it
-    /// survives.
-    pub(super) fn lose_power(&mut self, mut keeps: impl FnMut() -> bool) {
-        let reachable: BTreeSet<u64> = self
-            .nodes
-            .values()
-            .filter_map(|node| match node {
-                Node::Folder { names, .. } => Some(names.values().copied()),
-                Node::File { .. } | Node::Link => None,
-            })
-            .flatten()
-            .collect();
-        let mut after: BTreeMap<u64, BTreeMap<String, u64>> = BTreeMap::new();
-        let mut old: Vec<(u64, String, u64)> = Vec::new();
-        for (&folder, node) in &self.nodes {
-            let Node::Folder { names, durable, .. } = node else {
-                continue;
-            };
-            let mut kept = durable.clone();
-            let all: BTreeSet<&String> = names.keys().chain(durable.keys()).collect();
-            for name in all {
-                let (new, was) = (names.get(name), durable.get(name));
-                if new == was {
-                    continue;
-                }
-                if let Some(&was) = was {
-                    old.push((folder, name.clone(), was));
-                }
-                if keeps() {
-                    match new {
-                        Some(&id) => kept.insert(name.clone(), id),
-                        None => kept.remove(name),
-                    };
-                }
-            }
-            after.insert(folder, kept);
-        }
-        // The promise: whatever has a name now and had a durable one keeps at least one of them.
-        let mut survivors: BTreeSet<u64> =
-            after.values().flat_map(BTreeMap::values).copied().collect();
-        for (folder, name, id) in old {
-            if reachable.contains(&id)
-                && !survivors.contains(&id)
-                && let Some(names) = after.get_mut(&folder)
-            {
-                names.insert(name, id);
-                survivors.insert(id);
-            }
-        }
-        for (folder, kept) in after {
-            if let Some(Node::Folder { names, durable, .. }) = self.nodes.get_mut(&folder) {
-                durable.clone_from(&kept);
-                *names = kept;
-            }
-        }
-        for node in self.nodes.values_mut() {
-            if let Node::File {
-                content, synced, ..
-            } = node
-                && !*synced
-            {
-                *content = Arc::new([]);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk() -> Disk {
-        let mut disk = Disk::new(1_000_000);
-        for folder in ["/out", "/held"] {
-            disk.make_one(Path::new(folder), None).unwrap();
-        }
-        disk.sync(Path::new("/")).unwrap();
-        disk.put(Path::new("/out/A"), b"mail", 1);
-        disk
-    }
-
-    fn places(disk: &Disk) -> Vec<String> {
-        disk.files()
-            .iter()
-            .map(|(path, _)| path.display().to_string())
-            .collect()
-    }
-
-    #[test]
-    fn a_cut_move_leaves_the_old_name_the_new_one_or_both_and_never_neither() {
-        let mut seen = BTreeSet::new();
-        for choice in 0..4 {
-            let mut disk = disk();
-            disk.move_new(Path::new("/out/A"), Path::new("/held/A"))
-                .unwrap();
-            let mut bits = [choice & 1 == 1, choice & 2 == 2].into_iter();
-            disk.lose_power(|| bits.next().unwrap());
-            let names = places(&disk);
-            assert!(!names.is_empty(), "choice {choice} lost the file");
-            seen.insert(names);
-        }
-        assert_eq!(seen.len(), 3);
-    }
-
-    #[test]
-    fn what_was_synced_survives_and_what_was_not_written_out_is_empty() {
-        let mut disk = disk();
-        disk.move_new(Path::new("/out/A"), Path::new("/held/A"))
-            .unwrap();
-        disk.sync(Path::new("/held")).unwrap();
-        disk.sync(Path::new("/out")).unwrap();
-        disk.create(Path::new("/held/B"), b"half", 2, false)
-            .unwrap();
-        disk.sync(Path::new("/held")).unwrap();
-        disk.lose_power(|| false);
-        assert_eq!(places(&disk), ["/held/A", "/held/B"]);
-        assert_eq!(&*disk.file(Path::new("/held/B")).unwrap().1, b"");
-    }
-
-    #[test]
-    fn an_unsynced_removal_may_come_back() {
-        let mut disk = disk();
-        disk.remove(Path::new("/out/A")).unwrap();
-        disk.lose_power(|| false);
-        assert_eq!(places(&disk), ["/out/A"]);
     }
 }

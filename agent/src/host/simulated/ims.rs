@@ -8,7 +8,7 @@ use super::world::{OUT, QUEUE_DAT, World};
 /// How often it looks for new files.
 const POLL_MS: u64 = 100;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ims {
     /// The process, while there is one.
     pub(super) pid: Option<u32>,
@@ -21,7 +21,7 @@ pub(super) struct Ims {
 }
 
 /// A message on its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Flight {
     pub(super) name: String,
     pub(super) number: Option<usize>,

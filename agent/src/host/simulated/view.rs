@@ -73,6 +73,19 @@ impl SimHost {
         result
     }
 
+    /// A reading call on files: it may be the one that was chosen to fail.
+    fn file_read<T>(
+        &self,
+        before: &'static str,
+        attempted: impl FnOnce() -> String,
+        act: impl FnOnce(&mut World) -> Result<T, Refusal>,
+    ) -> Result<T, HostError> {
+        self.read(before, attempted, |world| match world.any_fails_now() {
+            Some(failure) => Err((failure.kind, "injected")),
+            None => act(world),
+        })
+    }
+
     /// A changing call on files: it may be the one that was chosen to fail.
     fn file_change(
         &self,
@@ -82,17 +95,17 @@ impl SimHost {
     ) -> Result<(), HostError> {
         let mut effect = Effect::None;
         let result = self.change(points, attempted, |world| {
-            let Some(kind) = world.fails_now() else {
+            let Some(failure) = world.any_fails_now().or_else(|| world.fails_now()) else {
                 return act(world);
             };
-            if kind == HostErrorKind::Io {
+            if failure.kind == HostErrorKind::Io {
                 effect = Effect::Unknown;
-                if world.rng.bool() {
+                if failure.happens {
                     // It happened, and nobody will know.
                     let _ = act(world);
                 }
             }
-            Err((kind, "injected"))
+            Err((failure.kind, "injected"))
         });
         result.map_err(|error| HostError { effect, ..error })
     }
@@ -222,26 +235,48 @@ impl Services for SimHost {
     }
 }
 
+/// A file of which half can be read, and then the disk fails.
+struct HalfRead(Cursor<Vec<u8>>);
+
+impl Read for HalfRead {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(std::io::Error::other("injected")),
+            read => Ok(read),
+        }
+    }
+}
+
 impl Spool for SimHost {
     fn list(&self, folder: &Path) -> Result<Vec<FileInfo>, HostError> {
         let attempted = || format!("list the folder `{}`", folder.display());
-        self.read("list a folder", attempted, |world| world.disk.list(folder))
+        self.file_read("list a folder", attempted, |world| world.disk.list(folder))
     }
 
     fn look(&self, path: &Path) -> Result<Option<FileInfo>, HostError> {
         let attempted = || format!("look at `{}`", path.display());
-        self.read("look at a file", attempted, |world| world.disk.look(path))
+        self.file_read("look at a file", attempted, |world| world.disk.look(path))
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
         let attempted = || format!("open `{}`", path.display());
-        let (_, content) = self.read("open a file", attempted, |world| world.disk.file(path))?;
+        let mut failing = None;
+        let (_, content) = self.file_read("open a file", attempted, |world| {
+            let file = world.disk.file(path)?;
+            failing = world.any_fails_now();
+            Ok(file)
+        })?;
+        if failing.is_some() {
+            return Ok(Box::new(HalfRead(Cursor::new(
+                content[..content.len() / 2].into(),
+            ))));
+        }
         Ok(Box::new(Cursor::new(content)))
     }
 
     fn probe_exclusive(&self, path: &Path) -> Result<(), HostError> {
         let attempted = || format!("open `{}` exclusively", path.display());
-        self.read("open a file exclusively", attempted, |world| {
+        self.file_read("open a file exclusively", attempted, |world| {
             world.disk.file(path)?;
             if world.ims_holds(path) {
                 return Err((HostErrorKind::Locked, "another process has it open"));
@@ -289,7 +324,8 @@ impl Spool for SimHost {
         let attempted = || format!("make the folder `{}`", folder.display());
         let steps: Vec<&Path> = folder.ancestors().collect();
         for step in steps.into_iter().rev().skip(1) {
-            let there = self.read("look at a folder", attempted, |world| world.disk.look(step))?;
+            let there =
+                self.file_read("look at a folder", attempted, |world| world.disk.look(step))?;
             if there.is_none() {
                 let points = ("make a folder", "made a folder");
                 self.file_change(points, attempted, |world| world.disk.make_one(step, None))?;
@@ -300,7 +336,7 @@ impl Spool for SimHost {
                 self.sync_folder(parent)?;
             }
         }
-        self.read("look at a folder", attempted, |world| {
+        self.file_read("look at a folder", attempted, |world| {
             world.disk.list(folder).map(drop)
         })
     }
@@ -323,7 +359,7 @@ impl Spool for SimHost {
 
     fn free_bytes(&self, path: &Path) -> Result<u64, HostError> {
         let attempted = || format!("read the free space at `{}`", path.display());
-        self.read("read the free space", attempted, |world| {
+        self.file_read("read the free space", attempted, |world| {
             world.disk.volume_of(path)?;
             Ok(world.disk.free)
         })
@@ -337,7 +373,7 @@ impl Spool for SimHost {
                 b.display()
             )
         };
-        self.read("find a volume", attempted, |world| {
+        self.file_read("find a volume", attempted, |world| {
             Ok(world.disk.volume_of(a)? == world.disk.volume_of(b)?)
         })
     }

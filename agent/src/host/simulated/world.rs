@@ -19,7 +19,21 @@ pub(super) const MTADATA: &str = "/exchsrvr/mtadata";
 pub(super) const GWART: &str = "/exchsrvr/mtadata/GWART0.MTA";
 pub(super) const TRACKING: &str = "/exchsrvr/tracking.log";
 
-#[derive(Debug)]
+/// How a chosen call on files fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failure {
+    pub(super) kind: HostErrorKind,
+    /// Whether a change that fails with `Io` takes effect all the same.
+    pub(super) happens: bool,
+}
+
+fn due(failure: &mut Option<(u64, Failure)>) -> Option<Failure> {
+    let (left, chosen) = *failure.as_ref()?;
+    *failure = (left > 1).then(|| (left - 1, chosen));
+    failure.is_none().then_some(chosen)
+}
+
+#[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) settings: SimSettings,
     pub(super) rng: fastrand::Rng,
@@ -40,7 +54,10 @@ pub(super) struct World {
     pub(super) events_unreadable: bool,
     pub(super) registry: BTreeMap<(String, String), RegistryValue>,
     pub(super) tool_answers: BTreeMap<String, (i32, String)>,
-    pub(super) failure: Option<(u64, HostErrorKind)>,
+    /// The changing call on files that fails, and how many calls until then.
+    pub(super) failure: Option<(u64, Failure)>,
+    /// The same over all calls on files, those that only read included.
+    pub(super) any_failure: Option<(u64, Failure)>,
     /// Which agent lives; the calls of earlier ones do nothing.
     pub(super) agent: u64,
 }
@@ -104,6 +121,7 @@ impl World {
             registry,
             tool_answers: BTreeMap::new(),
             failure: None,
+            any_failure: None,
             agent: 0,
             settings,
         };
@@ -145,21 +163,38 @@ impl World {
         self.up_ms = up_ms;
     }
 
-    /// Whether this call is the one that was chosen to fail.
-    pub(super) fn fails_now(&mut self) -> Option<HostErrorKind> {
-        let (left, kind) = self.failure?;
-        if left > 1 {
-            self.failure = Some((left - 1, kind));
-            return None;
-        }
-        self.failure = None;
-        Some(kind)
+    /// Whether this changing call on files is the one that was chosen to fail.
+    pub(super) fn fails_now(&mut self) -> Option<Failure> {
+        due(&mut self.failure)
+    }
+
+    /// Whether this call on files is the one that was chosen to fail.
+    pub(super) fn any_fails_now(&mut self) -> Option<Failure> {
+        due(&mut self.any_failure)
     }
 
     pub(super) fn lose_power(&mut self) {
-        self.all_processes_end();
         let mut rng = self.rng.fork();
         self.disk.lose_power(|| rng.bool());
+        self.boot_again();
+    }
+
+    /// Every world that a power loss can leave now, started again.
+    pub(super) fn power_cuts(&self) -> Vec<Self> {
+        let cuts = self.disk.power_cuts().into_iter();
+        cuts.map(|disk| {
+            let mut world = Self {
+                disk,
+                ..self.clone()
+            };
+            world.boot_again();
+            world
+        })
+        .collect()
+    }
+
+    fn boot_again(&mut self) {
+        self.all_processes_end();
         self.boot += 1;
         self.now_ms += 120_000;
         self.up_ms = 30_000;

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::folder::Folder;
 use super::{changing, reading};
+use crate::ablation::{Mechanism, off};
 use crate::host::{FileInfo, HostError, HostErrorKind, OpenedFile, Spool};
 
 #[derive(Debug)]
@@ -271,8 +272,12 @@ fn move_in(
     source
         .regular(old)
         .map_err(|errno| reading(attempted(), &errno.into()))?;
-    fs::renameat_with(source, old, target, new, RenameFlags::NOREPLACE)
-        .map_err(|errno| changing(attempted(), errno))
+    let flags = if off(Mechanism::NoReplaceRename) {
+        RenameFlags::empty()
+    } else {
+        RenameFlags::NOREPLACE
+    };
+    fs::renameat_with(source, old, target, new, flags).map_err(|errno| changing(attempted(), errno))
 }
 
 fn link_in(

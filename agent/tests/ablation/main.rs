@@ -1,0 +1,1 @@
+//! For each safety mechanism one test that fails without it.
