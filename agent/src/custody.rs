@@ -13,6 +13,7 @@ pub mod in_doubt;
 pub mod index;
 pub mod ledger;
 pub mod manifest;
+pub mod named;
 pub mod quarantine;
 pub mod recover;
 pub mod replay;

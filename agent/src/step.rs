@@ -285,7 +285,7 @@ pub fn apply(work: &Work<'_>) -> StepResult {
         Action::RoutingRecalculate { tool, until } => routing_recalculate::apply(work, tool, until),
         Action::QueueQuarantine { queue, .. } => queue_quarantine::apply(work, *queue),
         Action::QueueResetIndex {} => queue_reset_index::apply(work),
-        Action::QueueReplay { of, first } => queue_replay::apply(work, of, *first),
+        Action::QueueReplay { of, .. } => queue_replay::apply(work, of),
         Action::QueueSettle { of } => queue_settle::apply(work, of),
         Action::MailProbe { tool, to } => mail_probe::apply(work, tool, to),
         Action::WaitUntil { until, poll } => wait_until::apply(work, until, *poll),

@@ -217,11 +217,19 @@ fn what(action: &Action) -> String {
         Action::QueueResetIndex {} => "set queue.dat aside".to_owned(),
         Action::QueueReplay {
             of,
-            first: Some(first),
+            first,
+            except_named_since,
         } => {
-            format!("put the {first} oldest messages of `{of}` back")
+            let which = match first {
+                Some(first) => format!("the {first} oldest messages"),
+                None => "the held messages".to_owned(),
+            };
+            let except = match except_named_since {
+                Some(_) => ", except those that an event names",
+                None => "",
+            };
+            format!("put {which} of `{of}` back{except}")
         }
-        Action::QueueReplay { of, first: None } => format!("put the held messages of `{of}` back"),
         Action::QueueSearch {
             of,
             service,

@@ -93,6 +93,10 @@ pub enum Action {
         of: StepId,
         /// At most so many, oldest first; all unless told.
         first: Option<u64>,
+        /// Messages that events 4115, 4117 or 4182 of this period name are not given back: they are set
+        /// down as poison. None: events are not looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        except_named_since: Option<Duration>,
     },
     /// Find the messages that crash the service, by evidence first and then by groups (Q168883).
     QueueSearch {

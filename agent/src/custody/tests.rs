@@ -2,6 +2,7 @@
 
 mod disk;
 mod folders;
+mod named;
 mod power;
 mod site;
 

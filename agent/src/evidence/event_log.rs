@@ -60,6 +60,6 @@ pub fn records_dropped(events: &dyn Events, since_ms: i64) -> Result<Option<Stri
 }
 
 /// A moment for people: RFC 3339, UTC.
-pub(super) fn time(at_ms: i64) -> String {
+pub(crate) fn time(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |at| at.to_string())
 }

@@ -3,23 +3,22 @@
 use mailmend_policy::condition::Queue;
 use mailmend_policy::name::StepId;
 use mailmend_policy::step::Action;
-use mailmend_proto::run::BatchId;
+use mailmend_proto::run::{BatchId, Custody};
 
 use super::queue_quarantine::ended;
 use super::{Ready, StepEnd, StepResult, Trouble, Work};
+use crate::condition::wall_before;
+use crate::custody::named::set_named_aside;
 use crate::custody::replay::{Checked, Give, Which, check};
 use crate::queue::QueueCare;
 
 /// Reads the held files and checks that they are whole, while service still runs.
 pub(super) fn prepare(work: &Work<'_>, of: &StepId) -> Result<Result<(), String>, Trouble> {
-    let Action::QueueReplay { first, .. } = &work.step.action else {
-        return Ok(Ok(()));
-    };
     let (care, batches) = match held_by(work, of)? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
-    match checked(work, &care, batches, *first)? {
+    match checked(work, &care, batches)? {
         Ok(checked) => {
             work.ready.put(work.step.index, Ready::Replay(checked));
             Ok(Ok(()))
@@ -32,10 +31,24 @@ fn checked(
     work: &Work<'_>,
     care: &QueueCare<'_>,
     batches: Vec<BatchId>,
-    first: Option<u64>,
 ) -> Result<Result<Vec<Checked>, StepEnd>, Trouble> {
+    let Action::QueueReplay {
+        first,
+        except_named_since,
+        ..
+    } = &work.step.action
+    else {
+        return Ok(Ok(Vec::new()));
+    };
     let mut all = Vec::new();
     for batch in batches {
+        if let Some(period) = except_named_since {
+            let since_ms = wall_before(*period, work.host());
+            // Settled before anything is selected: what is poison is not held.
+            if let Err(error) = set_named_aside(&care.desk(), batch, since_ms) {
+                return Ok(Err(ended(error)?));
+            }
+        }
         let give = Give {
             batch,
             step: Some(work.step.index),
@@ -79,14 +92,15 @@ pub(super) fn held_by<'a>(
     Ok(Ok((care, batches)))
 }
 
-pub(super) fn apply(work: &Work<'_>, of: &StepId, first: Option<u64>) -> StepResult {
+pub(super) fn apply(work: &Work<'_>, of: &StepId) -> StepResult {
     let (care, batches) = match held_by(work, of)? {
         Ok(found) => found,
         Err(why) => return Ok(StepEnd::no_effect(why)),
     };
+    let ids = batches.clone();
     let ready = match work.ready.take(work.step.index) {
         Some(Ready::Replay(checked)) => checked,
-        _ => match checked(work, &care, batches, first)? {
+        _ => match checked(work, &care, batches)? {
             Ok(checked) => checked,
             Err(end) => return Ok(end),
         },
@@ -106,17 +120,28 @@ pub(super) fn apply(work: &Work<'_>, of: &StepId, first: Option<u64>) -> StepRes
             Err(error) => return ended(error),
         }
     }
-    let detail = format!(
+    let mut detail = format!(
         "{placed} messages are in the queue again, {} stayed held",
         left.len()
     );
+    let state = work.state()?;
+    let entries = ids
+        .iter()
+        .filter_map(|id| state.batches.get(id))
+        .flat_map(|batch| &batch.entries);
+    let poison = entries
+        .filter(|entry| entry.custody == Custody::Poison)
+        .count();
+    if poison > 0 {
+        detail = format!("{detail}, {poison} are poison");
+    }
     let left = left.iter().take(20);
     Ok(StepEnd::done(detail).with(left.map(|left| format!("entry {}: {}", left.index, left.why))))
 }
 
 /// A replay that was intended is finished; without one nothing had been placed and it is tried again.
 pub(super) fn recover(work: &Work<'_>) -> StepResult {
-    let Action::QueueReplay { of, first } = &work.step.action else {
+    let Action::QueueReplay { of, .. } = &work.step.action else {
         return Ok(StepEnd::no_effect("not a replay"));
     };
     let care = match work.queue_care(Queue::OutboundAwaitingDelivery) {
@@ -143,5 +168,5 @@ pub(super) fn recover(work: &Work<'_>) -> StepResult {
             "A066-interrupted: nothing had been placed, and no time is left",
         ));
     }
-    apply(work, of, *first)
+    apply(work, of)
 }

@@ -72,7 +72,7 @@ pub(super) const REPLAYED_TWICE: Rule = Rule {
                 continue;
             };
             let all_before = case.steps[..at].iter().any(|earlier| {
-                matches!(&earlier.action, Action::QueueReplay { of: other, first: None } if other == of)
+                matches!(&earlier.action, Action::QueueReplay { of: other, first: None, .. } if other == of)
                     && earlier.when.is_empty()
             });
             if all_before {
@@ -95,14 +95,19 @@ pub(super) const POISON_PUT_BACK: Rule = Rule {
             else {
                 continue;
             };
-            let search = case.steps.iter().find(
-                |other| matches!(&other.action, Action::QueueSearch { of, .. } if *of == step.id),
-            );
-            if let Some(search) = search {
-                let message = format!(
-                    "`{}` looks for a message that crashes the service, and unwinding would put it back",
-                    search.id
-                );
+            let found = case.steps.iter().find_map(|other| match &other.action {
+                Action::QueueSearch { of, .. } if *of == step.id => {
+                    Some((other, "looks for a message that crashes the service"))
+                }
+                Action::QueueReplay {
+                    of,
+                    except_named_since: Some(_),
+                    ..
+                } if *of == step.id => Some((other, "leaves out messages that events name")),
+                _ => None,
+            });
+            if let Some((other, what)) = found {
+                let message = format!("`{}` {what}, and unwinding would put it back", other.id);
                 case.broken(at, "undo", message);
             }
         }
@@ -165,11 +170,14 @@ pub(super) const NO_CANARY: Rule = Rule {
     reason: "replay and settle a few first (`first = 10`): where the cause is another, everything sticks again (Q268494, Q197792)",
     check: |case| {
         for (at, step) in case.steps.iter().enumerate() {
-            let Action::QueueReplay { of, first: None } = &step.action else {
+            let Action::QueueReplay {
+                of, first: None, ..
+            } = &step.action
+            else {
                 continue;
             };
             let canary = case.steps[..at].iter().any(|earlier| {
-                matches!(&earlier.action, Action::QueueReplay { of: other, first: Some(_) } if other == of)
+                matches!(&earlier.action, Action::QueueReplay { of: other, first: Some(_), .. } if other == of)
             });
             let searched = case.steps[..at].iter().any(
                 |earlier| matches!(&earlier.action, Action::QueueSearch { of: other, .. } if other == of),

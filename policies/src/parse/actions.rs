@@ -60,7 +60,7 @@ pub(crate) const KINDS: [Kind; 16] = [
     kind("routing.recalculate", &["tool", "until"], &[], 900, "Have routing recalculated by a tool and wait until the effect is to be seen."),
     kind("queue.quarantine", &["queue", "undo"], &[], 180, "Take the files of a queue folder into custody."),
     kind("queue.reset-index", &[], &[], 30, "Set queue.dat aside so that the service rebuilds it. Never deletes it."),
-    kind("queue.replay", &["of"], &["first"], 180, "Give files in custody back to their queue."),
+    kind("queue.replay", &["of"], &["first", "except_named_since"], 180, "Give files in custody back to their queue."),
     kind("queue.search", &["of", "service", "observe", "max_bad", "max_restarts", "max_crashes", "max_duplicates"], &["in_flight"], 7200, "Find the messages that crash a service, and give back the others."),
     kind("mail.probe", &["tool", "to"], &[], 600, "Send a test message and wait for evidence that it left."),
     kind("queue.settle", &["of"], &[], 1800, "Wait for evidence that what was replayed has been delivered."),
@@ -175,9 +175,13 @@ pub(crate) fn read(kind: &Kind, reader: &Reader<'_>, ctx: &Context<'_>) -> Optio
             let first = or_default(reader, "first", None, |key| {
                 reader.number(key, 1, 1_000_000).map(Some)
             });
+            let except_named_since = or_default(reader, "except_named_since", None, |key| {
+                reader.duration(key, SECOND, 7 * DAY).map(Some)
+            });
             Some(Action::QueueReplay {
                 of: of?,
                 first: first?,
+                except_named_since: except_named_since?,
             })
         }
         "queue.search" => search(reader, ctx),

@@ -103,6 +103,10 @@ fn own(key: &str, action: &str) -> Value {
             "The `queue.quarantine` step whose files these are.",
         ),
         ("first", _) => count(1_000_000, "At most so many, oldest first; all unless told."),
+        ("except_named_since", _) => described(
+            "duration",
+            "Messages that events 4115, 4117 or 4182 of this period name stay held as poison.",
+        ),
         ("max_restarts", _) => count(1000, "The most restarts that the search may take."),
         ("max_crashes", _) => count(1000, "The most crashes that the search may cause."),
         ("max_duplicates", _) => count(

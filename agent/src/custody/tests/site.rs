@@ -11,7 +11,7 @@ use crate::host::simulated::{Crash, SimHost, SimSettings, SimWorld, run_until_ki
 use crate::host::{Clock, Services};
 use crate::journal::{Journal, MemoryJournal};
 
-const OUT: &str = "/exchsrvr/imcdata/Out";
+pub(super) const OUT: &str = "/exchsrvr/imcdata/Out";
 const IMCDATA: &str = "/exchsrvr/imcdata";
 
 /// What outlives the agent.
@@ -59,10 +59,10 @@ impl Site {
     }
 }
 
-struct Agent<'a> {
-    host: &'a SimHost,
-    desk: Desk<'a>,
-    boot: &'a str,
+pub(super) struct Agent<'a> {
+    pub(super) host: &'a SimHost,
+    pub(super) desk: Desk<'a>,
+    pub(super) boot: &'a str,
 }
 
 impl Agent<'_> {
@@ -145,7 +145,7 @@ impl Agent<'_> {
         self.start();
     }
 
-    fn take(&self, step: Option<u32>) -> Take {
+    pub(super) fn take(&self, step: Option<u32>) -> Take {
         Take {
             batch: BatchId(Uuid::from_u128(u128::from(self.desk.journal.head()))),
             step,
@@ -156,7 +156,7 @@ impl Agent<'_> {
         }
     }
 
-    fn give_back(&self, stopped: &Stopped) {
+    pub(super) fn give_back(&self, stopped: &Stopped) {
         let ids: Vec<BatchId> = self.state().batches.keys().copied().collect();
         for batch in ids {
             let give = Give {
@@ -172,7 +172,7 @@ impl Agent<'_> {
         }
     }
 
-    fn stop(&self, unclean: bool) -> Stopped {
+    pub(super) fn stop(&self, unclean: bool) -> Stopped {
         self.change(ServiceChange::StopIntended);
         let process = self.host.query(&imc()).unwrap().process;
         let how = if unclean {
