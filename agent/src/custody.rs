@@ -5,7 +5,7 @@
 //! The rooms: [`survey`] looks while the service still runs; [`quarantine`] takes; [`manifest`] is
 //! what was taken; [`verify`] reads it again; [`replay`] gives back; [`settle`] learns what became
 //! of it; [`in_doubt`] sets aside what may have been sent; [`withdraw`] takes back what a replay
-//! placed; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
+//! placed; [`word`] takes a person's; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
 //! [`ledger`] tells it all to people. [`search`] decides how to find what crashes the service.
 
 mod halves;
@@ -22,6 +22,7 @@ pub mod settle;
 pub mod survey;
 pub mod verify;
 pub mod withdraw;
+pub mod word;
 
 use std::path::PathBuf;
 

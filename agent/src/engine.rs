@@ -1,6 +1,7 @@
 //! The engine: takes orders, carries runs out on threads of their own, and mends what a crash left.
 
 mod orders;
+mod person;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +13,11 @@ use std::time::{Duration, Instant};
 use mailmend_policy::name::ServerName;
 use mailmend_proto::run::{RunId, RunState};
 
+use crate::aftercare::Aftercare;
 use crate::guard::Guard;
 use crate::host::{Facts, Host};
 use crate::journal::{Journal, JournalError};
+use crate::release::Release;
 use crate::runner::{CannotCarryOn, Rest, Runner, stranded};
 use crate::station::Station;
 use crate::symptoms::{Seen, Watcher, Watchlist};
@@ -33,6 +36,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     station: Arc<Station>,
     watchdog: Watchdog,
+    aftercare: Aftercare,
     /// Whether runs go on by themselves, on threads; a simulation carries them on by hand.
     threads: bool,
     /// Orders are taken one at a time, so that each is judged by all before it.
@@ -119,6 +123,7 @@ impl Engine {
         let station = Arc::new(Station::new(host, journal, guard, name)?);
         Ok(Self(Arc::new(Inner {
             watchdog: Watchdog::new(Arc::clone(&station)),
+            aftercare: Aftercare::new(Arc::clone(&station)),
             station,
             threads,
             orders: Mutex::default(),
@@ -143,6 +148,10 @@ impl Engine {
     pub fn recover(&self) -> Result<(), JournalError> {
         let inner = &self.0;
         for run in inner.station.journal.open_runs() {
+            if inner.station.state(run)?.release.is_some() {
+                Release::open(&inner.station, run).mend_section()?;
+                continue;
+            }
             match self.runner(run) {
                 Ok(runner) => runner.mend_section()?,
                 Err(CannotCarryOn::Duty(run)) => inner.watchdog.resume(run)?,
@@ -168,9 +177,15 @@ impl Engine {
     /// # Errors
     /// Where nothing can be written down, or the run cannot be carried on.
     pub fn carry_on(&self, run: RunId) -> Result<Rest, CannotCarryOn> {
-        let rest = self.runner(run)?.carry_on()?;
+        let station = &self.0.station;
+        let rest = if station.state(run)?.release.is_some() {
+            Release::open(station, run).carry_on()?
+        } else {
+            self.runner(run)?.carry_on()?
+        };
         if rest == Rest::Over {
             lock(&self.0.runners).remove(&run);
+            self.0.aftercare.closed(run)?;
         }
         Ok(rest)
     }
@@ -185,12 +200,13 @@ impl Engine {
         Ok(runner)
     }
 
-    /// Lets the watchdog look once. Not for an engine with threads.
+    /// Lets the watchdog and the aftercare look once. Not for an engine with threads.
     ///
     /// # Errors
     /// Where nothing can be written down.
     pub fn watch(&self) -> Result<(), JournalError> {
-        self.0.watchdog.look()
+        self.0.watchdog.look()?;
+        self.0.aftercare.look()
     }
 
     /// Ends the engine: steps that only wait are left, to be gone on with at the next start; a step that
@@ -246,8 +262,12 @@ impl Engine {
         let spawned = std::thread::Builder::new()
             .name(format!("run {run}"))
             .spawn(move || {
-                engine.work(run);
+                let over = engine.work(run);
                 lock(&engine.0.working).runs.remove(&run);
+                // A release may have been ordered just when this thread had seen the run's end.
+                if over && engine.is_open(run) {
+                    engine.start_runner(run);
+                }
             });
         match spawned {
             Ok(thread) => working.threads.push(thread),
@@ -259,16 +279,24 @@ impl Engine {
         }
     }
 
-    /// A runner's thread: carries the run on until it is closed.
-    fn work(&self, run: RunId) {
+    fn is_open(&self, run: RunId) -> bool {
+        self.0.station.journal.open_runs().contains(&run)
+    }
+
+    /// A runner's thread: carries the run on until it is closed. Whether it came to an end in order.
+    fn work(&self, run: RunId) -> bool {
         let worked = catch_unwind(AssertUnwindSafe(|| self.carry_to_the_end(run)));
         match worked {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%run, %error, "the run cannot be carried on"),
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%run, %error, "the run cannot be carried on");
+                false
+            }
             Err(_) => {
                 // A defect: nothing is left half done with its service down.
                 tracing::error!(%run, "the run ended in a defect of the agent; please report it");
                 crate::runner::service_up(&self.0.station, run);
+                false
             }
         }
     }
@@ -313,16 +341,13 @@ impl Engine {
 
     fn start_watchdog(&self) {
         let station = Arc::clone(&self.0.station);
-        if station.guard.watchdog().services.is_empty() {
-            return;
-        }
         let engine = self.clone();
         let spawned = std::thread::Builder::new()
             .name("watchdog".into())
             .spawn(move || {
                 while !station.stopping() {
                     if let Err(error) = engine.watch() {
-                        tracing::error!(%error, "the watchdog cannot write down what it sees");
+                        tracing::error!(%error, "watchdog and aftercare cannot write down what they see");
                     }
                     let until = station.now().since_boot + WATCH;
                     // Interrupted only by the shutdown that ends the loop.

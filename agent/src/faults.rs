@@ -313,6 +313,36 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Look at the agent's log: disk, data folder or journal are told there.",
     ),
     (
+        "A071-order-malformed",
+        "A person's order makes no sense: an id, a range or a state in it cannot be understood.",
+        "Compare the versions of agent and controller.",
+    ),
+    (
+        "A072-not-asked",
+        "A step was answered that does not wait for an answer, or with an answer that it does not offer.",
+        "`mailmend run show` tells what is asked and which answers there are.",
+    ),
+    (
+        "A073-release-refused",
+        "Held mail is not given back now; the reason is told. Nothing was changed.",
+        "Remove what is named, then order the release again.",
+    ),
+    (
+        "A074-settle-refused",
+        "A message cannot be settled as ordered; the reason is told. Nothing was changed.",
+        "`mailmend run ledger RUN --history` tells where each message is; what the server's own logs say cannot be turned back.",
+    ),
+    (
+        "A075-release-failed",
+        "A release was begun and did not give everything back. What was not placed stays held, and service was started.",
+        "`mailmend run ledger` lists what is still held; remove what is named, then order the release again.",
+    ),
+    (
+        "A077-not-done-by-person",
+        "A person who was asked to do something answered that it is not done.",
+        "Read the answer; the run unwinds. Start it again when the task can be done.",
+    ),
+    (
         "A080-service-not-stopped",
         "Files of a queue cannot be moved because the service that owns them runs, or its process is still there.",
         "See who started it; stop it, or let the policy stop it. Nothing was moved.",

@@ -1,6 +1,7 @@
 //! mailmend's agent: carries out its server's part of a plan, crash-safely, and reports every step.
 
 pub mod ablation;
+mod aftercare;
 mod allowance;
 pub mod condition;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod inbox;
 pub mod journal;
 mod left_down;
 pub mod queue;
+mod release;
 mod report;
 pub mod runner;
 mod service;

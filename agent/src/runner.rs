@@ -1,10 +1,12 @@
 //! Carrying a run out on this agent: [`next_move`] decides, the runner acts and writes down.
 
+mod answer;
 mod begin;
 mod exit;
 mod next;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mailmend_policy::plan::{Plan, PlannedStep, Section};
@@ -20,7 +22,7 @@ use crate::journal::JournalError;
 use crate::station::{Station, Trouble};
 use crate::step::{self, Prepared, StepEnd, Work};
 
-pub(crate) use exit::{service_up_without_journal as service_up, stranded};
+pub(crate) use exit::{service_up_without_journal as service_up, stranded, take as take_exit};
 pub use next::{ExitReason, Move, Waiting, budget_over, exit_due, next_move, undo_section};
 
 /// A run on this agent.
@@ -31,6 +33,8 @@ pub struct Runner {
     facts: Facts,
     began_ms: i64,
     ready: Prepared,
+    /// When the time for an answer to a `human.task` step is over, in uptime.
+    asked_until: Mutex<BTreeMap<u32, Duration>>,
 }
 
 /// Why a runner has nothing to do just now.
@@ -92,6 +96,7 @@ impl Runner {
             facts,
             began_ms,
             ready: Prepared::default(),
+            asked_until: Mutex::default(),
         })
     }
 
@@ -154,6 +159,10 @@ impl Runner {
         drop(state);
         tracing::debug!(run = %self.run, ?next, "next move");
         match next {
+            Move::Wait {
+                waiting: Waiting::Answer(step),
+                ..
+            } => return self.await_answer(step),
             Move::Wait { waiting, until } => return Ok(Some(Rest::Waiting { waiting, until })),
             Move::Over => return Ok(Some(Rest::Over)),
             Move::Run(step) => self.carry_out(step, false)?,
@@ -166,7 +175,7 @@ impl Runner {
             Move::End(section) => self.record(vec![committed(section)])?,
             Move::Exit { section, why } => {
                 let _alone = self.station.disturb();
-                exit::take(&self.station, self.run, &self.plan, section, &why)?;
+                exit::take(&self.station, self.run, Some(&self.plan), section, &why)?;
             }
             Move::Undo(step) => self.undo(step)?,
             Move::Close(how, detail) => self.close(how, detail)?,
@@ -231,6 +240,10 @@ impl Runner {
             return Ok(self.record(events)?);
         }
         self.record(vec![intended(index)])?;
+        // A person is asked; the wait for the answer is a move of its own.
+        if matches!(step.action, Action::HumanTask { .. }) {
+            return Ok(());
+        }
         let end = step::apply(&work)?;
         Ok(self.finish(step, end)?)
     }
@@ -300,26 +313,9 @@ impl Runner {
     }
 
     fn close(&self, how: Ended, detail: String) -> Result<(), JournalError> {
-        use mailmend_proto::run::Custody::{Held, InDoubt, Poison};
-        let counts = self.station.state(self.run)?.custody_counts();
-        let kept: u64 = [Held, InDoubt, Poison]
-            .iter()
-            .filter_map(|custody| counts.get(custody))
-            .sum();
-        let mut events = Vec::new();
-        if kept > 0 {
-            events.push(Event::Alarm {
-                code: const { known("A064-mail-kept") }.into(),
-                text: format!("the run ends and {kept} messages stay in custody; {detail}"),
-            });
-        }
-        if how == Ended::AtRest {
-            events.push(Event::Alarm {
-                code: const { known("A068-at-rest") }.into(),
-                text: detail.clone(),
-            });
-        }
-        events.push(Event::Closed { how, detail });
+        let state = self.station.state(self.run)?;
+        let events = closing(&state, how, detail);
+        drop(state);
         self.record(events)
     }
 
@@ -347,10 +343,41 @@ impl Runner {
         if let Some(open) = &self.station.state(self.run)?.section {
             let _alone = self.station.disturb();
             let why = ExitReason::ShuttingDown;
-            exit::take(&self.station, self.run, &self.plan, open.section, &why)?;
+            exit::take(
+                &self.station,
+                self.run,
+                Some(&self.plan),
+                open.section,
+                &why,
+            )?;
         }
         Ok(())
     }
+}
+
+/// What is written down when a run ends: what a person must know, and that it is closed.
+pub(crate) fn closing(state: &RunState, how: Ended, detail: String) -> Vec<Event> {
+    use mailmend_proto::run::Custody::{Held, InDoubt, Poison};
+    let counts = state.custody_counts();
+    let kept: u64 = [Held, InDoubt, Poison]
+        .iter()
+        .filter_map(|custody| counts.get(custody))
+        .sum();
+    let mut events = Vec::new();
+    if kept > 0 {
+        events.push(Event::Alarm {
+            code: const { known("A064-mail-kept") }.into(),
+            text: format!("the run ends and {kept} messages stay in custody; {detail}"),
+        });
+    }
+    if how == Ended::AtRest {
+        events.push(Event::Alarm {
+            code: const { known("A068-at-rest") }.into(),
+            text: detail.clone(),
+        });
+    }
+    events.push(Event::Closed { how, detail });
+    events
 }
 
 /// Whether an action changes a service, or what it may read.

@@ -41,11 +41,11 @@ pub(crate) struct Care<'a> {
 }
 
 impl Care<'_> {
-    fn query(&self) -> Result<ServiceStatus, HostError> {
+    pub(crate) fn query(&self) -> Result<ServiceStatus, HostError> {
         self.station.host.services().query(self.service)
     }
 
-    fn note(&self, change: ServiceChange, pid: u32) -> Result<(), Trouble> {
+    pub(crate) fn note(&self, change: ServiceChange, pid: u32) -> Result<(), Trouble> {
         let recorded = self
             .station
             .record_service(self.run, self.service, change, pid);
@@ -53,7 +53,7 @@ impl Care<'_> {
     }
 
     /// What happened last to the service in this run.
-    fn last(&self) -> Result<Option<ServiceChange>, Trouble> {
+    pub(crate) fn last(&self) -> Result<Option<ServiceChange>, Trouble> {
         let state = self.station.state(self.run)?;
         Ok(state.services.get(self.service).copied())
     }

@@ -1,7 +1,7 @@
 //! The station: what every part of the agent works with, and the two locks between them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use mailmend_policy::name::{ServerName, ServiceName};
@@ -149,6 +149,15 @@ impl Station {
         self.disturbance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Self::disturb`], where nobody else does: for orders, which must not wait for a long step.
+    pub fn try_disturb(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.disturbance.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Service starts within the last hour of uptime, over all runs and duties.

@@ -5,6 +5,7 @@
 
 mod check;
 mod detect;
+mod human_task;
 mod mail_probe;
 mod queue_quarantine;
 mod queue_replay;
@@ -35,13 +36,16 @@ use crate::queue::QueueCare;
 use crate::station::Station;
 
 pub(crate) use detect::NO_SYMPTOM;
+pub(crate) use queue_quarantine::how_to_stop;
+pub(crate) use queue_settle::await_evidence;
 
 pub use crate::station::Trouble;
 
 /// The actions that this agent carries out, by name.
-pub const SUPPORTED: [&str; 13] = [
+pub const SUPPORTED: [&str; 14] = [
     "check",
     "detect",
+    "human.task",
     "mail.probe",
     "queue.quarantine",
     "queue.replay",
@@ -291,13 +295,13 @@ pub fn apply(work: &Work<'_>) -> StepResult {
         Action::WaitUntil { until, poll } => wait_until::apply(work, until, *poll),
         Action::Check { all } => check::apply(work, all),
         Action::ToolRun { tool, with, accept } => tool_run::apply(work, tool, with, accept),
-        Action::QueueSearch { .. }
-        | Action::HumanTask { .. }
-        | Action::MailReconcile { .. }
-        | Action::MailEscrow { .. } => Ok(StepEnd::no_effect(format!(
-            "A044-action-unsupported: this agent cannot carry out `{}`; update it",
-            work.step.action.name()
-        ))),
+        Action::HumanTask { accept, .. } => human_task::ended(work, accept),
+        Action::QueueSearch { .. } | Action::MailReconcile { .. } | Action::MailEscrow { .. } => {
+            Ok(StepEnd::no_effect(format!(
+                "A044-action-unsupported: this agent cannot carry out `{}`; update it",
+                work.step.action.name()
+            )))
+        }
     }
 }
 

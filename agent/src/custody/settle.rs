@@ -25,6 +25,14 @@ pub struct Settling {
 }
 
 impl Settling {
+    /// Counts another batch too.
+    pub const fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.waiting += other.waiting;
+        self.unproven += other.unproven;
+        self.in_doubt += other.in_doubt;
+    }
+
     /// Whether there is nothing left to wait for.
     #[must_use]
     pub const fn is_over(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::ablation::{Mechanism, off};
 use crate::faults::known;
 use crate::inbox::{self, Decision, Known, Refusal};
 use crate::journal::JournalError;
-use crate::runner::CannotCarryOn;
+use crate::runner::{CannotCarryOn, Runner};
 use crate::session::{OrderRefused, Orders};
 use crate::step::SUPPORTED;
 
@@ -163,16 +163,18 @@ impl Engine {
     }
 
     fn steps_of(&self, run: RunId) -> Result<usize, Refusal> {
-        self.runner(run)
-            .map(|runner| runner.plan().steps.len())
-            .map_err(|error| match error {
-                CannotCarryOn::Journal(error) => unwritten(error),
-                CannotCarryOn::Plan(refusal) => refusal,
-                CannotCarryOn::Duty(run) => Refusal::new(
-                    const { known("A047-run-unknown") },
-                    format!("run `{run}` is a duty"),
-                ),
-            })
+        Ok(self.open_runner(run)?.plan().steps.len())
+    }
+
+    pub(super) fn open_runner(&self, run: RunId) -> Result<Arc<Runner>, Refusal> {
+        self.runner(run).map_err(|error| match error {
+            CannotCarryOn::Journal(error) => unwritten(error),
+            CannotCarryOn::Plan(refusal) => refusal,
+            CannotCarryOn::Duty(run) => Refusal::new(
+                const { known("A047-run-unknown") },
+                format!("run `{run}` is a duty"),
+            ),
+        })
     }
 }
 
@@ -184,7 +186,7 @@ fn counted(fence: u64, state: &RunState) -> u64 {
     fence
 }
 
-fn unwritten(error: JournalError) -> Refusal {
+pub(super) fn unwritten(error: JournalError) -> Refusal {
     Refusal::new(
         const { known("A070-journal-refuses") },
         format!("the order was not taken, because it cannot be written down: {error}"),
@@ -215,6 +217,10 @@ impl Orders for Engine {
 
     fn fence(&self, run: RunId, fence: u64) -> Result<(), OrderRefused> {
         Ok(Engine::fence(self, run, fence)?)
+    }
+
+    fn order(&self, order: &wire::Order) -> Result<(), OrderRefused> {
+        Ok(Engine::order(self, order)?)
     }
 
     fn supported_actions(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::service::{Care, Start};
 use crate::station::{Station, Trouble};
 
 /// The services that a run changed and has not started again since.
-pub(super) fn stopped_by(state: &RunState) -> impl Iterator<Item = &ServiceName> {
+pub(crate) fn stopped_by(state: &RunState) -> impl Iterator<Item = &ServiceName> {
     state
         .services
         .iter()
@@ -24,10 +24,10 @@ pub(super) fn stopped_by(state: &RunState) -> impl Iterator<Item = &ServiceName>
 
 /// Starts everything that the section disturbed and writes down how it ended: service is up, or a
 /// person is called.
-pub(super) fn take(
+pub(crate) fn take(
     station: &Station,
     run: RunId,
-    plan: &Plan,
+    plan: Option<&Plan>,
     section: u32,
     why: &ExitReason,
 ) -> Result<(), Trouble> {
@@ -147,17 +147,18 @@ pub(crate) fn stranded(station: &Station, run: RunId, why: &str) -> Result<(), J
 
 /// The services of a section in the order in which to start them: the last one stopped comes first,
 /// the section's own after those inside it, and what only depends on them last.
-fn in_order(state: &RunState, plan: &Plan, section: u32) -> Vec<ServiceName> {
+fn in_order(state: &RunState, plan: Option<&Plan>, section: u32) -> Vec<ServiceName> {
     let mut services: Vec<ServiceName> = Vec::new();
     let mut add = |service: &ServiceName| {
         if !services.contains(service) {
             services.push(service.clone());
         }
     };
-    let planned = usize::try_from(section)
-        .ok()
-        .and_then(|index| plan.sections.get(index));
-    if let Some(planned) = planned {
+    let planned = plan.and_then(|plan| {
+        let index = usize::try_from(section).ok()?;
+        Some((plan, plan.sections.get(index)?))
+    });
+    if let Some((plan, planned)) = planned {
         let within = plan
             .steps
             .iter()
@@ -177,7 +178,7 @@ fn in_order(state: &RunState, plan: &Plan, section: u32) -> Vec<ServiceName> {
     services
 }
 
-fn told(why: &ExitReason, plan: &Plan) -> String {
+fn told(why: &ExitReason, plan: Option<&Plan>) -> String {
     match why {
         ExitReason::BudgetOver => {
             "A060-budget-over: the time that service may be disturbed is over".into()
@@ -185,13 +186,14 @@ fn told(why: &ExitReason, plan: &Plan) -> String {
         ExitReason::Failed(step) => {
             let id = usize::try_from(*step)
                 .ok()
-                .and_then(|index| plan.steps.get(index))
+                .and_then(|index| plan?.steps.get(index))
                 .map_or("?", |step| step.id.as_str());
             format!("step `{id}` failed")
         }
         ExitReason::Unwinding => "unwinding was ordered".into(),
         ExitReason::NotStarted => "the step that starts the service was skipped".into(),
         ExitReason::UndoEnded => "the undo ended".into(),
+        ExitReason::ReleaseFailed(why) => format!("the release could not go on: {why}"),
         ExitReason::ShuttingDown => "A067-shutdown: the agent is shutting down".into(),
     }
 }

@@ -63,6 +63,8 @@ pub enum ExitReason {
     NotStarted,
     /// The undo that opened it cannot go on.
     UndoEnded,
+    /// The release that opened it cannot go on.
+    ReleaseFailed(String),
     /// The agent is shutting down.
     ShuttingDown,
 }
@@ -78,6 +80,8 @@ pub enum Waiting {
     Unwinding,
     /// Everything that was ordered is undone: more has to be ordered, or said to be the last.
     Further,
+    /// A person has to answer this `human.task` step.
+    Answer(u32),
 }
 
 /// What happens next, and nothing else: no effect, no clock but `now`.
@@ -90,9 +94,18 @@ pub fn next_move(state: &RunState, plan: &Plan, me: &ServerName, now: &Uptime) -
     if let Some(open) = &state.section {
         return view.in_section(open, now);
     }
-    // A step that acts outside of any section was interrupted; it is resolved before anything else.
+    // A step that acts outside of any section was interrupted; it is resolved before anything else. One
+    // that asks a person is waited for, unless the run is being unwound.
     if let Some(step) = state.acting() {
-        return Move::Finish(step);
+        let asked = view.asks(step) && !state.answers.contains_key(&step);
+        return if asked && state.down_to.is_none() {
+            Move::Wait {
+                waiting: Waiting::Answer(step),
+                until: None,
+            }
+        } else {
+            Move::Finish(step)
+        };
     }
     match state.down_to {
         Some(down_to) => view.unwinding(down_to),
@@ -154,6 +167,13 @@ impl<'a> View<'a> {
             Some(StepState::Finished { outcome, .. }) => Some(*outcome),
             _ => None,
         }
+    }
+
+    fn asks(&self, step: u32) -> bool {
+        let found = usize::try_from(step)
+            .ok()
+            .and_then(|index| self.plan.steps.get(index));
+        found.is_some_and(|step| matches!(step.action, Action::HumanTask { .. }))
     }
 
     fn failed(&self, step: u32) -> bool {

@@ -201,9 +201,10 @@ impl Care<'_> {
         })
     }
 
-    /// Sets aside what may have been sent, where the mail service is stopped and did not stop cleanly.
-    /// Where that cannot be done it is not started: what is sent twice cannot be taken back.
-    fn set_aside(&self, status: &ServiceStatus) -> Result<Result<(), String>, Trouble> {
+    /// Makes custody whole, and sets aside what may have been sent, where the mail service is stopped and
+    /// did not stop cleanly. Where that cannot be done it is not started: what is sent twice cannot be
+    /// taken back.
+    pub(crate) fn set_aside(&self, status: &ServiceStatus) -> Result<Result<(), String>, Trouble> {
         if !self.service.as_str().eq_ignore_ascii_case(MAIL_SERVICE) {
             return Ok(Ok(()));
         }

@@ -126,6 +126,7 @@ impl Exchange<'_> {
                 self.session.remember(seq).await;
                 Ok(())
             }
+            to_agent::Message::Order(order) => self.person(order).await,
             to_agent::Message::Watches(watches) => {
                 let count = watches.watches.len();
                 let watchlist = Arc::clone(&self.session.settings.watchlist);
@@ -138,7 +139,7 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
-            to_agent::Message::Order(_) | to_agent::Message::Audit(_) => {
+            to_agent::Message::Audit(_) => {
                 Err(nonsense("not taken yet"))
             }
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
@@ -193,6 +194,27 @@ impl Exchange<'_> {
             why: refused.map_or_else(String::new, |r| r.why),
         };
         self.send(from_agent::Message::Answer(answer)).await
+    }
+
+    /// A person's order, answered each time it comes.
+    async fn person(&self, order: wire::Order) -> Result<(), SessionError> {
+        let (id, run) = (order.id.clone(), order.run.clone());
+        let orders = Arc::clone(&self.session.settings.orders);
+        let taken = blocking(move || orders.order(&order)).await;
+        match &taken {
+            Ok(()) => info!(order = id, run, "a person's order taken"),
+            Err(refused) => warn!(order = id, run, "a person's order refused: {refused}"),
+        }
+        let refused = taken.err();
+        let answer = wire::OrderAnswer {
+            id,
+            taken: refused.is_none(),
+            code: refused
+                .as_ref()
+                .map_or_else(String::new, |r| r.code.to_owned()),
+            why: refused.map_or_else(String::new, |r| r.why),
+        };
+        self.send(from_agent::Message::OrderAnswer(answer)).await
     }
 
     async fn order(

@@ -28,6 +28,11 @@ pub trait Orders: Send + Sync {
     /// # Errors
     /// Where the run is unknown or the fence is old.
     fn fence(&self, run: RunId, fence: u64) -> Result<(), OrderRefused>;
+    /// Takes a person's order: an answer, a release, a settlement. It is known by its id.
+    ///
+    /// # Errors
+    /// Where it is refused; nothing was changed.
+    fn order(&self, order: &wire::Order) -> Result<(), OrderRefused>;
     /// The names of the actions that can be carried out here.
     fn supported_actions(&self) -> Vec<String>;
 }

@@ -3,6 +3,7 @@
 
 use mailmend_policy::condition::Queue;
 use mailmend_policy::name::ServiceName;
+use mailmend_policy::plan::Plan;
 use mailmend_policy::step::{Action, IfStillRunning};
 use mailmend_proto::run::{Custody, Event, RunState, SectionEnd};
 
@@ -221,7 +222,7 @@ fn give_back(
     let unfinished = held(&state, work.step.index) > 0 || needed(&state);
     drop(state);
     if unfinished {
-        if let Err(not) = of_service.stop(until, how_to_stop(work, service))? {
+        if let Err(not) = of_service.stop(until, how_to_stop(work.plan, service))? {
             return Ok(Err(StepEnd::unknown(not.why)));
         }
         let stopped = match care.prove_stopped()? {
@@ -267,14 +268,10 @@ fn give_back(
 }
 
 /// As the policy itself stops the service in this plan.
-fn how_to_stop(work: &Work<'_>, wanted: &ServiceName) -> IfStillRunning {
-    let mut stops = work
-        .plan
-        .steps
-        .iter()
-        .filter_map(|step| match &step.action {
-            Action::ServiceStop { service, then } if service == wanted => Some(*then),
-            _ => None,
-        });
+pub(crate) fn how_to_stop(plan: &Plan, wanted: &ServiceName) -> IfStillRunning {
+    let mut stops = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::ServiceStop { service, then } if service == wanted => Some(*then),
+        _ => None,
+    });
     stops.next_back().unwrap_or(IfStillRunning::Fail)
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use mailmend_policy::name::StepId;
-use mailmend_proto::run::Event;
+use mailmend_proto::run::{BatchId, Event, RunId};
 
 use super::queue_quarantine::ended;
 use super::queue_replay::held_by;
-use super::{StepEnd, StepResult, Work};
+use super::{StepEnd, StepResult, Trouble, Work};
 use crate::custody::settle::{Settling, settle};
+use crate::custody::{CustodyError, Desk, Records};
 use crate::faults::known;
+use crate::station::Station;
 
 /// The time between two looks at the logs: from the first to the second, and at most.
 const FIRST_POLL: Duration = Duration::from_secs(2);
@@ -19,48 +21,65 @@ const MOST_POLL: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(60);
 
 pub(super) fn apply(work: &Work<'_>, of: &StepId) -> StepResult {
-    let (care, batches) = match held_by(work, of)? {
-        Ok(found) => found,
+    let batches = match held_by(work, of)? {
+        Ok((_, batches)) => batches,
         Err(why) => return Ok(StepEnd::no_effect(why)),
     };
+    match await_evidence(work.station, work.run, &batches, work.until)? {
+        Ok(sum) if sum.is_over() => over(work, sum),
+        Ok(sum) => Ok(StepEnd::no_effect(format!(
+            "A061-condition-not-met: {} messages still wait in the queue, {} were delivered, {} are in doubt",
+            sum.waiting, sum.delivered, sum.in_doubt
+        ))),
+        Err(error) => ended(error),
+    }
+}
+
+/// Settles what was given back of these batches as evidence appears, until nothing is left to wait for or
+/// `until` (uptime) has passed. What left the queue and is not proven within a minute, or when the time is
+/// over, is in doubt then.
+///
+/// # Errors
+/// Where nothing can be written down, or the agent shuts down; in the inner one where custody fails.
+pub(crate) fn await_evidence(
+    station: &Station,
+    run: RunId,
+    batches: &[BatchId],
+    until: Duration,
+) -> Result<Result<Settling, CustodyError>, Trouble> {
+    let desk = Desk {
+        host: station.host.as_ref(),
+        journal: &station.journal,
+        run,
+    };
+    let records = Records(desk.host);
     let mut pause = FIRST_POLL;
     let mut unproven_since = None;
     loop {
-        let now = work.station.now().since_boot;
-        let time_over = now >= work.until;
+        let now = station.now().since_boot;
+        let time_over = now >= until;
         let grace_over = unproven_since.is_some_and(|since| now >= since + GRACE) || time_over;
         let mut sum = Settling::default();
         {
             // The watchdog may set mail aside meanwhile; one of us at a time.
-            let _alone = work.station.disturb();
-            for batch in &batches {
-                match settle(&care.desk(), *batch, &care.records(), grace_over) {
-                    Ok(settling) => {
-                        sum.delivered += settling.delivered;
-                        sum.waiting += settling.waiting;
-                        sum.unproven += settling.unproven;
-                        sum.in_doubt += settling.in_doubt;
-                    }
-                    Err(error) => return ended(error),
+            let _alone = station.disturb();
+            for batch in batches {
+                match settle(&desk, *batch, &records, grace_over) {
+                    Ok(settling) => sum.add(settling),
+                    Err(error) => return Ok(Err(error)),
                 }
             }
         }
-        if sum.is_over() {
-            return over(work, sum);
-        }
-        if time_over {
-            return Ok(StepEnd::no_effect(format!(
-                "A061-condition-not-met: {} messages still wait in the queue, {} were delivered, {} are in doubt",
-                sum.waiting, sum.delivered, sum.in_doubt
-            )));
+        if sum.is_over() || time_over {
+            return Ok(Ok(sum));
         }
         unproven_since = if sum.waiting == 0 {
             Some(unproven_since.unwrap_or(now))
         } else {
             None
         };
-        let until = (now + pause).min(work.until);
-        work.station.wait_for(until, pause, || Ok(None::<()>))?;
+        let next = (now + pause).min(until);
+        station.wait_for(next, pause, || Ok(None::<()>))?;
         pause = (pause * 3 / 2).min(MOST_POLL);
     }
 }

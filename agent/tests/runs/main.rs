@@ -8,6 +8,8 @@ mod failures;
 #[cfg(test)]
 mod orders;
 #[cfg(test)]
+mod person;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod service;

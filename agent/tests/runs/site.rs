@@ -18,12 +18,14 @@ use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, Server, plan};
 use mailmend_policy::source::PolicySource;
+use mailmend_policy::step::Action;
 use mailmend_policy::{library, parse};
 use mailmend_proto::convert::server_to_wire;
 use mailmend_proto::run::{
     Custody, Ended, Event, Outcome, RunId, RunState, SectionEnd, ServiceChange, StepState,
 };
 use mailmend_proto::wire;
+use mailmend_proto::wire::order::What;
 use uuid::Uuid;
 
 pub(crate) const IMC: &str = "MSExchangeIMC";
@@ -290,6 +292,10 @@ impl Site {
                     waiting: Waiting::Unwinding | Waiting::Further,
                     ..
                 } => engine.unwind(self.run, 1, 0, true).map_err(text)?,
+                Rest::Waiting {
+                    waiting: Waiting::Answer(step),
+                    ..
+                } => engine.order(&self.accepted(step)).map_err(text)?,
                 Rest::Waiting { .. } => {
                     let through = engine.state(self.run).unwrap().through;
                     let through = self.next_watermark(through);
@@ -298,6 +304,32 @@ impl Site {
             }
         }
         panic!("the run does not end");
+    }
+
+    /// A person's order, for this run.
+    pub(crate) fn order(&self, id: u128, what: What) -> wire::Order {
+        wire::Order {
+            id: Uuid::from_u128(id).to_string(),
+            run: self.run.to_string(),
+            by: "anna".into(),
+            why: "seen by a person".into(),
+            what: Some(what),
+        }
+    }
+
+    /// The answer with which a `human.task` step is done.
+    pub(crate) fn accepted(&self, step: u32) -> wire::Order {
+        let Action::HumanTask { accept, .. } = &self.plan.steps[step as usize].action else {
+            panic!("step {step} asks nobody");
+        };
+        self.answer(step, &accept[0])
+    }
+
+    /// An answer to a `human.task` step.
+    pub(crate) fn answer(&self, step: u32, answer: &str) -> wire::Order {
+        let answer = answer.to_owned();
+        let id = 0xA000 + u128::from(step);
+        self.order(id, What::Answer(wire::AnswerTask { step, answer }))
     }
 
     /// The next watermark: a section is released whole, everything else step by step.

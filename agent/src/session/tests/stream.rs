@@ -35,6 +35,11 @@ impl Recorder {
 }
 
 impl Orders for Recorder {
+    fn order(&self, order: &wire::Order) -> Result<(), OrderRefused> {
+        let fence = if order.why.is_empty() { 0 } else { 10 };
+        self.take(format!("order {}", order.id), fence)
+    }
+
     fn admit(&self, assignment: wire::Assignment) -> Result<(), OrderRefused> {
         self.take(
             format!("admit {}", assignment.policy_name),

@@ -1,0 +1,225 @@
+//! A person's orders: an answer to a task, a release of held mail, a settlement. Each is durable in the
+//! journal before it is answered, and known there by its id: it is carried out once, however often it comes.
+
+use std::time::{Duration, Instant};
+
+use mailmend_policy::step::Action;
+use mailmend_proto::convert::run_from_wire;
+use mailmend_proto::run::{BatchId, Custody, Event, RunId, RunState, StepState};
+use mailmend_proto::wire;
+use mailmend_proto::wire::order::What;
+use uuid::Uuid;
+
+use super::orders::unwritten;
+use super::{Engine, lock};
+use crate::custody::word::{Word, settle_by_word};
+use crate::custody::{CustodyError, Desk, Records};
+use crate::faults::known;
+use crate::inbox::Refusal;
+use crate::release;
+
+/// How long a settlement waits for a step that moves files, in real time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest text of a person that is kept, bytes.
+const MOST_WORDS: usize = 4096;
+
+fn malformed(why: impl Into<String>) -> Refusal {
+    Refusal::new(const { known("A071-order-malformed") }, why)
+}
+
+fn batch(text: &str) -> Result<BatchId, Refusal> {
+    Uuid::try_parse(text)
+        .map(BatchId)
+        .map_err(|why| malformed(format!("`{}` is no batch: {why}", text.escape_debug())))
+}
+
+/// The state that a person may say; the others are for the agent to find out.
+fn custody(said: wire::Custody) -> Result<Custody, Refusal> {
+    match said {
+        wire::Custody::GoneWithEvidence => Ok(Custody::GoneWithEvidence),
+        wire::Custody::Held => Ok(Custody::Held),
+        wire::Custody::Poison => Ok(Custody::Poison),
+        other => Err(malformed(format!(
+            "a person cannot settle a message as {}",
+            other.as_str_name()
+        ))),
+    }
+}
+
+impl Engine {
+    /// Takes a person's order. Durable on return; what it sets going goes on by itself.
+    ///
+    /// # Errors
+    /// Where it is refused; nothing was changed.
+    pub fn order(&self, order: &wire::Order) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let id = Uuid::try_parse(&order.id)
+            .map_err(|why| malformed(format!("the order has no id: {why}")))?;
+        let run = run_from_wire(&order.run).map_err(|why| malformed(why.to_string()))?;
+        if order.by.len() > MOST_WORDS || order.why.len() > MOST_WORDS {
+            return Err(malformed(format!("more than {MOST_WORDS} bytes of words")));
+        }
+        let _one = lock(&self.0.orders);
+        let state = station
+            .journal
+            .state(run)
+            .map_err(unwritten)?
+            .ok_or_else(|| {
+                Refusal::new(
+                    const { known("A047-run-unknown") },
+                    format!("this agent knows no run `{run}`"),
+                )
+            })?;
+        if state.orders.contains(&id) {
+            if state.closed.is_none() {
+                self.go_on(run);
+            }
+            return Ok(());
+        }
+        match &order.what {
+            Some(What::Answer(answer)) => {
+                let answered = self.answered(run, &state, (id, order), answer)?;
+                drop(state);
+                station.record(run, vec![answered]).map_err(unwritten)?;
+                self.go_on(run);
+                Ok(())
+            }
+            Some(What::Release(wanted)) => {
+                let only = match wanted.batch.as_str() {
+                    "" => None,
+                    text => Some(batch(text)?),
+                };
+                if state.closed.is_none() {
+                    return Err(Refusal::new(
+                        const { known("A073-release-refused") },
+                        format!("run `{run}` is not closed on this server; it ends first"),
+                    ));
+                }
+                let refused = release::refusal(station, run, &state, only).map_err(unwritten)?;
+                drop(state);
+                if let Some(refusal) = refused {
+                    return Err(refusal);
+                }
+                let ordered = Event::ReleaseOrdered {
+                    order: id,
+                    by: order.by.clone(),
+                    why: order.why.clone(),
+                    batch: only,
+                };
+                station.record(run, vec![ordered]).map_err(unwritten)?;
+                self.go_on(run);
+                Ok(())
+            }
+            Some(What::Settle(said)) => {
+                drop(state);
+                let word = Word {
+                    order: id,
+                    by: order.by.clone(),
+                    why: order.why.clone(),
+                    batch: batch(&said.batch)?,
+                    entries: said.entries.iter().map(|r| (r.first, r.last)).collect(),
+                    custody: custody(said.custody())?,
+                };
+                self.settle(run, &word)
+            }
+            None => Err(malformed(
+                "it orders nothing, or something that only a newer agent knows",
+            )),
+        }
+    }
+
+    fn answered(
+        &self,
+        run: RunId,
+        state: &RunState,
+        (id, order): (Uuid, &wire::Order),
+        given: &wire::AnswerTask,
+    ) -> Result<Event, Refusal> {
+        let not_asked = |why: String| Refusal::new(const { known("A072-not-asked") }, why);
+        let runner = self.open_runner(run)?;
+        let step = usize::try_from(given.step)
+            .ok()
+            .and_then(|index| runner.plan().steps.get(index))
+            .ok_or_else(|| not_asked(format!("run `{run}` has no step {}", given.step)))?;
+        let Action::HumanTask { answers, .. } = &step.action else {
+            return Err(not_asked(format!("step `{}` asks nobody", step.id)));
+        };
+        let waits = matches!(
+            state.steps.get(&given.step),
+            Some(StepState::Intended { .. })
+        );
+        if let Some(before) = state.answers.get(&given.step) {
+            return Err(not_asked(format!(
+                "step `{}` was answered already: {} said `{}`",
+                step.id, before.by, before.answer
+            )));
+        }
+        if !waits || state.down_to.is_some() {
+            return Err(not_asked(format!(
+                "step `{}` does not wait for an answer now",
+                step.id
+            )));
+        }
+        if !answers.contains(&given.answer) {
+            return Err(not_asked(format!(
+                "step `{}` takes {}, not `{}`",
+                step.id,
+                answers.join(", "),
+                given.answer.escape_debug()
+            )));
+        }
+        Ok(Event::Answered {
+            order: id,
+            step: given.step,
+            answer: given.answer.clone(),
+            by: order.by.clone(),
+            note: order.why.clone(),
+        })
+    }
+
+    fn settle(&self, run: RunId, word: &Word) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let refused = |why: String| Refusal::new(const { known("A074-settle-refused") }, why);
+        let until = Instant::now() + PATIENCE;
+        let _alone = loop {
+            if let Some(open) = self.open_section().map_err(unwritten)? {
+                return Err(refused(format!(
+                    "run `{open}` has a section open on this server; settle when it is over"
+                )));
+            }
+            if let Some(alone) = station.try_disturb() {
+                break alone;
+            }
+            if Instant::now() >= until {
+                return Err(refused(
+                    "a step works on the service just now; try again when it has ended".into(),
+                ));
+            }
+            // The lock has no wait with a limit.
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let desk = Desk {
+            host: station.host.as_ref(),
+            journal: &station.journal,
+            run,
+        };
+        match settle_by_word(&desk, word, &Records(desk.host)) {
+            Ok(_) => Ok(()),
+            Err(CustodyError::Refused { code, why }) => Err(Refusal::new(code, why)),
+            Err(CustodyError::Journal(error)) => Err(unwritten(error)),
+            Err(error) => Err(refused(format!("could not look at the files: {error}"))),
+        }
+    }
+
+    /// A run that has a section open.
+    fn open_section(&self) -> Result<Option<RunId>, crate::journal::JournalError> {
+        let station = &self.0.station;
+        for run in station.journal.open_runs() {
+            if station.state(run)?.section.is_some() {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+}
