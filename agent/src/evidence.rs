@@ -7,8 +7,11 @@
 //! Mistakes are made on the safe side, in this order: nothing is called sent that may not have
 //! been (it would be lost), nothing is called unsent that may have been (it would be sent twice).
 
+pub mod bookmark;
 pub mod event_log;
-mod lines;
+pub mod event_text;
+pub(crate) mod lines;
+pub mod log_time;
 mod records;
 pub mod smtp_log;
 pub mod spool_file;
@@ -172,15 +175,20 @@ impl Records {
     }
 
     fn judge_inbound(&self, key: &MessageKey, own: &[&Record]) -> Sent {
-        let evidence: Vec<String> = own
-            .iter()
-            .filter(|record| record.event == tracking_log::TRANSFERRED_INBOUND)
-            .map(|record| record.evidence())
-            .collect();
+        let with = |event: u32| -> Vec<String> {
+            let found = own.iter().filter(|record| record.event == event);
+            found.map(|record| record.evidence()).collect()
+        };
+        let evidence = with(tracking_log::TRANSFERRED_INBOUND);
+        if !evidence.is_empty() {
+            return Sent::Delivered { evidence };
+        }
+        // All that 4.0 writes: it came in. No article says that the store has it by then.
+        let evidence = with(tracking_log::GATEWAY_IN);
         if evidence.is_empty() {
             self.silence(key)
         } else {
-            Sent::Delivered { evidence }
+            Sent::Begun { evidence }
         }
     }
 

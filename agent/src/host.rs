@@ -9,12 +9,15 @@
 //! that nothing changed: [`HostError::effect`].
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mailmend_policy::condition::PathRoot;
 use mailmend_policy::name::ServiceName;
+
+use crate::evidence::bookmark::Bookmarks;
+use crate::evidence::log_time::LogTimes;
 
 pub mod simulated;
 #[cfg(target_os = "linux")]
@@ -34,6 +37,14 @@ pub trait Host: Send + Sync {
     fn tools(&self) -> &dyn Tools;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
+    /// The clocks that its logs are stamped by, as its administrator states them.
+    fn log_times(&self) -> LogTimes {
+        LogTimes::default()
+    }
+    /// Where the readers of its logs keep what they have read; without, they read all each time.
+    fn bookmarks(&self) -> Option<&Bookmarks> {
+        None
+    }
 
     /// The folder that a path variable stands for, found in the registry.
     ///
@@ -214,6 +225,28 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// Where it is not there, is not a regular file, or may not be read.
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError>;
+    /// Opens a log for reading at any place, as [`Self::open`] does, and tells of the very file that was
+    /// opened, whatever its name stands for by now.
+    ///
+    /// # Errors
+    /// As [`Self::open`]. This default reads the whole file into memory and looks by name.
+    fn open_log(&self, path: &Path) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
+        let attempted = || format!("open `{}`", path.display());
+        let info = self.look(path)?.ok_or_else(|| {
+            HostError::unchanged(
+                HostErrorKind::NotFound,
+                attempted(),
+                "there is no such file",
+            )
+        })?;
+        let mut content = Vec::new();
+        self.open(path)?
+            .read_to_end(&mut content)
+            .map_err(|error| {
+                HostError::unchanged(HostErrorKind::Io, attempted(), error.to_string())
+            })?;
+        Ok((info, Box::new(Cursor::new(content))))
+    }
     /// Opens a file exclusively and closes it again: proof that nobody has it open.
     ///
     /// # Errors
@@ -286,6 +319,11 @@ pub trait Spool: Send + Sync {
     /// Where that cannot be told.
     fn same_volume(&self, a: &Path, b: &Path) -> Result<bool, HostError>;
 }
+
+/// A log that is open for reading.
+pub trait LogFile: Read + Seek + Send {}
+
+impl<F: Read + Seek + Send> LogFile for F {}
 
 /// What [`Spool::open_each`] gives each opened file to.
 pub type OpenedFile<'a> = dyn FnMut(usize, Result<Box<dyn Read + Send>, HostError>) + 'a;

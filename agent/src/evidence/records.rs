@@ -2,40 +2,44 @@
 //! logs.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::sync::Arc;
 
 use mailmend_policy::condition::PathRoot;
 
-use super::lines::Malformed;
+use super::bookmark::{self, Bookmarks};
+use super::lines::{DAMAGED, Malformed};
 use super::smtp_log::{self, End, Transaction};
 use super::tracking_log::{self, Record};
 use super::{Direction, MessageKey, address, event_log, fold};
-use crate::host::{FileKind, Host, HostError, HostErrorKind};
+use crate::host::{Host, HostError};
 
 const DAY_MS: i64 = 86_400_000;
 /// How long after its acceptance a transfer may be tracked.
 const TRACKED_MS: i64 = 2_000;
-/// With more damaged lines than this, the logs are not looked at line by line any more: silence
-/// means nothing.
-const DAMAGED: usize = 1000;
+
+/// Where something stands: which log, and which of its entries.
+type At = (usize, usize);
 
 /// Everything that was read.
 #[derive(Default)]
 pub(super) struct Records {
     pub(super) since_ms: i64,
-    tracking: Vec<Record>,
-    smtp: Vec<Transaction>,
+    tracking: Vec<Arc<Vec<Record>>>,
+    smtp: Vec<Arc<Vec<Transaction>>>,
     malformed: Vec<Malformed>,
+    damaged: usize,
     /// Why nothing can be concluded from silence.
     gap: Option<String>,
     /// The same for silence about outbound mail.
     outbound_gap: Option<String>,
+    /// The same for silence about inbound mail.
+    inbound_gap: Option<String>,
 
-    by_mts_id: HashMap<String, Vec<usize>>,
-    by_spool_name: HashMap<String, Vec<usize>>,
+    by_mts_id: HashMap<String, Vec<At>>,
+    by_spool_name: HashMap<String, Vec<At>>,
     by_message_id: HashMap<String, Tracked>,
-    named: HashMap<String, Vec<usize>>,
-    unnamed_unanswered: Vec<usize>,
+    named: HashMap<String, Vec<At>>,
+    unnamed_unanswered: Vec<At>,
     /// Per recipient; the empty text stands for all of them.
     traffic: HashMap<String, Traffic>,
 }
@@ -52,8 +56,8 @@ struct Tracked {
 struct Traffic {
     accepted: Vec<i64>,
     transferred: Vec<i64>,
-    /// Accepted transactions without a Message-ID: time and index.
-    unnamed: Vec<(i64, usize)>,
+    /// Accepted transactions without a Message-ID: time and place.
+    unnamed: Vec<(i64, At)>,
 }
 
 fn since(times: &[i64], earliest: i64) -> usize {
@@ -77,8 +81,9 @@ impl Records {
             Ok(Some(event)) => records.gap = Some(event),
             Err(error) => records.gap = Some(format!("the event log cannot be read: {error}")),
         }
-        if records.malformed.len() > DAMAGED {
-            let count = records.malformed.len();
+        // Then the logs are not looked at line by line any more: silence means nothing.
+        if records.damaged > DAMAGED {
+            let count = records.damaged;
             records.gap = Some(format!("{count} lines of the logs make no sense"));
             records.malformed.clear();
         }
@@ -90,37 +95,41 @@ impl Records {
         let folder = host.root(PathRoot::Trackinglog)?;
         // The day before, too: its last records may be stamped an hour off.
         let first = tracking_log::file_name(self.since_ms.saturating_sub(DAY_MS));
-        for file in host.spool().list(&folder)? {
-            if file.kind != FileKind::File || !tracking_log::is_file_name(&file.name) {
-                continue;
-            }
-            if file.name.to_ascii_lowercase() < first {
-                continue;
-            }
-            let mut open = host.spool().open(&folder.join(&file.name))?;
-            let read = tracking_log::read(&mut *open, &file.name)
-                .map_err(|error| unreadable(&folder.join(&file.name), &error))?;
-            self.tracking.extend(read.records);
-            self.malformed.extend(read.malformed);
+        let shelf = host.bookmarks().map(Bookmarks::tracking);
+        let wanted = |name: &str| {
+            tracking_log::is_file_name(name) && name.to_ascii_lowercase().as_str() >= first.as_str()
+        };
+        let fresh = tracking_log::Reader::new;
+        let logs = bookmark::read_folder(host.spool(), &folder, shelf, &wanted, &fresh)?;
+        let mut modern = false;
+        for log in &logs {
+            self.malformed.extend(log.malformed());
+            self.damaged += log.damaged();
+            self.tracking.push(Arc::clone(log.records()));
+            modern |= log.is_modern();
+        }
+        if !modern && self.tracking.iter().any(|records| !records.is_empty()) {
+            self.inbound_gap = Some(
+                "the tracking log has no event from 1010 to 1018: either this is Exchange 4.0, which                  does not write them, or message tracking of the service is off"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
 
     fn read_smtp(&mut self, host: &dyn Host) -> Result<(), HostError> {
         let folder = host.root(PathRoot::Imcdata)?.join("Log");
-        let mut any = false;
-        for file in host.spool().list(&folder)? {
-            if file.kind != FileKind::File || !smtp_log::is_file_name(&file.name) {
-                continue;
-            }
-            any = true;
-            let mut open = host.spool().open(&folder.join(&file.name))?;
-            let read = smtp_log::read(&mut *open, &file.name)
-                .map_err(|error| unreadable(&folder.join(&file.name), &error))?;
-            self.smtp.extend(read.transactions);
-            self.malformed.extend(read.malformed);
+        let clock = host.log_times().smtp;
+        let shelf = host.bookmarks().map(Bookmarks::smtp);
+        let fresh = |name: &str| smtp_log::Reader::new(name, clock);
+        let wanted = smtp_log::is_file_name;
+        let logs = bookmark::read_folder(host.spool(), &folder, shelf, &wanted, &fresh)?;
+        for log in &logs {
+            self.malformed.extend(log.malformed().cloned());
+            self.damaged += log.damaged();
+            self.smtp.push(Arc::clone(log.transactions()));
         }
-        if !any {
+        if logs.is_empty() {
             self.outbound_gap = Some(format!(
                 "`{}` holds no SMTP log: set SMTP protocol logging of the service to its maximum",
                 folder.display()
@@ -130,7 +139,7 @@ impl Records {
     }
 
     fn index(&mut self) {
-        for (at, record) in self.tracking.iter().enumerate() {
+        for (at, record) in entries(&self.tracking) {
             self.by_mts_id
                 .entry(fold(&record.mts_id))
                 .or_default()
@@ -152,7 +161,7 @@ impl Records {
                 }
             }
         }
-        for (at, transaction) in self.smtp.iter().enumerate() {
+        for (at, transaction) in entries(&self.smtp) {
             if let Some(id) = &transaction.message_id {
                 self.named.entry(fold(id)).or_default().push(at);
             } else if transaction.end == End::Unanswered {
@@ -182,7 +191,7 @@ impl Records {
             .as_deref()
             .and_then(|id| self.by_mts_id.get(&fold(id)));
         let by_name = self.by_spool_name.get(&fold(&key.spool_name));
-        let found: BTreeSet<usize> = [by_id, by_name]
+        let found: BTreeSet<At> = [by_id, by_name]
             .into_iter()
             .flatten()
             .flatten()
@@ -190,7 +199,7 @@ impl Records {
             .collect();
         found
             .into_iter()
-            .map(|at| &self.tracking[at])
+            .map(|(log, at)| &self.tracking[log][at])
             .filter(|r| key.is_named_by(r))
             .collect()
     }
@@ -212,13 +221,14 @@ impl Records {
     /// The transactions with this folded Message-ID, in order.
     pub(super) fn transactions_named(&self, id: &str) -> Vec<&Transaction> {
         self.named.get(id).map_or_else(Vec::new, |found| {
-            found.iter().map(|&at| &self.smtp[at]).collect()
+            found.iter().map(|&(log, at)| &self.smtp[log][at]).collect()
         })
     }
 
     /// The transactions without a Message-ID and without an answer.
     pub(super) fn unnamed_unanswered(&self) -> impl Iterator<Item = &Transaction> {
-        self.unnamed_unanswered.iter().map(|&at| &self.smtp[at])
+        let found = self.unnamed_unanswered.iter();
+        found.map(|&(log, at)| &self.smtp[log][at])
     }
 
     /// An accepted transaction to one of these recipients (any recipient, where they are not known)
@@ -231,35 +241,39 @@ impl Records {
         let anybody = BTreeSet::from([String::new()]);
         recipients.unwrap_or(&anybody).iter().find_map(|recipient| {
             let traffic = self.traffic.get(recipient)?;
-            let &(at_ms, at) = traffic.unnamed.last()?;
+            let &(at_ms, (log, at)) = traffic.unnamed.last()?;
             let accepted = since(&traffic.accepted, earliest);
             // A transfer is tracked a little after it was accepted: one that was accepted before
             // must not account for another that was accepted since.
             let transferred = since(&traffic.transferred, earliest.saturating_add(TRACKED_MS));
-            (at_ms >= earliest && accepted > transferred).then(|| &self.smtp[at])
+            (at_ms >= earliest && accepted > transferred).then(|| &self.smtp[log][at])
         })
     }
 
     /// Why it means nothing that no record shows this message; `None` where it does mean something.
     pub(super) fn gap_for(&self, key: &MessageKey) -> Option<String> {
-        let outbound = self
-            .outbound_gap
+        let of_its_way = match key.direction {
+            Direction::Outbound => &self.outbound_gap,
+            Direction::Inbound => &self.inbound_gap,
+        };
+        self.gap
             .as_ref()
-            .filter(|_| key.direction == Direction::Outbound);
-        self.gap.as_ref().or(outbound).cloned().or_else(|| {
-            let ids = [
-                Some(&key.spool_name),
-                key.mts_id.as_ref(),
-                key.message_id.as_ref(),
-            ];
-            let damaged = self.malformed.iter().find(|line| {
-                line.is_unreadable() || ids.into_iter().flatten().any(|id| line.mentions(id))
-            })?;
-            Some(format!(
-                "{} makes no sense and may be about it",
-                damaged.place()
-            ))
-        })
+            .or(of_its_way.as_ref())
+            .cloned()
+            .or_else(|| {
+                let ids = [
+                    Some(&key.spool_name),
+                    key.mts_id.as_ref(),
+                    key.message_id.as_ref(),
+                ];
+                let damaged = self.malformed.iter().find(|line| {
+                    line.is_unreadable() || ids.into_iter().flatten().any(|id| line.mentions(id))
+                })?;
+                Some(format!(
+                    "{} makes no sense and may be about it",
+                    damaged.place()
+                ))
+            })
     }
 }
 
@@ -272,10 +286,11 @@ fn people(recipients: &[String]) -> BTreeSet<String> {
         .collect()
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> HostError {
-    HostError::unchanged(
-        HostErrorKind::Io,
-        format!("read `{}`", path.display()),
-        error.to_string(),
-    )
+/// All entries of some logs with their places.
+fn entries<T>(logs: &[Arc<Vec<T>>]) -> impl Iterator<Item = (At, &T)> {
+    let logs = logs.iter().enumerate();
+    logs.flat_map(|(log, entries)| {
+        let entries = entries.iter().enumerate();
+        entries.map(move |(at, entry)| ((log, at), entry))
+    })
 }

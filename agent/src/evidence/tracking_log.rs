@@ -1,15 +1,26 @@
 //! The message tracking log: one file a day, `yyyymmdd.log`, names and times in GMT (Q173280,
 //! Q163074). A record is a line of thirteen fields, separated by tabs, and a line for each recipient.
+//!
+//! Exchange 4.0, 5.0 and 5.5 write the same fields (Q173280). The events 1010 to 1018 came with 5.0
+//! (Q173364): a log of 4.0 shows of an outbound message that the service took it over (1003), not that
+//! the next hop has it, and of an inbound one 1004. A folder may hold both after an upgrade; a record
+//! is known by its event. No line that begins with `#` is documented for these versions; one is
+//! passed over, as later versions begin their logs with some.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::event_log::time;
-use super::lines::{self, Malformed};
+use super::lines::{self, Damage, LineReader, Malformed};
+use super::log_time;
 
+/// The service took an outbound message over from the store; all that 4.0 tells of it.
+pub const GATEWAY_OUT: u32 = 1003;
+/// A message came in from a gateway; all that 4.0 tells of it.
+pub const GATEWAY_IN: u32 = 1004;
 /// The service has scheduled an outbound message (5.0 and 5.5).
 pub const QUEUED_OUTBOUND: u32 = 1010;
 /// The next hop has taken an outbound message (5.0 and 5.5).
@@ -18,6 +29,8 @@ pub const TRANSFERRED_OUTBOUND: u32 = 1011;
 pub const RECEIVED_INBOUND: u32 = 1012;
 /// The store has taken an inbound message (5.0 and 5.5).
 pub const TRANSFERRED_INBOUND: u32 = 1013;
+/// The last of the events that came with 5.0.
+const REPORT_ABSORBED: u32 = 1018;
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,50 +111,88 @@ pub fn is_file_name(name: &str) -> bool {
 /// # Errors
 /// Where reading fails.
 pub fn read(log: &mut dyn Read, name: &str) -> io::Result<TrackingLog> {
-    let mut found = TrackingLog::default();
-    // The record that is being read, its first line, and how many recipients are still to come.
-    let mut open: Option<(Record, String, usize)> = None;
-    lines::for_each(log, |line, text| {
-        let malformed = |line: u64, text: &str| Malformed {
-            log: name.to_owned(),
-            line,
-            text: text.to_owned(),
-        };
+    let mut reader = Reader::new(name);
+    lines::for_each(log, &mut reader)?;
+    let malformed = reader.malformed().collect();
+    Ok(TrackingLog {
+        records: Arc::unwrap_or_clone(reader.records),
+        malformed,
+    })
+}
+
+/// Reads a log line by line; its clones share what was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    name: String,
+    records: Arc<Vec<Record>>,
+    damage: Arc<Damage>,
+    /// The record that is being read, its first line, and how many recipients are still to come.
+    open: Option<(Record, String, usize)>,
+    modern: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            records: Arc::default(),
+            damage: Arc::default(),
+            open: None,
+            modern: false,
+        }
+    }
+
+    pub(super) fn records(&self) -> &Arc<Vec<Record>> {
+        &self.records
+    }
+
+    /// The lines that make no sense, a record that is still being written among them: it may be about
+    /// the message asked for.
+    pub(super) fn malformed(&self) -> impl Iterator<Item = Malformed> + '_ {
+        let open = self.open.iter();
+        let open = open.map(|(record, text, _)| Malformed::new(&self.name, record.line, text));
+        self.damage.lines.iter().cloned().chain(open)
+    }
+
+    pub(super) fn damaged(&self) -> usize {
+        self.damage.lines.len() + self.damage.more
+    }
+
+    /// Whether it has events that only Exchange 5.0 and 5.5 write, 1010 to 1018.
+    pub(super) fn is_modern(&self) -> bool {
+        self.modern
+    }
+}
+
+impl LineReader for Reader {
+    fn line(&mut self, line: u64, text: &str) {
         // A line with that many fields is never a recipient's.
-        let first_line = text.split('\t').count() > 10;
-        match &mut open {
+        let first_line = text.split('\t').nth(10).is_some();
+        match &mut self.open {
             Some((record, _, left)) if !first_line => {
                 let recipient = text.split('\t').next().unwrap_or_default();
                 record.recipients.push(recipient.to_owned());
                 *left -= 1;
             }
             _ => {
-                if let Some((record, text, _)) = open.take() {
+                if let Some((record, text, _)) = self.open.take() {
                     // Its recipients never came.
-                    found.malformed.push(malformed(record.line, &text));
+                    Arc::make_mut(&mut self.damage).add(&self.name, record.line, &text);
                 }
-                match parse(text, name, line) {
+                match parse(text, &self.name, line) {
                     Some((record, recipients)) => {
-                        open = Some((record, text.to_owned(), recipients));
+                        self.open = Some((record, text.to_owned(), recipients));
                     }
                     None if text.is_empty() || text.starts_with('#') => {}
-                    None => found.malformed.push(malformed(line, text)),
+                    None => Arc::make_mut(&mut self.damage).add(&self.name, line, text),
                 }
             }
         }
-        if let Some((record, _, _)) = open.take_if(|(_, _, left)| *left == 0) {
-            found.records.push(record);
+        if let Some((record, _, _)) = self.open.take_if(|(_, _, left)| *left == 0) {
+            self.modern |= (QUEUED_OUTBOUND..=REPORT_ABSORBED).contains(&record.event);
+            Arc::make_mut(&mut self.records).push(record);
         }
-    })?;
-    if let Some((record, text, _)) = open {
-        // Still being written, or cut off by a crash: it may be about the message asked for.
-        found.malformed.push(Malformed {
-            log: name.to_owned(),
-            line: record.line,
-            text,
-        });
     }
-    Ok(found)
 }
 
 fn parse(text: &str, log: &str, line: u64) -> Option<(Record, usize)> {
@@ -178,21 +229,14 @@ fn moment(text: &str) -> Option<i64> {
     if date.next().is_some() || time.next().is_some() {
         return None;
     }
-    let at = DateTime::new(
-        year.parse().ok()?,
-        month.parse().ok()?,
-        day.parse().ok()?,
-        hour.parse().ok()?,
-        minute.parse().ok()?,
-        second.parse().ok()?,
-        0,
-    );
-    Some(
-        at.ok()?
-            .to_zoned(TimeZone::UTC)
-            .ok()?
-            .timestamp()
-            .as_millisecond(),
+    log_time::moment(
+        &TimeZone::UTC,
+        [year.parse().ok()?, month.parse().ok()?, day.parse().ok()?],
+        [
+            hour.parse().ok()?,
+            minute.parse().ok()?,
+            second.parse().ok()?,
+        ],
     )
 }
 

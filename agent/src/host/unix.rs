@@ -27,6 +27,8 @@ use super::{
     Clock, Effect, Events, Host, HostError, HostErrorKind, Registry, RegistryValue, Services,
     Spool, Tools,
 };
+use crate::evidence::bookmark::Bookmarks;
+use crate::evidence::log_time::LogTimes;
 
 /// Where a [`UnixHost`] finds what Windows would have.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ pub struct UnixSettings {
     pub service_socket: PathBuf,
     /// The registry: a TOML file, one table per key.
     pub registry_file: PathBuf,
-    /// The event log: one event per line, fields separated by tabs.
+    /// The event log, in one of the forms of [`crate::evidence::event_text`].
     pub events_file: PathBuf,
     /// How many times faster than the wall clock the uptime runs; 1 outside the lab. Values that
     /// are not a number of at least 1 are taken as 1.
@@ -55,6 +57,8 @@ pub struct UnixHost {
     events: EventFile,
     tools: Programs,
     clock: UnixClock,
+    log_times: LogTimes,
+    bookmarks: Bookmarks,
 }
 
 impl UnixHost {
@@ -68,7 +72,17 @@ impl UnixHost {
             events: EventFile::at(settings.events_file),
             tools: Programs,
             clock: UnixClock::with_factor(settings.clock_factor),
+            log_times: LogTimes::default(),
+            bookmarks: Bookmarks::default(),
         }
+    }
+
+    /// The same with logs that are stamped by these clocks; UTC unless told.
+    #[must_use]
+    pub fn with_log_times(mut self, log_times: LogTimes) -> Self {
+        self.events.set_clock(log_times.events);
+        self.log_times = log_times;
+        self
     }
 
     fn folder_in_registry(&self, key: &str, value: &str) -> Result<PathBuf, HostError> {
@@ -130,6 +144,12 @@ impl Host for UnixHost {
     }
     fn clock(&self) -> &dyn Clock {
         &self.clock
+    }
+    fn log_times(&self) -> LogTimes {
+        self.log_times
+    }
+    fn bookmarks(&self) -> Option<&Bookmarks> {
+        Some(&self.bookmarks)
     }
 
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {

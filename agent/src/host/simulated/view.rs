@@ -10,9 +10,11 @@ use mailmend_policy::name::ServiceName;
 
 use super::world::{IMCDATA, MTADATA, TRACKING, World};
 use super::{SimWorld, SimulatedKill};
+use crate::evidence::bookmark::Bookmarks;
 use crate::host::{
-    Clock, Effect, EventRecord, Events, FileInfo, Host, HostError, HostErrorKind, ProcessIdentity,
-    Registry, RegistryValue, ServiceStatus, Services, Spool, ToolOutput, Tools, Uptime,
+    Clock, Effect, EventRecord, Events, FileInfo, Host, HostError, HostErrorKind, LogFile,
+    ProcessIdentity, Registry, RegistryValue, ServiceStatus, Services, Spool, ToolOutput, Tools,
+    Uptime,
 };
 
 /// An agent's view of a [`SimWorld`], for one life.
@@ -20,13 +22,18 @@ use crate::host::{
 pub struct SimHost {
     world: SimWorld,
     agent: u64,
+    bookmarks: Bookmarks,
 }
 
 type Refusal = (HostErrorKind, &'static str);
 
 impl SimHost {
     pub(super) fn new(world: SimWorld, agent: u64) -> Self {
-        Self { world, agent }
+        Self {
+            world,
+            agent,
+            bookmarks: Bookmarks::default(),
+        }
     }
 
     /// Whether this life goes on. A thread of a dead agent ends here, unless it is ending already.
@@ -156,6 +163,9 @@ impl Host for SimHost {
     fn clock(&self) -> &dyn Clock {
         self
     }
+    fn bookmarks(&self) -> Option<&Bookmarks> {
+        Some(&self.bookmarks)
+    }
 
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {
         let (service, value, standard) = match root {
@@ -272,6 +282,17 @@ impl Spool for SimHost {
             ))));
         }
         Ok(Box::new(Cursor::new(content)))
+    }
+
+    fn open_log(&self, path: &Path) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
+        let attempted = || format!("open `{}`", path.display());
+        let (info, content) = self.read("open a file", attempted, |world| {
+            let (_, content) = world.disk.file(path)?;
+            let info = world.disk.look(path)?;
+            let info = info.ok_or((HostErrorKind::NotFound, "there is no such file"))?;
+            Ok((info, content))
+        })?;
+        Ok((info, Box::new(Cursor::new(content))))
     }
 
     fn probe_exclusive(&self, path: &Path) -> Result<(), HostError> {

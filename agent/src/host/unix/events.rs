@@ -1,85 +1,72 @@
-//! The event log as a text file: one event per line; tab-separated UTC time, source, number, type,
-//! category, description. Writers append whole lines.
+//! The event log as a text file. Writers append whole lines.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use crate::host::{EventRecord, Events, HostError, HostErrorKind};
+use crate::evidence::bookmark::{self, Bookmark};
+use crate::evidence::event_text::Reader;
+use crate::evidence::log_time::LogTime;
+use crate::host::{EventRecord, Events, FileInfo, FileKind, HostError, HostErrorKind, LogFile};
+
+/// An event log up to this size is kept in memory; a longer one is read whole each time.
+const KEPT: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct EventFile {
     file: PathBuf,
+    clock: LogTime,
+    bookmark: Mutex<Option<Bookmark<Reader>>>,
 }
 
 impl EventFile {
     pub(super) fn at(file: PathBuf) -> Self {
-        Self { file }
+        Self {
+            file,
+            clock: LogTime::Utc,
+            bookmark: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn set_clock(&mut self, clock: LogTime) {
+        self.clock = clock;
+    }
+
+    fn open(&self, attempted: &str) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
+        let failed = |error| super::reading(attempted, &error);
+        let file = File::open(&self.file).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        let info = FileInfo {
+            name: self.file.display().to_string(),
+            kind: FileKind::File,
+            file_id: about.ino(),
+            size: about.size(),
+            modified_ms: about.mtime().saturating_mul(1000),
+        };
+        Ok((info, Box::new(file)))
     }
 }
 
 impl Events for EventFile {
     fn read(&self, source: &str, since_ms: i64) -> Result<Vec<EventRecord>, HostError> {
-        let attempted = || format!("read the events of `{source}` in `{}`", self.file.display());
-        let bytes = std::fs::read(&self.file).map_err(|e| super::reading(attempted(), &e))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let mut events = Vec::new();
-        for (number, line) in text.split_inclusive('\n').enumerate() {
-            // A line without its end is still being written.
-            let Some(line) = line.strip_suffix('\n') else {
-                break;
-            };
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                continue;
-            }
-            let event = parse(line).ok_or_else(|| {
-                HostError::unchanged(
-                    HostErrorKind::Malformed,
-                    attempted(),
-                    format!("line {} is no event, so events may be missing", number + 1),
-                )
-            })?;
-            if event.at_ms >= since_ms && event.source.eq_ignore_ascii_case(source) {
-                events.push(event);
-            }
+        let attempted = format!("read the events of `{source}` in `{}`", self.file.display());
+        let mut kept = self.bookmark.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || self.open(&attempted);
+        let fresh = || Reader::new(self.clock);
+        let bookmark = bookmark::follow(&self.file, &open, kept.take(), &fresh)?;
+        let found = bookmark.reader.since(source, since_ms);
+        if bookmark.offset() <= KEPT {
+            *kept = Some(bookmark);
         }
-        events.sort_by_key(|event| event.at_ms);
-        Ok(events)
+        found.map_err(|line| {
+            HostError::unchanged(
+                HostErrorKind::Malformed,
+                attempted,
+                format!("line {line} is no event, so events may be missing"),
+            )
+        })
     }
-}
-
-fn parse(line: &str) -> Option<EventRecord> {
-    let mut fields = line.splitn(6, '\t');
-    let at: jiff::Timestamp = fields.next()?.parse().ok()?;
-    let source = fields.next()?.to_owned();
-    let id = fields.next()?.parse().ok()?;
-    let _type = fields.next()?;
-    let _category = fields.next()?;
-    let description = unescape(fields.next()?);
-    Some(EventRecord {
-        at_ms: at.as_millisecond(),
-        source,
-        id,
-        description,
-    })
-}
-
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        if character != '\\' {
-            plain.push(character);
-            continue;
-        }
-        match characters.next() {
-            Some('t') => plain.push('\t'),
-            Some('n') => plain.push('\n'),
-            Some('\\') => plain.push('\\'),
-            Some(other) => plain.extend(['\\', other]),
-            None => plain.push('\\'),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

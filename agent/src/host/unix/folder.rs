@@ -122,6 +122,11 @@ impl Folder {
         }
     }
 
+    /// What an open file is, whatever stands under its name by now.
+    pub(super) fn about(name: &OsStr, file: &File) -> Result<FileInfo, Errno> {
+        Ok(info(name.to_string_lossy().into_owned(), &fs::fstat(file)?))
+    }
+
     /// Refuses what is not a regular file: a link, a folder, a device.
     pub(super) fn regular(&self, name: &OsStr) -> Result<(), Errno> {
         match self.look(name)? {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::folder::Folder;
 use super::{changing, reading};
 use crate::ablation::{Mechanism, off};
-use crate::host::{FileInfo, HostError, HostErrorKind, OpenedFile, Spool};
+use crate::host::{FileInfo, HostError, HostErrorKind, LogFile, OpenedFile, Spool};
 
 #[derive(Debug)]
 pub(super) struct UnixSpool;
@@ -40,6 +40,14 @@ impl Spool for UnixSpool {
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
         let (folder, name) = Folder::of(path)?;
         open_in(&folder, name, || path.to_owned())
+    }
+
+    fn open_log(&self, path: &Path) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
+        let failed = |errno: Errno| reading(format!("open `{}`", path.display()), &errno.into());
+        let (folder, name) = Folder::of(path)?;
+        let file = folder.read(name).map_err(failed)?;
+        let info = Folder::about(name, &file).map_err(failed)?;
+        Ok((info, Box::new(file)))
     }
 
     fn probe_exclusive(&self, path: &Path) -> Result<(), HostError> {
