@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mailmend_policy::name::ServerName;
 
+use crate::evidence::log_time::{LogTime, LogTimes};
 use crate::toml_file::TomlFaults;
 
 pub use show::Shown;
@@ -36,6 +37,10 @@ pub struct Config {
     pub host: Setting<HostSettings>,
     /// The time between two looks for symptoms, in uptime.
     pub look_every: Setting<Duration>,
+    /// The clock that the SMTP protocol log is stamped by; the tracking log is in UTC by itself.
+    pub smtp_log_time: Setting<LogTime>,
+    /// The clock that an exported event log is stamped by, where it does not say UTC itself.
+    pub event_log_time: Setting<LogTime>,
     /// Facts that the administrator states; each wins over what the agent finds out by itself.
     pub facts: BTreeMap<String, String>,
 }
@@ -164,6 +169,15 @@ impl Config {
         let text = String::from_utf8(bytes)
             .map_err(|error| unreadable(format!("it is not UTF-8 text: {}", error.utf8_error())))?;
         file::from_text(&file, &text, flags, environment)
+    }
+
+    /// The clocks that the server's logs are stamped by.
+    #[must_use]
+    pub fn log_times(&self) -> LogTimes {
+        LogTimes {
+            smtp: self.smtp_log_time.value,
+            events: self.event_log_time.value,
+        }
     }
 
     /// The journal.

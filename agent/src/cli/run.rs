@@ -263,12 +263,13 @@ pub(super) fn host(config: &Config) -> Result<Arc<dyn Host>, Failure> {
         events_file,
         clock_factor,
     } = config.host.value.clone();
-    Ok(Arc::new(UnixHost::new(UnixSettings {
+    let host = UnixHost::new(UnixSettings {
         service_socket,
         registry_file,
         events_file,
         clock_factor,
-    })))
+    });
+    Ok(Arc::new(host.with_log_times(config.log_times())))
 }
 
 /// The machine, as the configuration says that it is reached.

@@ -11,6 +11,7 @@ use super::{
     Config, ConfigError, DEFAULT_DATA, DEFAULT_GUARD, DEFAULT_LOOK, ENVIRONMENT, HostSettings,
     Origin, Overrides, Setting, typed,
 };
+use crate::evidence::log_time::LogTime;
 use crate::faults::known;
 use crate::toml_file::{Located, Sink, Span, Table, parse};
 
@@ -68,6 +69,8 @@ pub(super) fn from_text(
         DEFAULT_GUARD,
         line,
     );
+    let smtp_log_time = log_time(&table, "smtp_log_time", line);
+    let event_log_time = log_time(&table, "event_log_time", line);
     table.need("host", "[host]\nprovider = \"unix\"");
     let host = table.table("host").and_then(|below| {
         let place = line(&below.span);
@@ -93,6 +96,8 @@ pub(super) fn from_text(
             guard,
             host,
             look_every,
+            smtp_log_time,
+            event_log_time,
             facts,
         }),
         // Each that is missing has been told above: this is for the reader of the types.
@@ -203,6 +208,18 @@ fn host(table: Table<'_>) -> Option<HostSettings> {
         events_file: events_file?.value,
         clock_factor: factor.map_or(1.0, |factor| factor.value),
     })
+}
+
+fn log_time(
+    table: &Table<'_>,
+    key: &'static str,
+    line: impl Fn(&Span) -> Origin,
+) -> Setting<LogTime> {
+    let hint = "write \"utc\", \"local\" or a distance such as \"+02:00\"";
+    match table.parsed::<LogTime>(key, hint) {
+        Some(found) => setting(found.value, line(&found.span)),
+        None => setting(LogTime::default(), Origin::Default),
+    }
 }
 
 /// More often costs more than it tells; more seldom, and symptoms are found too late.

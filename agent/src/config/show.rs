@@ -50,6 +50,16 @@ impl Config {
             of("controller", &self.controller.value, &self.controller),
             of("data", self.data.value.display(), &self.data),
             of("guard", self.guard.value.display(), &self.guard),
+            of(
+                "smtp_log_time",
+                self.smtp_log_time.value,
+                &self.smtp_log_time,
+            ),
+            of(
+                "event_log_time",
+                self.event_log_time.value,
+                &self.event_log_time,
+            ),
             of("host.provider", "unix", &self.host),
             of("host.service_socket", service_socket.display(), &self.host),
             of("host.registry_file", registry_file.display(), &self.host),

@@ -57,6 +57,21 @@ fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default
 }
 
 #[test]
+fn the_clocks_of_the_logs_are_utc_unless_the_administrator_says_otherwise() {
+    let clocks = |text: &str| {
+        let config = plain(&GOOD.replace("[host]", &format!("{text}\n[host]"))).unwrap();
+        (config.log_times(), config.smtp_log_time.origin)
+    };
+    assert_eq!(clocks(""), (LogTimes::default(), Origin::Default));
+    let (times, origin) = clocks("smtp_log_time = \"+02:00\"\nevent_log_time = \"local\"");
+    assert_eq!(
+        (times.smtp, times.events),
+        (LogTime::Fixed(7200), LogTime::Local)
+    );
+    assert_eq!(origin, Origin::File(5));
+}
+
+#[test]
 fn a_path_that_a_person_typed_is_taken_from_the_current_folder_on() {
     let flags = Overrides {
         guard: Some("guard.toml".into()),
@@ -120,6 +135,11 @@ fn each_mistake_is_told_at_its_place() {
             "[facts]",
             "lab_clock_factor = nan\n[facts]",
             "`lab_clock_factor` is",
+        ),
+        (
+            "[host]",
+            "smtp_log_time = \"CET\"\n[host]",
+            "5:17: `smtp_log_time`: `CET` is no time of a log",
         ),
         ("\"outbound\"", "1", "`ims.direction` is a whole number"),
         (

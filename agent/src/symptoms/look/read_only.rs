@@ -10,8 +10,10 @@ use std::time::Duration;
 use mailmend_policy::condition::PathRoot;
 use mailmend_policy::name::ServiceName;
 
+use crate::evidence::bookmark::Bookmarks;
+use crate::evidence::log_time::LogTimes;
 use crate::host::{
-    Clock, EventRecord, Events, FileInfo, Host, HostError, HostErrorKind, ProcessIdentity,
+    Clock, EventRecord, Events, FileInfo, Host, HostError, HostErrorKind, LogFile, ProcessIdentity,
     Registry, ServiceStatus, Services, Spool, ToolOutput, Tools,
 };
 
@@ -74,6 +76,12 @@ impl Host for ReadOnly<'_> {
     fn clock(&self) -> &dyn Clock {
         self.host.clock()
     }
+    fn log_times(&self) -> LogTimes {
+        self.host.log_times()
+    }
+    fn bookmarks(&self) -> Option<&Bookmarks> {
+        self.host.bookmarks()
+    }
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {
         once(&self.roots, root, || self.host.root(root))
     }
@@ -118,6 +126,9 @@ impl Spool for ReadOnly<'_> {
     }
     fn look(&self, path: &Path) -> Result<Option<FileInfo>, HostError> {
         self.host.spool().look(path)
+    }
+    fn open_log(&self, path: &Path) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
+        self.host.spool().open_log(path)
     }
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
         self.host.spool().open(path)
