@@ -107,9 +107,20 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
         "-D",
         "warnings",
     ];
+    let mechanisms = [
+        "test",
+        "--package",
+        "mailmend-agent",
+        "--features",
+        "ablation",
+        "--test",
+        "ablation",
+    ];
     let mut stages = vec![
         cargo("format", 5, &["fmt", "--all", "--check"]),
         cargo("clippy", 60, &clippy),
+        // Before the programs are built: this leaves an agent in the target folder that refuses to run.
+        cargo("mechanisms", 30, &mechanisms),
         Stage::new("build", 60, cargo::build_programs(top)),
     ];
     if quiet("cargo", &["nextest", "--version"]) {

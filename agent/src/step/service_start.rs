@@ -6,10 +6,14 @@ use std::time::Duration;
 use mailmend_policy::name::ServiceName;
 
 use super::{StepEnd, StepResult, Work};
+use crate::ablation::{Mechanism, off};
 use crate::service::{Care, Start};
 
 pub(super) fn prepare(work: &Work<'_>, service: &ServiceName) -> Result<(), String> {
-    let allowed = work.station.guard.allows_service(service);
+    let allowed = match work.station.guard.allows_service(service) {
+        Err(_) if off(Mechanism::GuardAtStep) => Ok(()),
+        asked => asked,
+    };
     allowed.map_err(|refusal| refusal.to_string())
 }
 

@@ -1,1 +1,19 @@
-//! For each safety mechanism one test that fails without it.
+//! For each safety mechanism one test that fails without it: the same story is told with all mechanisms,
+//! and ends well, and without the one, and ends in harm. Built with the feature `ablation` only.
+
+#[cfg(test)]
+mod custody;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod orders;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod proof;
+#[cfg(test)]
+#[path = "../runs/site.rs"]
+#[expect(dead_code, reason = "the whole runs use more of it")]
+mod site;
+#[cfg(test)]
+mod spool;
