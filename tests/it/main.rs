@@ -9,5 +9,6 @@ mod bad_input;
 mod evidence;
 mod faults;
 mod formats;
+mod fuzz;
 mod main_job;
 mod world;

@@ -10,6 +10,8 @@ use std::io::{self, Read};
 /// How much of a file is looked at. Headers are small; a text that has no Message-ID in its first
 /// part is treated as having none.
 const LOOKED_AT: u64 = 256 * 1024;
+/// No MTS-ID is longer; looking no further keeps the time linear whatever the bytes are.
+const LONGEST_ID: usize = 256;
 const BEGIN: &[u8] = b"\xF7ImCr";
 const TEXT: &[u8] = b"EwLs";
 
@@ -106,6 +108,7 @@ fn find_mts_id(bytes: &[u8]) -> Option<String> {
         }
         let printable = tail
             .iter()
+            .take(LONGEST_ID)
             .take_while(|b| (0x20..0x7F).contains(*b))
             .count();
         let tail = std::str::from_utf8(&tail[..printable]).ok()?;
@@ -229,6 +232,16 @@ mod tests {
         }
         let only_body = sample("a", &[], b"Subject: x\r\n\r\nMessage-ID: <body@x>\r\n");
         assert_eq!(parse(&only_body).message_id, None, "the body is no header");
+    }
+
+    #[test]
+    fn the_time_it_takes_grows_with_the_file_only() {
+        // Quadratic work would take minutes here; the suite's limit tells.
+        for unit in ["c=", "c=;l=", "c=;l=1234567890ABCDEFGH"] {
+            let many = unit.repeat(200_000 / unit.len());
+            let bytes = [BEGIN, many.as_bytes(), TEXT].concat();
+            assert_eq!(parse(&bytes).mts_id, None, "{unit}");
+        }
     }
 
     proptest! {
