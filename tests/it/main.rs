@@ -11,4 +11,5 @@ mod faults;
 mod formats;
 mod fuzz;
 mod main_job;
+mod procedures;
 mod world;
