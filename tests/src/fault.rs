@@ -30,7 +30,7 @@ pub enum Place {
 pub enum Effect {
     /// The process ends at once, with event 4037.
     Crash {
-        /// In how many of a hundred starts.
+        /// In how many of a hundred starts; always at the first.
         percent: u8,
     },
     /// As `Crash`, before the SMTP log has a word of the message.
@@ -61,6 +61,8 @@ pub struct BadMessage {
 pub struct Faults {
     /// Bad messages, by the BLAKE3 hash of their body.
     pub messages: BTreeMap<String, BadMessage>,
+    /// The start of the IMS, from 1, at which it hangs for a reason that is in no message.
+    pub hangs_at_start: Option<u64>,
 }
 
 impl Faults {
@@ -92,13 +94,13 @@ impl Faults {
     }
 }
 
-/// Whether a message that crashes in `percent` of a hundred starts does so at this one. Follows from the
-/// message and the number of the start alone.
+/// Whether a message that crashes in `percent` of a hundred starts does so at this one: always at the
+/// first, then as follows from the message and the number of the start.
 #[must_use]
 pub fn strikes(percent: u8, body_hash: &str, start: u64) -> bool {
     let hash = blake3::hash(format!("{start} {body_hash}").as_bytes());
     let drawn = u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], 0, 0]) % 100;
-    drawn < u32::from(percent)
+    start == 1 || drawn < u32::from(percent)
 }
 
 #[cfg(test)]
@@ -117,6 +119,7 @@ mod tests {
         };
         let faults = Faults {
             messages: BTreeMap::from([("hash".to_owned(), bad)]),
+            hangs_at_start: Some(1),
         };
         faults.write(&server).unwrap();
         assert_eq!(Faults::read(&server).unwrap(), faults);
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn a_message_that_crashes_sometimes_does_so_in_its_share_of_the_starts() {
         let often = |percent| {
-            (0..1000)
+            (2..1002)
                 .filter(|start| strikes(percent, "x", *start))
                 .count()
         };

@@ -34,6 +34,8 @@ use crate::whole_file;
 
 /// The name of the service, and of its source in the event log.
 pub const SERVICE: &str = "MSExchangeIMC";
+/// The name of the service that it needs.
+pub const MTA: &str = "MSExchangeMTA";
 const INITIALIZATION: &str = "Initialization/Termination";
 const INTERNAL: &str = "Internal Processing";
 const TRANSFER: &str = "Message Transfer";
@@ -104,6 +106,7 @@ pub fn run(server: ServerDir) -> Result<(), LabError> {
             ims.server.log().display()
         ),
     );
+    ims.hang_at_start();
     tether::ready("running");
     let (ims, listener) = (&ims, listener.as_ref());
     std::thread::scope(|threads| {

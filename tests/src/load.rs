@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::lab_error::{Attempting, LabError};
+use crate::mta::database;
 use crate::server_dir::ServerDir;
 use crate::smtp_log::SmtpLog;
 use crate::spool::{self, SpoolMessage, SpoolName};
@@ -50,6 +51,11 @@ pub enum Begins {
     Converted,
     /// It was received before and waits in `In`.
     Received,
+    /// It was sent before and waits in the MTA's database.
+    InMta {
+        /// As which number, from 0.
+        number: usize,
+    },
 }
 
 /// The number of the log of connections that came in before the lab began.
@@ -146,12 +152,12 @@ impl Load {
         self.truth
             .write_all(line.as_bytes())
             .attempting(|| "note a message in the truth".to_owned())?;
-        let folder = match begins {
-            Begins::Sent => server.mts_out(),
-            Begins::Converted => server.outbound(),
-            Begins::Received => server.inbound(),
-        };
-        store::put(&folder, &name, &message, since)?;
+        match begins {
+            Begins::Sent => store::submit(server, &name, &message, since)?,
+            Begins::Converted => store::put(&server.outbound(), &name, &message, since)?,
+            Begins::Received => store::put(&server.inbound(), &name, &message, since)?,
+            Begins::InMta { number } => database::put(server, number, &message)?,
+        }
         note_in_logs(server, &name, &message, begins)?;
         Ok(submission)
     }
@@ -165,7 +171,7 @@ fn note_in_logs(
     begins: Begins,
 ) -> Result<(), LabError> {
     let befell = match begins {
-        Begins::Sent => return Ok(()),
+        Begins::Sent | Begins::InMta { .. } => return Ok(()),
         Begins::Converted => Befell::QueuedOutbound,
         Begins::Received => Befell::ReceivedInbound,
     };

@@ -229,6 +229,12 @@ struct OfServer {
 enum Tool {
     /// Ask for a recalculation of the site's routing.
     Recalculate(OfServer),
+    /// Save what is in the folders of the IMS's mailbox.
+    Imcsave(OfServer),
+    /// Save the MTA's database, which must not be in use.
+    SaveMtadata(OfServer),
+    /// Check and repair the MTA's database, once; prints one of four verdicts.
+    Mtacheck(OfServer),
     /// Send a test message; prints `submitted` and its MTS-ID.
     Submit {
         #[command(flatten)]
@@ -313,6 +319,24 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
         }
         Command::Tool(Tool::Recalculate(server)) => {
             println!("{}", tool::recalculate(&ServerDir::new(server.server_dir))?);
+        }
+        Command::Tool(Tool::Imcsave(server)) => {
+            println!(
+                "{}",
+                tool::imcsave::save(&ServerDir::new(server.server_dir))?
+            );
+        }
+        Command::Tool(Tool::SaveMtadata(server)) => {
+            println!(
+                "{}",
+                tool::mtacheck::save(&ServerDir::new(server.server_dir))?
+            );
+        }
+        Command::Tool(Tool::Mtacheck(server)) => {
+            println!(
+                "{}",
+                tool::mtacheck::check(&ServerDir::new(server.server_dir))?
+            );
         }
         Command::Tool(Tool::Submit { server, to }) => {
             println!("{}", tool::submit(&ServerDir::new(server.server_dir), &to)?);

@@ -4,11 +4,13 @@
 //! only writes again what the replica says; it takes a recalculation to learn what the directory says
 //! now. A recalculation is asked for and goes on in the background; event 5000 tells that it is over.
 
+pub mod database;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event_log::{EventLog, Gravity};
 use crate::lab_error::{Attempting, LabError};
@@ -17,9 +19,12 @@ use crate::server_dir::{ServerConfig, ServerDir};
 use crate::stop_signal;
 use crate::tether;
 use crate::whole_file;
+use database::Damage;
 
 /// How long a recalculation takes in life: "several minutes" (Q268494).
 const RECALCULATION: Duration = Duration::from_secs(120);
+/// How often a damaged object is tried again, in time of life.
+const RETRY: Duration = Duration::from_secs(5 * 60);
 const STOP_LOOK: Duration = Duration::from_millis(20);
 const RECALCULATE: &str = "recalculate";
 const WRITE_AGAIN: &str = "write-again";
@@ -71,13 +76,23 @@ fn serve(
     asked: &mpsc::Receiver<()>,
     stop: &AtomicBool,
 ) {
+    let mut told = None::<Instant>;
     while !stop.load(Ordering::Relaxed) {
+        // What fails now is tried again at the next look.
+        let _ = database::hand_over(server);
+        let retry = config.clock_factor.shorten(RETRY);
+        if Damage::read(server).is_ok_and(Damage::any)
+            && told.is_none_or(|at| at.elapsed() >= retry)
+        {
+            told = Some(Instant::now());
+            tell_of_damage(log);
+        }
         match asked.recv_timeout(STOP_LOOK) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
             Ok(()) => {
-                let over = std::time::Instant::now() + config.clock_factor.shorten(RECALCULATION);
-                while std::time::Instant::now() < over && !stop.load(Ordering::Relaxed) {
+                let over = Instant::now() + config.clock_factor.shorten(RECALCULATION);
+                while Instant::now() < over && !stop.load(Ordering::Relaxed) {
                     // A recalculation takes minutes in life; this is that time, scaled.
                     std::thread::sleep(STOP_LOOK.min(config.clock_factor.shorten(RECALCULATION)));
                 }
@@ -103,6 +118,13 @@ fn serve(
             }
         }
     }
+}
+
+/// What the MTA writes while an object of the database is damaged.
+fn tell_of_damage(log: &EventLog) {
+    let object = database::DAMAGED;
+    let text = format!("A database server error was encountered. Object at fault: {object}.");
+    log.write(2175, Gravity::Error, "Field Engineering", &text);
 }
 
 fn recalculate(server: &ServerDir, config: &ServerConfig) -> Result<usize, LabError> {

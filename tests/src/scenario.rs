@@ -4,6 +4,8 @@
 //! answers and how the truth is counted is its [`Room`](room::Room); [`play`] goes through all of them in
 //! the same way.
 
+mod bad_mail;
+pub mod corrupt_message;
 pub mod fleet;
 mod ledger;
 pub mod operator;
@@ -14,6 +16,7 @@ mod rollout;
 mod room;
 pub mod site;
 mod stage;
+pub mod stuck_message;
 pub mod stuck_outbound;
 
 use std::path::PathBuf;
@@ -45,7 +48,11 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of the articles in the documentation.
-pub const SCENARIOS: &[&Scenario] = &[&stuck_outbound::SCENARIO];
+pub const SCENARIOS: &[&Scenario] = &[
+    &stuck_outbound::SCENARIO,
+    &stuck_message::SCENARIO,
+    &corrupt_message::SCENARIO,
+];
 
 impl Scenario {
     /// The scenario of that name.

@@ -92,6 +92,8 @@ impl ServerDir {
         faults = "faults.json";
         /// How often the IMS of a server with faults was started.
         ims_starts = "ims-starts";
+        /// What is wrong with the MTA's database; the lab's processes and tools alone read it.
+        mta_damage = "mta-damage.json";
         /// The server's replica of the site's routing table.
         replica = "directory-replica.json";
         /// The port at which the IMS takes mail, once it has one.
@@ -124,6 +126,14 @@ impl ServerDir {
         gwart = "exchsrvr/mtadata/GWART0.MTA";
         /// The one before.
         gwart_previous = "exchsrvr/mtadata/GWART1.MTA";
+        /// What mtacheck said last.
+        mtacheck_log = "exchsrvr/mtadata/mtacheck.log";
+        /// What mtacheck took out of the database.
+        mtacheck_out = "exchsrvr/mtadata/Mtacheck.out";
+        /// Copies of the MTA's database.
+        mtadata_saved = "exchsrvr/mtadata-saved";
+        /// What imcsave has saved.
+        imcsave_backup = "exchsrvr/imcdata/Backup";
         /// The tracking logs.
         tracking = "exchsrvr/tracking.log";
         /// The store's folder of outbound messages awaiting conversion.

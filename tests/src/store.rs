@@ -81,6 +81,21 @@ pub fn deliver(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabError>
     tried.attempting(|| format!("hand `{name}` to the store"))
 }
 
+/// Takes a file in as a message of that name, whole or not at all; never replaces one.
+///
+/// # Errors
+/// Where it is not there or the name is taken.
+pub fn take_in(file: &Path, folder: &Path, name: &SpoolName) -> Result<(), LabError> {
+    renameat_with(
+        CWD,
+        file,
+        CWD,
+        folder.join(name.as_str()),
+        RenameFlags::NOREPLACE,
+    )
+    .attempting(|| format!("take `{}` into `{}`", file.display(), folder.display()))
+}
+
 fn hand_over_as(
     name: &SpoolName,
     from: &Path,

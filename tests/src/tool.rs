@@ -1,6 +1,9 @@
 //! The tools of a server that an agent's guard file may name. What Exchange offers only in a window,
 //! an adapter does in life; here it is these.
 
+pub mod imcsave;
+pub mod mtacheck;
+
 use jiff::Timestamp;
 
 use crate::lab_error::LabError;

@@ -46,6 +46,7 @@ impl OnDisk {
             server.outbound(),
             server.work(),
             server.inbound(),
+            server.mtadata(),
         ];
         let store = server.mts_in();
         let mut folders = vec![server.exchsrvr()];

@@ -19,7 +19,7 @@ use crate::clock_factor::ClockFactor;
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
 use crate::load::{self, Submission};
-use crate::mta;
+use crate::mta::{self, database};
 use crate::peer::{self, Delivery};
 use crate::registry::Registry;
 use crate::routing::RoutingTable;
@@ -100,14 +100,15 @@ impl Server {
         answer.is_ok_and(|answer| answer.state == Some(State::Running))
     }
 
-    /// How many messages wait: in MTS-OUT, in `Out`, and in `In`.
+    /// How many messages wait: in the MTA, in MTS-OUT, in `Out`, and in `In`.
     ///
     /// # Errors
     /// Where a folder cannot be read.
     pub fn waiting(&self) -> Result<usize, LabError> {
         let folders = [self.dir.mts_out(), self.dir.outbound(), self.dir.inbound()];
         let waiting = |folder: &PathBuf| spooled(folder).map(|files| files.len());
-        folders.iter().map(waiting).sum()
+        let spooled: usize = folders.iter().map(waiting).sum::<Result<_, _>>()?;
+        Ok(spooled + database::waiting(&self.dir)?)
     }
 }
 
@@ -271,6 +272,13 @@ impl World {
         self.servers
             .iter()
             .filter(|server| server.direction == Direction::Outbound)
+    }
+
+    /// The servers whose IMS sends and receives: Server A of each site.
+    pub fn both_ways(&self) -> impl Iterator<Item = &Server> {
+        self.servers
+            .iter()
+            .filter(|server| server.direction == Direction::Both)
     }
 
     /// The file in which users' messages are noted.

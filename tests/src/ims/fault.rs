@@ -9,10 +9,14 @@ use super::{INTERNAL, Ims};
 use crate::event_log::Gravity;
 use crate::fault::{self, Effect, Faults, Place};
 use crate::lab_error::LabError;
+use crate::mta::database::Damage;
 use crate::server_dir::ServerDir;
 use crate::spool::{self, SpoolName};
 use crate::tether;
 
+/// The text of event 4037.
+const EXCEPTION: &str =
+    "An exception (0xc0000005) was handled while a message was processed; the service ends.";
 /// How often a stuck message is tried again, in time of life.
 const RETRY: Duration = Duration::from_secs(5 * 60);
 /// How long a thread that does nothing any more sleeps at a time.
@@ -43,7 +47,7 @@ impl Trouble {
         let faults = Faults::read(server)?;
         let counted = std::fs::read_to_string(server.ims_starts()).ok();
         let start = counted.and_then(|text| text.parse().ok()).unwrap_or(0) + 1;
-        if !faults.messages.is_empty() {
+        if faults != Faults::default() {
             let _ = std::fs::write(server.ims_starts(), u64::to_string(&start));
         }
         Ok(Self {
@@ -52,6 +56,11 @@ impl Trouble {
             hung: AtomicBool::new(false),
             outbound_stuck: AtomicBool::new(false),
         })
+    }
+
+    /// Whether this start is the one at which the IMS hangs.
+    pub(super) fn hangs_now(&self) -> bool {
+        self.faults.hangs_at_start == Some(self.start)
     }
 
     /// Whether sending waits behind a stuck message.
@@ -103,19 +112,23 @@ impl Ims {
         }
     }
 
-    fn tell_of_the_end(&self, named: bool, name: &SpoolName) {
-        if named {
-            self.tell_of_retry(4182, true, name);
+    /// Hangs at this start, where that is what is wrong; every thread that asks whether it is to stop hangs
+    /// with it.
+    pub(super) fn hang_at_start(&self) {
+        if self.trouble.hangs_now() {
+            self.events.write(4037, Gravity::Error, INTERNAL, EXCEPTION);
+            self.trouble.hung.store(true, Ordering::Relaxed);
         }
-        self.events.write(
-            4037,
-            Gravity::Error,
-            INTERNAL,
-            "An exception (0xc0000005) was handled while a message was processed; the service ends.",
-        );
     }
 
-    fn tell_of_retry(&self, event: u32, named: bool, name: &SpoolName) {
+    fn tell_of_the_end(&self, named: bool, name: &SpoolName) {
+        if named {
+            self.tell_of_retry(4182, true, name.as_str());
+        }
+        self.events.write(4037, Gravity::Error, INTERNAL, EXCEPTION);
+    }
+
+    fn tell_of_retry(&self, event: u32, named: bool, name: &str) {
         let text = match (event, named) {
             (4117, true) => {
                 format!("The spool file {name} failed and is to be moved to the archive.")
@@ -128,6 +141,18 @@ impl Ims {
         self.events.write(event, Gravity::Error, INTERNAL, &text);
     }
 
+    /// Asking the MTA for mail fails while an object of its database is damaged; told at every retry.
+    pub(super) fn tell_of_a_damaged_mta(&self, told: &mut Option<Instant>) {
+        let retry = self.config.clock_factor.shorten(RETRY);
+        if told.is_some_and(|at| at.elapsed() < retry) || !self.server.mta_damage().exists() {
+            return;
+        }
+        if Damage::read(&self.server).is_ok_and(Damage::any) {
+            self.tell_of_retry(4116, false, "");
+            *told = Some(Instant::now());
+        }
+    }
+
     /// Nothing behind the message moves; the event comes again at every retry.
     fn stick(&self, place: Place, event: u32, named: bool, name: &SpoolName) {
         if place == Place::Out {
@@ -137,7 +162,7 @@ impl Ims {
         let mut told = None::<Instant>;
         while !self.stopping() {
             if told.is_none_or(|at| at.elapsed() >= retry) {
-                self.tell_of_retry(event, named, name);
+                self.tell_of_retry(event, named, name.as_str());
                 told = Some(Instant::now());
             }
             std::thread::sleep(super::LOOK);

@@ -25,7 +25,9 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// Converts what is in MTS-OUT, until the IMS stops.
 pub(super) fn convert(ims: &Ims) {
+    let mut told = None::<Instant>;
     while !ims.stopping() {
+        ims.tell_of_a_damaged_mta(&mut told);
         // A folder that cannot be read now may be readable at the next look.
         for file in spooled(&ims.server.mts_out()).unwrap_or_default() {
             if ims.stopping() {

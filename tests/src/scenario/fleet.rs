@@ -346,7 +346,7 @@ fn guard_file(server: &Server, programs: &Programs) -> String {
     let dir = &server.dir;
     format!(
         r#"roots = [{root}]
-services = [{service}]
+services = [{service}, {mta}]
 
 [limits]
 restarts_per_hour = 200
@@ -368,6 +368,7 @@ verdicts = {{ submitted = "submitted" }}
 "#,
         root = path(&dir.exchsrvr()),
         service = quoted(ims::SERVICE),
+        mta = quoted(ims::MTA),
         lab = path(&programs.lab),
         server_dir = path(dir.root()),
     )

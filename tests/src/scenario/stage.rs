@@ -12,7 +12,7 @@ use super::Options;
 use super::fleet::Fleet;
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
-use crate::load::Load;
+use crate::load::{Begins, Load, Submission};
 use crate::outage::Outages;
 use crate::programs::Programs;
 use crate::world::{Server, World, WorldSpec};
@@ -109,6 +109,25 @@ impl<'a> Stage<'a> {
         let (site, name) = (&server.site, &server.name);
         self.load
             .send_waiting_since(site, name, &server.dir, since)
+            .map(drop)
+    }
+
+    /// As [`Self::send`], for a message that is where it is said to begin; returns what the truth has of it.
+    pub(super) fn send_to_begin(
+        &mut self,
+        server: usize,
+        since: Option<SystemTime>,
+        begins: Begins,
+    ) -> Result<Submission, LabError> {
+        let server = &self.world.servers[server];
+        let (site, name) = (&server.site, &server.name);
+        self.load
+            .send_to_begin(site, name, &server.dir, since, begins)
+    }
+
+    /// A user has sent a message that waits in the database of the server's MTA, as its number `number`.
+    pub(super) fn send_to_mta(&mut self, server: usize, number: usize) -> Result<(), LabError> {
+        self.send_to_begin(server, None, Begins::InMta { number })
             .map(drop)
     }
 
