@@ -274,7 +274,7 @@ fn a_corrupt_journal_stops_the_agent_and_is_still_listed() {
 fn no_crate_of_the_workspace_enables_the_switches_for_safety_mechanisms() {
     let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for member in ["", "policies", "proto", "agent", "controller", "tests"] {
-        let manifest = std::fs::read_to_string(top.join(member).join("Cargo.toml")).unwrap();
+        let manifest = fs::read_to_string(top.join(member).join("Cargo.toml")).unwrap();
         for line in manifest.lines().filter(|line| line.contains("ablation")) {
             let own = [
                 "ablation = []",

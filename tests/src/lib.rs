@@ -19,6 +19,7 @@ pub mod load;
 pub mod mta;
 pub mod outage;
 pub mod peer;
+pub mod power_cut;
 pub mod programs;
 pub mod queue_index;
 pub mod registry;

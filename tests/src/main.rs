@@ -8,6 +8,8 @@ use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand};
 use mailmend_lab::clock_factor::ClockFactor;
 use mailmend_lab::lab_error::LabError;
+use mailmend_lab::power_cut::life::Cut;
+use mailmend_lab::power_cut::{self, PowerCuts};
 use mailmend_lab::programs::Programs;
 use mailmend_lab::scenario::{self, Options, SCENARIOS, Scenario, site};
 use mailmend_lab::server_dir::ServerDir;
@@ -89,6 +91,27 @@ enum Command {
         /// Go on after a stage has failed.
         #[arg(long)]
         keep_going: bool,
+    },
+    /// Cut the power of a real ext4 under the agent's custody and journal, and recover (needs root).
+    PowerCuts {
+        /// How many times.
+        #[arg(long, default_value_t = 200)]
+        cuts: u32,
+        /// Which messages there are, and where the power fails.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// In a mount namespace of its own already.
+        #[arg(long, hide = true)]
+        inside: bool,
+        /// Live once on this volume, until the power fails.
+        #[arg(long, hide = true)]
+        life: Option<PathBuf>,
+        /// The power fails at this point.
+        #[arg(long, hide = true, requires = "life")]
+        at: Option<u64>,
+        /// The power fails after so many microseconds.
+        #[arg(long, hide = true, requires = "life")]
+        after_us: Option<u64>,
     },
     /// A tool of a server, as an agent's guard file names it.
     #[command(subcommand)]
@@ -316,6 +339,31 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
                 keep_going,
             };
             return Ok(code(verify::run(&verification)?));
+        }
+        Command::PowerCuts {
+            life: Some(top),
+            at,
+            after_us,
+            ..
+        } => {
+            tether::to_parent();
+            let after = Duration::from_micros(after_us.unwrap_or_default());
+            let cut = at.map_or(Cut::After(after), Cut::At);
+            power_cut::life::run(&top, cut)?;
+        }
+        Command::PowerCuts {
+            cuts, seed, inside, ..
+        } => {
+            tether::to_parent();
+            let cuts = PowerCuts { cuts, seed };
+            if inside {
+                return Ok(code(power_cut::run(cuts)?));
+            }
+            if let Some(why) = power_cut::impossible() {
+                println!("LEFT OUT: power cuts on ext4: {why}");
+                return Ok(ExitCode::FAILURE);
+            }
+            return Ok(code(power_cut::apart(cuts)?));
         }
         Command::Tool(Tool::Recalculate(server)) => {
             println!("{}", tool::recalculate(&ServerDir::new(server.server_dir))?);

@@ -11,7 +11,7 @@ use stage::{Ended, Stage};
 
 use crate::cargo;
 use crate::lab_error::{Attempting, LabError};
-use crate::stop_signal;
+use crate::{power_cut, stop_signal};
 
 /// What to check.
 #[derive(Debug, Clone)]
@@ -165,6 +165,10 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
         command.args(arguments).current_dir(top);
         Stage::new(name, minutes, command)
     };
+    match power_cut::impossible() {
+        None => stages.push(lab("power cuts", 10, &["power-cuts", "--cuts", "200"])),
+        Some(why) => left_out.push(format!("power cuts on ext4: {why}")),
+    }
     stages.push(lab("main job", 10, &["run", "stuck-outbound", "--json"]));
     let (runs, seed) = (
         verification.storm_runs.to_string(),

@@ -139,9 +139,7 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
-            to_agent::Message::Audit(_) => {
-                Err(nonsense("not taken yet"))
-            }
+            to_agent::Message::Audit(_) => Err(nonsense("not taken yet")),
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
             to_agent::Message::Advance(wire::Advance {
                 run,
