@@ -30,7 +30,8 @@ _DATA, _GUARD) or in the configuration file; a flag wins over the environment, t
 the file. `mailmend-agent config` shows each value with where it came from.
 
 Exit codes: 0 success, 1 failure, 2 usage or invalid configuration, 3 waits for somebody,
-5 refused by a gate, 6 controller unreachable or not authenticated, 7 timed out.";
+5 refused by a gate, 6 controller unreachable or not authenticated, 7 timed out,
+8 nothing can be written down any more: `run` ends so that whoever started it starts it again.";
 
 /// mailmend's agent: carries out its server's part of a plan, crash-safely, and reports every step.
 #[derive(Parser)]

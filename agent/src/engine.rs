@@ -232,6 +232,25 @@ impl Engine {
         true
     }
 
+    /// For an agent whose journal fails: asks every service that an open section stopped to start, and
+    /// waits until they run, at most `limit` of real time. Returns whether they do.
+    #[must_use]
+    pub fn service_up_without_journal(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let open = self.open_runs();
+        for run in &open {
+            crate::runner::service_up(&self.0.station, *run);
+        }
+        let up = |run: &RunId| crate::runner::service_is_up(&self.0.station, *run);
+        while !open.iter().all(up) {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        true
+    }
+
     /// What a run's records add up to on this agent; nothing for an unknown run.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
     (
         "A012-journal-poisoned",
         "A write or sync failed, so what the disk holds is not known. No file moves any more; service may be started.",
-        "Mend the disk, then restart the agent: it reads what is really there and goes on.",
+        "Mend the disk. The agent ends with exit code 8 once services are up; its init system starts it again, and it reads what is really there and goes on.",
     ),
     (
         "A013-journal-unusable",

@@ -22,7 +22,9 @@ use crate::journal::JournalError;
 use crate::station::{Station, Trouble};
 use crate::step::{self, Prepared, StepEnd, Work};
 
-pub(crate) use exit::{service_up_without_journal as service_up, stranded, take as take_exit};
+pub(crate) use exit::{
+    service_is_up, service_up_without_journal as service_up, stranded, take as take_exit,
+};
 pub use next::{ExitReason, Move, Waiting, budget_over, exit_due, next_move, undo_section};
 
 /// A run on this agent.

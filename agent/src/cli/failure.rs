@@ -34,6 +34,7 @@ const WAITS: u8 = 3;
 const GATE: u8 = 5;
 const UNREACHABLE: u8 = 6;
 const TIMED_OUT: u8 = 7;
+const JOURNAL: u8 = 8;
 
 impl Failure {
     const fn of(exit: u8, line: String) -> Self {
@@ -194,7 +195,11 @@ impl From<EnrolError> for Failure {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        Self::failed(error.to_string())
+        let exit = match error {
+            JournalError::Poisoned { .. } => JOURNAL,
+            _ => FAILED,
+        };
+        Self::of(exit, error.to_string())
     }
 }
 

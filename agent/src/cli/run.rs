@@ -9,7 +9,7 @@ use mailmend_agent::facts::gather;
 use mailmend_agent::guard::Guard;
 use mailmend_agent::host::{Facts, Host};
 use mailmend_agent::identity::make_data_folder;
-use mailmend_agent::journal::Journal;
+use mailmend_agent::journal::{Journal, JournalError};
 use mailmend_agent::session::{Retry, Session, Settings};
 use mailmend_agent::symptoms::Watchlist;
 use tokio::sync::watch;
@@ -23,6 +23,10 @@ use super::failure::Failure;
 const SHUTDOWN: Duration = Duration::from_secs(80);
 /// How long the last results may take to reach the controller.
 const FLUSH: Duration = Duration::from_secs(3);
+/// How often the journal is asked whether it can still be written.
+const JOURNAL_LOOK: Duration = Duration::from_millis(500);
+/// How long services may take to come up before an agent whose journal fails ends.
+const SERVICE_UP: Duration = Duration::from_secs(60);
 /// How often the facts about the server are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -64,7 +68,12 @@ async fn work(
     // From here on a signal ends us in order, recovery included.
     let mut signals = Signals::new()?;
     let recovering = engine.clone();
-    blocking(move || recovering.recover()).await??;
+    if let Err(error) = blocking(move || recovering.recover()).await? {
+        if journal.poisoned().is_some() {
+            return Err(poisoned_end(&engine, error).await);
+        }
+        return Err(error.into());
+    }
     info!("recovered; dials {}", config.controller.value);
 
     let watchlist = Arc::new(Watchlist::open(&config.data.value));
@@ -101,19 +110,21 @@ async fn work(
         // It runs until it is told to stop: this is a defect. Whoever started us starts us again.
         ended = &mut session => {
             error!("the session with the controller ended by itself; the agent ends in order");
-            Some(format!("a defect of the agent, please report it: the session ended: {ended:?}"))
+            let why = format!("a defect of the agent, please report it: the session ended: {ended:?}");
+            Some(Failure::failed(why))
         }
+        error = poisoned(&journal) => Some(poisoned_end(&engine, error).await),
     };
     let over = blocking(move || engine.shutdown(SHUTDOWN)).await?;
     flushed(&journal).await;
     stop.cancel();
-    if broken.is_none() {
+    if !session.is_finished() {
         // It ends at once; a panic of its last moment is in the log.
         let _ = session.await;
     }
     let _ = looking.await;
-    if let Some(why) = broken {
-        return Err(Failure::failed(why));
+    if let Some(failure) = broken {
+        return Err(failure);
     }
     if over {
         info!("ended");
@@ -122,6 +133,32 @@ async fn work(
     Err(Failure::timed_out(format!(
         "A006-shutdown-unfinished: a step did not end within {SHUTDOWN:?}; the next start goes on with it, so start the agent again soon"
     )))
+}
+
+/// Waits until nothing can be written down any more.
+async fn poisoned(journal: &Journal) -> JournalError {
+    loop {
+        tokio::time::sleep(JOURNAL_LOOK).await;
+        if let Some(why) = journal.poisoned() {
+            return JournalError::Poisoned { why };
+        }
+    }
+}
+
+/// An agent that cannot write down what it does is alive and of no use. Services come up, then it ends
+/// with an exit code of its own: whoever started it starts it again, and recovery sees what is really
+/// there.
+async fn poisoned_end(engine: &Engine, error: JournalError) -> Failure {
+    error!("{error}; services are started, then the agent ends to be started again");
+    let engine = engine.clone();
+    match blocking(move || engine.service_up_without_journal(SERVICE_UP)).await {
+        Ok(true) => {}
+        Ok(false) => error!(
+            "a service that was stopped does not run: the next start of the agent tries again"
+        ),
+        Err(failure) => return failure,
+    }
+    error.into()
 }
 
 /// Looks at the facts again and again, and tells them when they have changed.

@@ -198,6 +198,25 @@ fn told(why: &ExitReason, plan: Option<&Plan>) -> String {
     }
 }
 
+/// The services that an open section may have left down; none where no section is open.
+fn disturbed(state: &RunState) -> impl Iterator<Item = &ServiceName> {
+    let section = state.section.iter().map(|open| &open.service);
+    let stopped = stopped_by(state).filter(|_| state.section.is_some());
+    section.chain(stopped)
+}
+
+/// Whether every service that an open section of a run may have left down runs.
+pub(crate) fn service_is_up(station: &Station, run: RunId) -> bool {
+    let Ok(state) = station.state(run) else {
+        return false;
+    };
+    let services = station.host.services();
+    disturbed(&state).all(|service| {
+        let status = services.query(service);
+        status.is_ok_and(|status| status.state == ServiceState::Running)
+    })
+}
+
 /// Service comes before the journal: where nothing can be written down any more, what a run stopped is
 /// asked to start all the same. The next start of the agent sees in the event log that it was started.
 pub(crate) fn service_up_without_journal(station: &Station, run: RunId) {
@@ -206,11 +225,11 @@ pub(crate) fn service_up_without_journal(station: &Station, run: RunId) {
         tracing::error!(%run, "the journal cannot be read: look whether services run on this server");
         return;
     };
-    if state.section.is_none() {
-        return;
-    }
-    let section = state.section.iter().map(|open| &open.service);
-    for service in section.chain(stopped_by(&state)) {
+    for service in disturbed(&state) {
+        let status = station.host.services().query(service);
+        if status.is_ok_and(|status| status.state == ServiceState::Running) {
+            continue;
+        }
         match station.host.services().request_start(service) {
             Ok(()) => {
                 tracing::error!(%run, %service, "the journal failed; the service was asked to start");

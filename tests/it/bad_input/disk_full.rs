@@ -1,10 +1,17 @@
 //! Volumes without room: a small one of its own is mounted for each test.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use mailmend_lab::awaited;
 use mailmend_lab::programs;
 use mailmend_lab::scenario::Report;
+use mailmend_lab::service_manager::{Answer, State};
 
 use super::place::{Place, SERVER, all_of, bare, programs, untouched};
 
@@ -44,7 +51,7 @@ impl Volume {
         let mut file = std::fs::File::create(&path).unwrap();
         for size in [1 << 16, 1 << 12, 1] {
             let block = vec![0; size];
-            while std::io::Write::write_all(&mut file, &block).is_ok() {}
+            while file.write_all(&block).is_ok() {}
         }
         path
     }
@@ -183,4 +190,70 @@ fn a_volume_without_room_for_the_held_mail_is_found_before_the_service_is_stoppe
         report.symptom_after >= report.symptom_before && report.symptom_before > 0,
         "everything is where it was: {report:#?}"
     );
+}
+
+/// A service manager of one service, which is found dead once `dead` is set.
+fn manager(socket: &Path, dead: Arc<AtomicBool>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    // It ends with the tests' process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = String::new();
+            let read = BufReader::new(&stream).read_line(&mut request);
+            let stopped = dead.load(Ordering::Relaxed);
+            let answer = Answer {
+                ok: true,
+                state: Some(if stopped {
+                    State::Stopped
+                } else {
+                    State::Running
+                }),
+                exit_code: stopped.then_some(1067),
+                accepts_stop: Some(!stopped),
+                dependents: Some(Vec::new()),
+                ..Answer::default()
+            };
+            let line = serde_json::to_string(&answer).unwrap() + "\n";
+            // Whoever hung up does not want the answer.
+            let _ = read.and_then(|_| stream.write_all(line.as_bytes()));
+        }
+    });
+}
+
+#[test]
+fn an_agent_that_can_write_nothing_down_any_more_ends_with_a_code_of_its_own() {
+    let Some(volume) = Volume::of("1m") else {
+        return;
+    };
+    let mut place = Place::new();
+    place.agent_data = volume.path().join("agent");
+    place.configure();
+    let dead = Arc::new(AtomicBool::new(false));
+    manager(&place.path("socket"), Arc::clone(&dead));
+    let guard = std::fs::read_to_string(place.path("guard.toml")).unwrap();
+    let guard = format!("{guard}[watchdog]\nservices = [\"MSExchangeIMC\"]\n");
+    place.file("guard.toml", guard);
+    let log = std::fs::File::create(place.path("agent.log")).unwrap();
+    let mut command = place.agent_command(&programs().agent);
+    let mut agent = command.arg("run").stderr(log).spawn().unwrap();
+    let said = || std::fs::read_to_string(place.path("agent.log")).unwrap_or_default();
+    let begun = awaited::until(Duration::from_secs(30), || said().contains("recovered"));
+    let full = volume.fill();
+    // The watchdog has something to write down, and cannot.
+    dead.store(true, Ordering::Relaxed);
+    let mut code = None;
+    let _ = awaited::until(Duration::from_secs(30), || {
+        code = agent.try_wait().unwrap().and_then(|ended| ended.code());
+        code.is_some()
+    });
+    // Whatever became of it, it does not outlive the test.
+    let _ = agent.kill();
+    let _ = agent.wait();
+    assert!(begun.is_some(), "{}", said());
+    assert_eq!(code, Some(8), "{}", said());
+    assert!(said().contains("A012-journal-poisoned"), "{}", said());
+    std::fs::remove_file(full).unwrap();
+    dead.store(false, Ordering::Relaxed);
+    place.works_and_says("recovered");
 }
