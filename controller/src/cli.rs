@@ -5,13 +5,17 @@
 
 mod agent;
 mod arguments;
+mod audit;
 mod connection;
+mod custody;
 mod diagnosis;
 pub mod exit;
 mod failure;
 mod ledger;
+mod order;
 mod output;
 mod policy;
+mod reconciled;
 mod rollout;
 mod run;
 mod serve;
@@ -78,6 +82,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Agent(command) => agent::run(command, output, settings).await,
         Command::Rollout(command) => rollout::run(command, output, settings).await,
         Command::Run(command) => run::run(command, output, settings).await,
+        Command::Custody(command) => custody::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,
         Command::Config => settings::show(output, settings),
     }

@@ -1,8 +1,12 @@
 //! Why a rollout waits: every waiting has a predicate, a holder and a command that releases it.
 
+mod custody;
+
 use std::collections::BTreeMap;
 
 use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_policy::plan::PlannedStep;
+use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 
 use crate::decide;
@@ -35,15 +39,21 @@ pub struct Waiting {
     pub release: String,
 }
 
-/// Everything that a rollout waits for; empty where it has ended.
+/// Everything that a rollout waits for. One that has ended waits for nothing but a person's word on the
+/// messages that its runs keep in custody.
 #[must_use]
 pub fn explain(rollout: &Rollout, around: &Surroundings) -> Vec<Waiting> {
-    if rollout.state.is_final() {
-        return Vec::new();
-    }
     let mut waiting = Vec::new();
-    waiting.extend(itself(rollout));
+    if !rollout.state.is_final() {
+        waiting.extend(itself(rollout));
+    }
     for run in &rollout.runs {
+        if run.phase.is_final() || run.phase == RunPhase::NeedsPerson {
+            waiting.extend(custody::kept(rollout, run));
+        }
+        if rollout.state.is_final() {
+            continue;
+        }
         match run.phase {
             RunPhase::Waiting => waiting.push(not_begun(rollout, run, around)),
             RunPhase::Assigned => waiting.extend(assigned(rollout, run, around)),
@@ -214,6 +224,16 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
     let Some(step) = run.plan.steps.iter().find(|step| !run.is_finished(step)) else {
         return closing(run, around, &abort, "closes its part");
     };
+    let asked: Vec<Waiting> = run
+        .plan
+        .steps
+        .iter()
+        .filter(|step| run.asks(step))
+        .filter_map(|step| asked(run, step))
+        .collect();
+    if !asked.is_empty() {
+        return asked;
+    }
     let released = run
         .parts
         .get(&step.server)
@@ -242,6 +262,38 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
         holder,
         release,
     )]
+}
+
+/// A person has to do something and say so.
+fn asked(run: &Run, step: &PlannedStep) -> Option<Waiting> {
+    let Action::HumanTask { ask, answers, .. } = &step.action else {
+        return None;
+    };
+    let several = run.plan.steps.iter().filter(|step| run.asks(step)).count() > 1;
+    let server = if several {
+        format!("@{}", step.server)
+    } else {
+        String::new()
+    };
+    Some(of(
+        run,
+        format!(
+            "step {} on {} is answered, within {}",
+            step.id,
+            step.server,
+            mailmend_policy::units::write_duration(step.timeout)
+        ),
+        format!(
+            "a person: {}",
+            ask.split_whitespace().collect::<Vec<_>>().join(" ")
+        ),
+        format!(
+            "mailmend run answer {} --step {}{server} --answer {}",
+            short(run.id),
+            step.id,
+            answers.join("|")
+        ),
+    ))
 }
 
 fn unwinding(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {

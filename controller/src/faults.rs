@@ -281,6 +281,36 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "look at `mailmend rollout plan` again and approve its digest",
     ),
     (
+        "C094-not-asked",
+        "A step was answered that does not wait for an answer, was answered already, or does not offer this answer.",
+        "`mailmend run show` tells what is asked and which answers there are",
+    ),
+    (
+        "C095-run-not-closed",
+        "Held mail is given back only when the run has come to rest or has ended.",
+        "`mailmend rollout explain` tells what the run waits for; `mailmend rollout abort` brings it to its end",
+    ),
+    (
+        "C096-custody-ids",
+        "What names messages or a batch in custody makes no sense, or names nothing in this run.",
+        "copy the ids from `mailmend run ledger`: BATCH/INDEX or BATCH/FIRST-LAST, of one batch at a time",
+    ),
+    (
+        "C097-agent-away",
+        "The agent is not connected, so nothing can be asked of it.",
+        "start mailmend-agent there; on the server itself `mailmend-agent ledger audit` does the same",
+    ),
+    (
+        "C098-reason-missing",
+        "An order that concerns mail needs a reason, for those who look later.",
+        "say with `--why` what you know and from where",
+    ),
+    (
+        "C099-audit-failed",
+        "The agent could not compare its ledger with disk and logs.",
+        "mend what is named, then ask again",
+    ),
+    (
         "C101-store-locked",
         "Another controller has the store open.",
         "stop that one, or give this one a data folder of its own",

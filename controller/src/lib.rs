@@ -4,6 +4,7 @@
 //! The walk: [`server`] receives, [`ingest`] stores what an agent reports, [`decide`] says what
 //! follows, [`orchestrator`] stores that and then acts on it through [`sessions`].
 
+pub mod audits;
 pub mod cli;
 pub mod clock;
 pub mod config;

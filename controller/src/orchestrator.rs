@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audits::Audits;
 use crate::clock::Clock;
 use crate::decide::{Action, Fleet, decide};
 use crate::liveness::{Liveness, WRITTEN_EVERY};
@@ -56,6 +57,7 @@ struct Shared {
     clock: Clock,
     sessions: Arc<Sessions>,
     liveness: Liveness,
+    audits: Arc<Audits>,
     work: Notify,
     changes: watch::Sender<u64>,
     stop: CancellationToken,
@@ -90,6 +92,7 @@ impl Controller {
             clock,
             sessions: Arc::default(),
             liveness: Liveness::default(),
+            audits: Arc::default(),
             work: Notify::new(),
             changes: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -130,6 +133,12 @@ impl Controller {
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.0.sessions
+    }
+
+    /// The audits that somebody waits for.
+    #[must_use]
+    pub fn audits(&self) -> &Arc<Audits> {
+        &self.0.audits
     }
 
     /// When agents were last heard.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
 use mailmend_policy::plan::{Plan, PlannedStep};
+use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 use uuid::Uuid;
 
@@ -134,6 +135,15 @@ impl Run {
             .get(&step.server)
             .and_then(|part| part.told.steps.get(&step.index))
             .copied()
+    }
+
+    /// Whether a step asks a person and has no answer, as far as its agent has told.
+    #[must_use]
+    pub fn asks(&self, step: &PlannedStep) -> bool {
+        let told = self.parts.get(&step.server).map(|part| &part.told);
+        matches!(step.action, Action::HumanTask { .. })
+            && self.mark(step) == Some(Mark::Intended)
+            && told.is_some_and(|told| !told.answers.contains_key(&step.index))
     }
 
     /// How many steps are done or skipped.

@@ -4,7 +4,7 @@
 //! being connected anew are the same thing to it, so a message that was lost with a connection, or
 //! with a controller that died between storing and telling, is told again by itself.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +13,7 @@ use mailmend_proto::convert::server_to_wire;
 use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 use mailmend_proto::wire::to_agent::Message;
+use prost::Message as _;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -37,6 +38,8 @@ struct Live {
     /// It has ended: nothing of it is still under way.
     over: CancellationToken,
     greeted: AtomicBool,
+    /// Audits that were asked for and are not passed on yet.
+    asks: Mutex<Vec<wire::AuditRequest>>,
 }
 
 /// One session, as its own task has it. It is over when this is dropped.
@@ -58,6 +61,7 @@ impl Sessions {
             end: CancellationToken::new(),
             over: CancellationToken::new(),
             greeted: AtomicBool::new(false),
+            asks: Mutex::default(),
         });
         let former = self.locked().insert(name.clone(), live.clone());
         let session = Session {
@@ -102,12 +106,38 @@ impl Sessions {
             .is_some_and(|live| live.greeted.load(Ordering::Acquire))
     }
 
+    /// Asks a connected agent for an audit; whether it is connected.
+    pub fn ask(&self, name: &ServerName, request: wire::AuditRequest) -> bool {
+        let live = self.locked();
+        let Some(session) = live
+            .get(name)
+            .filter(|live| live.greeted.load(Ordering::Acquire))
+        else {
+            return false;
+        };
+        session.asks().push(request);
+        session.wake.notify_one();
+        true
+    }
+
     fn locked(&self) -> MutexGuard<'_, HashMap<ServerName, Arc<Live>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Live {
+    fn asks(&self) -> MutexGuard<'_, Vec<wire::AuditRequest>> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Session {
+    /// The audits that were asked for since the last call.
+    #[must_use]
+    pub fn asked(&self) -> Vec<wire::AuditRequest> {
+        std::mem::take(&mut *self.live.asks())
+    }
+
     /// The agent was let in: from now on it counts as connected.
     pub fn greeted(&self) {
         self.live.greeted.store(true, Ordering::Release);
@@ -139,6 +169,8 @@ impl Drop for Session {
 /// What was told over one stream, so that being woken repeats nothing.
 #[derive(Debug, Default)]
 pub struct Telling {
+    /// Persons' orders that were told.
+    orders: HashSet<uuid::Uuid>,
     told: HashMap<RunId, Told>,
 }
 
@@ -163,6 +195,12 @@ impl Telling {
         self.told
             .retain(|run, _| orders.iter().any(|order| order.run == *run));
         let mut messages = Vec::new();
+        for order in store.waiting_orders(agent).await? {
+            if self.orders.insert(order.id) {
+                let order = wire::Order::decode(order.bytes.as_slice());
+                messages.extend(order.ok().map(Message::Order));
+            }
+        }
         for order in &orders {
             let told = self.told.entry(order.run).or_default();
             if !order.begun && !told.assigned {

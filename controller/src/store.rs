@@ -10,8 +10,11 @@ mod changes;
 mod custody;
 mod duties;
 mod error;
+mod history;
 mod orders;
+mod person_orders;
 mod policies;
+mod reconciled;
 mod records;
 mod rollouts;
 mod row;
@@ -21,11 +24,14 @@ pub use agents::{AgentRow, Greeting, Refused};
 pub use changes::Change;
 pub use custody::{CustodyFilter, CustodyRow};
 pub use error::StoreError;
+pub use history::{CustodyChange, Histories};
 pub use policies::{PolicyRow, Published};
+pub use reconciled::ReconciledRow;
 pub use records::{RunRecord, StoredRun, Tail, kept};
 
 pub use duties::Duty;
 pub use orders::{Order, Orders, PartKey};
+pub use person_orders::{OrderAnswer, OrderKind, Ordered, PersonOrder};
 pub use rollouts::{NewRollout, NewRun};
 pub use tokens::{NewToken, TokenRefused};
 

@@ -111,9 +111,12 @@ agent has to enrol again.")]
     /// Plan, start, follow and steer rollouts
     #[command(subcommand)]
     Rollout(Rollout),
-    /// Look at one run of a rollout
+    /// Look at one run of a rollout, and answer what it asks
     #[command(subcommand)]
     Run(Run),
+    /// Give held messages back, or say what became of messages
+    #[command(subcommand)]
+    Custody(Custody),
     /// Look at messages in custody
     #[command(subcommand)]
     Ledger(Ledger),
@@ -419,6 +422,142 @@ Examples:
         /// Only messages in this state
         #[arg(long, value_name = "STATE", value_parser = STATES)]
         state: Option<String>,
+        /// With every state that each message was in, when, and by what evidence
+        #[arg(long)]
+        history: bool,
+    },
+    /// Answer a step that asks a person to do something
+    #[command(after_help = with_codes("\
+`mailmend run show` tells what is asked and which answers there are. The agent writes the answer \
+down and goes on; what is answered cannot be taken back.
+
+Examples:
+  mailmend run answer 0198c6 --answer removed
+  mailmend run answer 0198c6 --step remove-sent --answer cannot \\
+      --note 'Mdbvu32 does not open the mailbox'"))]
+    Answer {
+        /// The run: its id, or at least 6 characters of its beginning
+        #[arg(value_parser = id)]
+        id: String,
+        /// One of the answers that the step offers
+        #[arg(long)]
+        answer: String,
+        /// The step, or STEP@SERVER where it waits on several; the one that waits by default
+        #[arg(long, default_value = "")]
+        step: String,
+        /// Something to add, for those who look later
+        #[arg(long, default_value = "")]
+        note: String,
+        /// Who answers [default: the operator's certificate]
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        /// Do not wait until the agent has taken it
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Show how an answer, a release or a settlement stands
+    #[command(after_help = with_codes("\
+Examples:
+  mailmend run order 5f0c2a"))]
+    Order {
+        /// The order: its id, or at least 6 characters of its beginning
+        #[arg(value_parser = id)]
+        id: String,
+    },
+    /// List what a run's reconciliation found of accepted messages
+    #[command(after_help = "\
+Lists what vanished, what the logs cannot tell, and what was delivered but still stands in a folder of the \
+store and would be sent again.
+
+Examples:
+  mailmend run reconciled 0198c6
+  mailmend run reconciled 0198c6 --all -o json |
+      jq '.messages[] | select(.fate == \"vanished\") | .message_id'")]
+    Reconciled {
+        /// The run: its id, or at least 6 characters of its beginning
+        #[arg(value_parser = id)]
+        id: String,
+        /// Also what waits or was reported to its sender
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Who says something about mail, and why.
+#[derive(Debug, Args)]
+pub(super) struct Say {
+    /// What you know and from where, for those who look later
+    #[arg(long)]
+    pub(super) why: String,
+    /// Who says it [default: the operator's certificate]
+    #[arg(long, value_name = "NAME")]
+    pub(super) by: Option<String>,
+}
+
+/// What became of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SettleAs {
+    /// Delivered, or not wanted any more; its file stays until retention ends
+    Delivered,
+    /// Not delivered: it is held, and may be released
+    NotDelivered,
+    /// It crashes the service: it is held, and never released
+    Poison,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Custody {
+    /// Give held messages of a run that has come to rest back to their queue
+    #[command(after_help = with_codes("\
+The agent stops the service and proves it stopped, sets aside what may have been sent, places the held \
+files, starts the service and watches it. Never given back: what is in doubt, delivered, or poison; settle \
+that first. Refused while event 3038 stands, another run is open there, or the run itself goes on.
+
+Examples:
+  mailmend custody release 0198c6 --why 'the next hop is back'
+  mailmend custody release 0198c6 --batch 8000000000ab \\
+      --why 'only what came before noon' --no-wait"))]
+    Release {
+        /// The run: its id, or at least 6 characters of its beginning
+        #[arg(value_parser = id)]
+        run: String,
+        /// Only this batch: the first part of a message's id in `run ledger`
+        #[arg(long, value_name = "BATCH")]
+        batch: Option<String>,
+        #[command(flatten)]
+        say: Say,
+        /// Do not wait until it is carried out
+        #[arg(long)]
+        no_wait: bool,
+        /// How long to wait at most; then exit code 7, and the release goes on
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
+    },
+    /// Say what became of messages in doubt, held, replaying or poison
+    #[command(after_help = with_codes("\
+The server's own logs count for more than a person: what they show delivered is never turned back. What is \
+still in a queue cannot be settled.
+
+Examples:
+  mailmend custody settle 0198c6 8000000000ab/3 --as delivered \\
+      --why 'the recipient has it'
+  mailmend custody settle 0198c6 8000000000ab/4-17 --as not-delivered \\
+      --why 'the log of the next hop does not have them'"))]
+    Settle {
+        /// The run: its id, or at least 6 characters of its beginning
+        #[arg(value_parser = id)]
+        run: String,
+        /// Messages as `mailmend run ledger` prints them, or BATCH/FIRST-LAST
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        /// What became of them
+        #[arg(long = "as", value_name = "HOW")]
+        outcome: SettleAs,
+        #[command(flatten)]
+        say: Say,
+        /// Do not wait until the agent has taken it
+        #[arg(long)]
+        no_wait: bool,
     },
 }
 
@@ -446,6 +585,22 @@ Examples:
         /// Only of this agent
         #[arg(long, value_name = "NAME")]
         agent: Option<String>,
+        /// Only of this run: its id, or at least 6 characters of its beginning
+        #[arg(long, value_name = "ID", value_parser = id)]
+        run: Option<String>,
+    },
+    /// Compare an agent's ledger with its disk and its server's logs
+    #[command(after_help = with_codes("\
+The agent derives each entry anew from its journal, the held folders and queues (every held file is read \
+again), and the tracking and SMTP logs. Where they disagree a line says what each of them says and what to \
+do; the exit code is 3 then.
+
+Examples:
+  mailmend ledger audit SRV-B
+  mailmend ledger audit SRV-B --run 0198c6 -o json"))]
+    Audit {
+        /// The agent
+        agent: String,
         /// Only of this run: its id, or at least 6 characters of its beginning
         #[arg(long, value_name = "ID", value_parser = id)]
         run: Option<String>,

@@ -11,13 +11,15 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, Shown};
 use super::run::whole_id;
-use super::view::{EntryView, LedgerView, custody};
+use super::view::{EntryView, LedgerView, custody, hex};
 use super::waiting::waiting;
-use super::when::{column, now_ms, size};
+use super::when::{absolute, column, now_ms, size};
 use crate::config::Settings;
 
 /// Lines of a table for a person; the rest is counted, and `-o json` has all.
 const MOST_LINES: usize = 1000;
+/// Columns from which on the beginning of the content's digest stands in the table.
+const HASHED: usize = 100;
 /// Columns from which on evidence stands in the table.
 const WIDE: usize = 140;
 
@@ -27,7 +29,12 @@ pub(super) async fn run(
     settings: &Settings,
 ) -> Result<Exit, Failure> {
     let controller = controller(settings)?;
-    let Ledger::List { state, agent, run } = command;
+    let (state, agent, run) = match command {
+        Ledger::List { state, agent, run } => (state, agent, run),
+        Ledger::Audit { agent, run } => {
+            return super::audit::audit(&controller, agent, run, output).await;
+        }
+    };
     let run = match run {
         Some(id) => whole_id(&controller, id).await?,
         None => String::new(),
@@ -100,6 +107,7 @@ fn told(
     let shown = &entries[..entries.len().min(MOST_LINES)];
     // Evidence is a sentence: a narrow table would break it into syllables.
     let wide = output.fits(WIDE);
+    let hashed = output.fits(HASHED);
     let rows = shown.iter().map(|found| {
         let entry = found.entry.clone().unwrap_or_default();
         let mut row: Vec<Shown> = vec![
@@ -110,37 +118,67 @@ fn told(
             size(entry.size).into(),
             column(found.changed_ms, now_ms).into(),
         ];
+        if hashed {
+            row.push(hex(entry.hash.get(..6).unwrap_or_default()).into());
+        }
         if wide {
             row.extend([(&found.queue).into(), (&found.evidence).into()]);
         }
         row
     });
-    let head = [
-        "MESSAGE", "AGENT", "FILE", "STATE", "SIZE", "CHANGED", "QUEUE", "EVIDENCE",
-    ];
-    let head = if wide { &head[..] } else { &head[..6] };
-    let table = output.table(head, rows.collect(), "no messages in custody");
+    let mut head = vec!["MESSAGE", "AGENT", "FILE", "STATE", "SIZE", "CHANGED"];
+    if hashed {
+        head.push("HASH");
+    }
+    if wide {
+        head.extend(["QUEUE", "EVIDENCE"]);
+    }
+    let table = output.table(&head, rows.collect(), "no messages in custody");
     if entries.is_empty() {
         return table;
+    }
+    let told: String = shown.iter().map(|found| history(found, output)).collect();
+    if !told.is_empty() {
+        return format!("{table}{told}\n{}", summary(entries, counts));
     }
     let urgent = if wide {
         String::new()
     } else {
         evidence(shown, output)
     };
-    let words: Vec<String> = counts
-        .iter()
-        .map(|(state, count)| format!("{count} {state}"))
-        .collect();
     let more = match entries.len().saturating_sub(MOST_LINES) {
         0 => String::new(),
         more => format!("and {more} more, see -o json\n"),
     };
-    format!(
-        "{table}{more}{urgent}\n{} messages: {}\n",
-        entries.len(),
-        words.join(", ")
-    )
+    format!("{table}{more}{urgent}\n{}", summary(entries, counts))
+}
+
+fn summary(entries: &[wire::CustodyEntry], counts: &BTreeMap<String, u64>) -> String {
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    format!("{} messages: {}\n", entries.len(), words.join(", "))
+}
+
+/// Every state that a message was in, below the table: when, and by what evidence.
+fn history(found: &wire::CustodyEntry, output: &Output) -> String {
+    if found.history.is_empty() {
+        return String::new();
+    }
+    let entry = found.entry.clone().unwrap_or_default();
+    let name = format!("{} {}, {}", short(found), entry.name, hex(&entry.hash));
+    let pairs = found.history.iter().map(|change| {
+        let state = custody(change.custody());
+        let at = absolute(change.at_ms).unwrap_or_default();
+        let evidence = if change.evidence.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", change.evidence)
+        };
+        ("", Shown::from(format!("{at} {state}{evidence}")))
+    });
+    format!("\n{name}\n{}", output.pairs(pairs.collect()))
 }
 
 /// What is known of those that need a person: below the table, where it is narrow.

@@ -8,6 +8,7 @@ use super::controller;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ledger;
+use super::order::{Following, follow, new_id};
 use super::output::{Output, Shown};
 use super::view::{RunDetailView, run_phase};
 use super::when::{both, duration, now_ms};
@@ -27,15 +28,46 @@ pub(super) async fn run(
             })?;
             Ok(Exit::Success)
         }
-        Run::Ledger { id, state } => {
+        Run::Ledger { id, state, history } => {
             let request = wire::ListCustodyRequest {
                 run: whole_id(&controller, id).await?,
                 agent: String::new(),
                 state: state.unwrap_or_default(),
-                history: false,
+                // A program gets everything; a person the states that are now, unless asked for.
+                history: history || output.is_json(),
             };
             ledger::list(&controller, request, output).await
         }
+        Run::Answer {
+            id,
+            answer,
+            step,
+            note,
+            by,
+            no_wait,
+        } => {
+            let request = wire::AnswerTaskRequest {
+                run: id.clone(),
+                step,
+                answer,
+                by: by.unwrap_or_default(),
+                note,
+                request_id: new_id(),
+            };
+            let what = format!("answer run `{id}`");
+            let stored = controller
+                .ask(&what, request, |mut client, request| async move {
+                    client.answer_task(request).await
+                })
+                .await?;
+            let how = Following {
+                no_wait,
+                timeout: None,
+            };
+            follow(&controller, stored, &how, output).await
+        }
+        Run::Order { id } => super::order::show(&controller, id, output).await,
+        Run::Reconciled { id, all } => super::reconciled::list(&controller, id, all, output).await,
     }
 }
 
@@ -110,10 +142,55 @@ fn told(detail: &wire::RunDetail, output: &Output) -> String {
     });
     let head = ["#", "SERVER", "STEP", "STATE", "TIME", "WHAT HAPPENED"];
     format!(
-        "{}\n{}",
+        "{}\n{}{}",
         output.pairs(pairs),
-        output.table(&head, rows.collect(), "no steps")
+        output.table(&head, rows.collect(), "no steps"),
+        asked(detail, output)
     )
+}
+
+/// What is asked of a person now, and how to answer.
+fn asked(detail: &wire::RunDetail, output: &Output) -> String {
+    let id = detail.run.as_ref().map_or("", |run| run.id.as_str());
+    let id = id.get(..8).unwrap_or(id);
+    let asking: Vec<_> = detail
+        .steps
+        .iter()
+        .filter_map(|step| Some((step, step.task.as_ref()?)))
+        .collect();
+    let mut text = String::new();
+    for (step, task) in &asking {
+        let server = if asking.len() > 1 {
+            format!("@{}", step.server)
+        } else {
+            String::new()
+        };
+        let done = |answer: &String| {
+            let done = task.accept.contains(answer);
+            format!("{answer}{}", if done { " (done)" } else { "" })
+        };
+        let answers: Vec<String> = task.answers.iter().map(done).collect();
+        let pairs: Vec<(&str, Shown)> = vec![
+            (
+                "asked of you",
+                Shown::bad(format!("step {} on {}", step.id, step.server)),
+            ),
+            ("", task.ask.trim().into()),
+            ("answers", answers.join(", ").into()),
+            (
+                "command",
+                format!(
+                    "mailmend run answer {id} --step {}{server} --answer {}",
+                    step.id,
+                    task.answers.first().map_or("", String::as_str)
+                )
+                .into(),
+            ),
+        ];
+        text.push('\n');
+        text.push_str(&output.pairs(pairs));
+    }
+    text
 }
 
 fn took(step: &wire::RunStep, now_ms: i64) -> String {

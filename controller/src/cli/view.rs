@@ -39,7 +39,7 @@ fn sorted<V: Clone>(map: &std::collections::HashMap<String, V>) -> BTreeMap<Stri
         .collect()
 }
 
-fn some(text: &str) -> Option<String> {
+pub(super) fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
@@ -292,6 +292,14 @@ struct RunStepView {
     began: Option<String>,
     ended: Option<String>,
     evidence: Vec<String>,
+    asks: Option<TaskView>,
+}
+
+#[derive(Debug, Serialize)]
+struct TaskView {
+    ask: String,
+    answers: Vec<String>,
+    accept: Vec<String>,
 }
 
 impl From<&wire::RunDetail> for RunDetailView {
@@ -306,6 +314,11 @@ impl From<&wire::RunDetail> for RunDetailView {
             began: absolute(step.began_ms),
             ended: absolute(step.ended_ms),
             evidence: step.evidence.clone(),
+            asks: step.task.as_ref().map(|task| TaskView {
+                ask: task.ask.clone(),
+                answers: task.answers.clone(),
+                accept: task.accept.clone(),
+            }),
         });
         Self {
             run: detail.run.as_ref().map(RunView::from),
@@ -340,6 +353,15 @@ pub(super) struct EntryView {
     evidence: Option<String>,
     changed: Option<String>,
     held: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    history: Vec<ChangeView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangeView {
+    state: String,
+    at: Option<String>,
+    evidence: Option<String>,
 }
 
 impl From<&wire::CustodyEntry> for EntryView {
@@ -359,6 +381,15 @@ impl From<&wire::CustodyEntry> for EntryView {
             evidence: some(&found.evidence),
             changed: absolute(found.changed_ms),
             held: found.held.clone(),
+            history: found
+                .history
+                .iter()
+                .map(|change| ChangeView {
+                    state: custody(change.custody()),
+                    at: absolute(change.at_ms),
+                    evidence: some(&change.evidence),
+                })
+                .collect(),
         }
     }
 }

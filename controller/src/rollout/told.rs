@@ -34,6 +34,12 @@ pub struct Told {
     pub closed: Option<Closing>,
     /// Why it ended so.
     pub closed_why: String,
+    /// What persons answered to `human.task` steps, and who, by step.
+    pub answers: BTreeMap<u32, String>,
+    /// The order of the release that is being carried out.
+    pub releasing: Option<String>,
+    /// How releases ended, by the order that asked for them.
+    pub released: BTreeMap<String, String>,
 }
 
 /// How far a step has come.
@@ -132,12 +138,23 @@ impl Told {
                     self.handed_over = true;
                 }
             },
+            Event::Answered {
+                step, answer, by, ..
+            } => {
+                self.answers.insert(*step, format!("`{answer}`, says {by}"));
+            }
+            Event::ReleaseOrdered { order, .. } => self.releasing = Some(order.to_string()),
+            // A release mends no run: it stays what it was when it was closed first.
+            Event::Closed { detail, .. } if self.releasing.is_some() => {
+                if let Some(order) = self.releasing.take() {
+                    self.released.insert(order, detail.clone());
+                }
+            }
             Event::Closed { how, detail } => {
                 self.closed = Some(match how {
                     Ended::Committed => Closing::Committed,
                     Ended::NotNeeded => Closing::NotNeeded,
                     Ended::Unwound => Closing::Unwound,
-                    // A release mends no run: it stays one that needed a person.
                     Ended::AtRest | Ended::Released => Closing::AtRest,
                 });
                 self.closed_why.clone_from(detail);

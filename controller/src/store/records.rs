@@ -42,7 +42,7 @@ pub struct RunRecord {
     pub record: Record,
 }
 
-fn decoded(bytes: &[u8]) -> Result<Record, StoreError> {
+pub(super) fn decoded(bytes: &[u8]) -> Result<Record, StoreError> {
     let fault = |why: String| StoreError::Row {
         table: "records",
         why,
@@ -99,6 +99,7 @@ impl Store {
             .await?;
         for record in records {
             self.write_custody(&mut write, agent, record).await?;
+            self.write_reconciled(&mut write, agent, record).await?;
             let run = record.run.to_string();
             match &record.event {
                 Event::Alarm { code, text } => {

@@ -14,7 +14,7 @@ use crate::ingest::{IngestFault, Ledger};
 use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
 use crate::sessions::{Session, Telling};
-use crate::store::{AgentRow, Greeting};
+use crate::store::{AgentRow, Greeting, OrderAnswer};
 
 /// How long an agent may take to say hello, and to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +50,7 @@ pub(crate) async fn serve(
             drop(tokio::time::timeout(PARTING, outgoing.send(Err(status))).await);
         }
     }
+    controller.audits().gone(&name);
     // Who is connected has changed.
     controller.changed();
 }
@@ -175,12 +176,13 @@ async fn listen(
             }
             // The record of it is what counts.
             Some(Message::FenceTaken(_)) => {}
-            Some(
-                Message::OrderAnswer(_)
-                | Message::Symptoms(_)
-                | Message::Queues(_)
-                | Message::Audit(_),
-            ) => tracing::warn!(agent = %name, "not taken yet"),
+            Some(Message::OrderAnswer(answer)) => {
+                take_answer(controller, name, answer).await?;
+            }
+            Some(Message::Audit(audit)) => controller.audits().told(name, audit),
+            Some(Message::Symptoms(_) | Message::Queues(_)) => {
+                tracing::warn!(agent = %name, "not taken yet");
+            }
             Some(Message::Hello(_)) => {
                 return Err(Status::invalid_argument(
                     "C072-no-hello: hello is said once in a stream",
@@ -190,6 +192,31 @@ async fn listen(
             None => tracing::warn!(agent = %name, "ignored a message of an unknown kind"),
         }
     }
+    Ok(())
+}
+
+/// An agent said whether it takes a person's order.
+async fn take_answer(
+    controller: &Controller,
+    name: &ServerName,
+    answer: wire::OrderAnswer,
+) -> Result<(), Status> {
+    let id = uuid::Uuid::try_parse(&answer.id)
+        .map_err(|why| Status::invalid_argument(format!("the order has no id: {why}")))?;
+    let said = if answer.taken {
+        OrderAnswer::Taken
+    } else {
+        tracing::warn!(agent = %name, order = %id, code = answer.code, why = answer.why, "refused an order");
+        OrderAnswer::Refused {
+            code: answer.code,
+            why: answer.why,
+        }
+    };
+    let store = controller.store();
+    store
+        .answer_order(id, name, &said, controller.now_ms())
+        .await?;
+    controller.changed();
     Ok(())
 }
 
@@ -254,6 +281,9 @@ async fn talk(
     loop {
         for message in telling.lacking(controller.store(), name).await? {
             sent(outgoing, Ok(message)).await?;
+        }
+        for audit in session.asked() {
+            tell(outgoing, to_agent::Message::Audit(audit)).await?;
         }
         session.woken().await;
     }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use mailmend_policy::plan::{Plan, PlannedStep};
 use mailmend_policy::preview::{describe, worst_case};
-use mailmend_proto::convert::entry_to_wire;
-use mailmend_proto::run::Event;
+use mailmend_policy::step::Action;
+use mailmend_proto::convert::{entry_to_wire, reconciled_to_wire};
+use mailmend_proto::run::{Custody, Event, ReconciledMessage};
 use mailmend_proto::wire;
 
 use crate::explain::Waiting;
 use crate::rollout::{Mark, Rollout, RolloutState, Run, RunPhase, Told};
-use crate::store::{AgentRow, CustodyRow, Duty, PolicyRow, RunRecord};
+use crate::store::{AgentRow, CustodyChange, CustodyRow, Duty, PolicyRow, RunRecord};
 
 pub(super) fn policy(row: PolicyRow) -> wire::PolicyRevision {
     wire::PolicyRevision {
@@ -199,6 +200,7 @@ pub(super) fn steps(run: &Run, records: &[RunRecord]) -> Vec<wire::RunStep> {
                 server: step.server.to_string(),
                 action: step.action.name().to_owned(),
                 state: state.to_owned(),
+                task: task(run, step),
                 ..wire::RunStep::default()
             };
             (step.index, told)
@@ -240,6 +242,22 @@ pub(super) fn steps(run: &Run, records: &[RunRecord]) -> Vec<wire::RunStep> {
     steps.into_values().collect()
 }
 
+/// What a step asks of a person now.
+fn task(run: &Run, step: &PlannedStep) -> Option<wire::Task> {
+    match &step.action {
+        Action::HumanTask {
+            ask,
+            answers,
+            accept,
+        } if run.asks(step) => Some(wire::Task {
+            ask: ask.clone(),
+            answers: answers.clone(),
+            accept: accept.clone(),
+        }),
+        _ => None,
+    }
+}
+
 pub(super) fn waiting(waiting: Waiting) -> wire::Waiting {
     wire::Waiting {
         run: waiting.run.map(|run| run.to_string()).unwrap_or_default(),
@@ -254,7 +272,22 @@ pub(super) fn waiting(waiting: Waiting) -> wire::Waiting {
     }
 }
 
-pub(super) fn custody(row: &CustodyRow) -> wire::CustodyEntry {
+pub(super) fn reconciled(message: ReconciledMessage) -> wire::ReconciledMessage {
+    reconciled_to_wire(message)
+}
+
+const fn state_of(custody: Custody) -> wire::Custody {
+    match custody {
+        Custody::Live => wire::Custody::Live,
+        Custody::Held => wire::Custody::Held,
+        Custody::Replaying => wire::Custody::Replaying,
+        Custody::GoneWithEvidence => wire::Custody::GoneWithEvidence,
+        Custody::Poison => wire::Custody::Poison,
+        Custody::InDoubt => wire::Custody::InDoubt,
+    }
+}
+
+pub(super) fn custody(row: &CustodyRow, history: Vec<CustodyChange>) -> wire::CustodyEntry {
     wire::CustodyEntry {
         id: format!("{}/{}", row.batch, row.entry.index),
         agent: row.agent.to_string(),
@@ -264,6 +297,13 @@ pub(super) fn custody(row: &CustodyRow) -> wire::CustodyEntry {
         evidence: row.evidence.clone(),
         changed_ms: row.changed_ms,
         held: row.held.clone(),
-        history: Vec::new(),
+        history: history
+            .into_iter()
+            .map(|change| wire::CustodyChange {
+                custody: state_of(change.custody).into(),
+                at_ms: change.at_ms,
+                evidence: change.evidence,
+            })
+            .collect(),
     }
 }

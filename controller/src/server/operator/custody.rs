@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::store::CustodyFilter;
+use crate::store::{CustodyFilter, Histories};
 
 use super::{OperatorService, Streamed, answers, invalid, part, stopping};
 
@@ -36,6 +36,15 @@ impl OperatorService {
                 name => Some(state(name)?),
             },
         };
+        let mut histories = match (request.history, filter.run) {
+            (true, Some(run)) => self.controller.store().histories(run).await?,
+            (true, None) => {
+                return Err(invalid(
+                    "C038-request: the history of messages is told of one run at a time",
+                ));
+            }
+            (false, _) => Histories::new(),
+        };
         let (pages, stream) = mpsc::channel(2);
         let controller = self.controller.clone();
         self.controller.tasks().spawn(async move {
@@ -55,7 +64,13 @@ impl OperatorService {
                 let Some(last) = rows.last() else { return };
                 after = Some((last.batch, last.entry.index));
                 let page = wire::CustodyPage {
-                    entries: rows.iter().map(answers::custody).collect(),
+                    entries: rows
+                        .iter()
+                        .map(|row| {
+                            let history = histories.remove(&(row.batch, row.entry.index));
+                            answers::custody(row, history.unwrap_or_default())
+                        })
+                        .collect(),
                 };
                 tokio::select! {
                     () = controller.stopping().cancelled() => {

@@ -41,6 +41,12 @@ impl OperatorService {
         let found = self.controller.store().runs_named(&prefix).await?;
         the_one("run", "mailmend rollout show", &prefix, &found)
     }
+
+    pub(super) async fn order_id(&self, prefix: &str) -> Result<uuid::Uuid, Status> {
+        let prefix = checked(prefix)?;
+        let found = self.controller.store().orders_named(&prefix).await?;
+        the_one("order", "mailmend run show", &prefix, &found)
+    }
 }
 
 fn checked(prefix: &str) -> Result<String, Status> {
