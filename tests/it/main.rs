@@ -10,6 +10,8 @@ mod evidence;
 mod faults;
 mod formats;
 mod fuzz;
+mod lab_run;
 mod main_job;
 mod procedures;
+mod scenarios;
 mod world;

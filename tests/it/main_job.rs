@@ -3,63 +3,32 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mailmend_lab::awaited;
-use mailmend_lab::cargo;
-use mailmend_lab::scenario::Report;
 use mailmend_lab::tether;
 use rustix::process::Signal;
 use serde_json::Value;
 
-const LAB: &str = env!("CARGO_BIN_EXE_mailmend-lab");
+use crate::lab_run::{LAB, lab, report};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// The programs of the other crates, built: cargo builds only those of the crate under test.
-fn programs() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let status = cargo::build_programs(top).status().unwrap();
-        assert!(status.success());
-        Path::new(LAB).parent().unwrap().to_owned()
-    })
-}
-
-fn lab(arguments: &[&str]) -> Command {
-    programs();
-    let mut command = Command::new(LAB);
-    command
-        .args(["run", "stuck-outbound"])
-        .args(arguments)
-        .stdin(Stdio::null());
-    command
-}
-
-fn report(output: &Output) -> Report {
-    let told = String::from_utf8_lossy(&output.stderr);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text
-        .lines()
-        .last()
-        .unwrap_or_else(|| panic!("no report: {told}"));
-    let report = serde_json::from_str(last).unwrap_or_else(|why| panic!("{why}: {last}\n{told}"));
-    eprintln!("{told}");
-    report
-}
+const SCENARIO: &str = "stuck-outbound";
 
 #[test]
 fn a_site_whose_mail_is_stuck_is_mended_and_every_message_delivered_once() {
-    let output = lab(&[
-        "--json",
-        "--waited-before",
-        "--messages",
-        "60",
-        "--seed",
-        "5",
-    ])
+    let output = lab(
+        SCENARIO,
+        &[
+            "--json",
+            "--waited-before",
+            "--messages",
+            "60",
+            "--seed",
+            "5",
+        ],
+    )
     .output()
     .unwrap();
     let report = report(&output);
@@ -89,7 +58,7 @@ fn nothing_is_lost_or_doubled_in_silence_when_agent_controller_and_service_are_k
         "--kills",
         "6",
     ];
-    let output = lab(&arguments).output().unwrap();
+    let output = lab(SCENARIO, &arguments).output().unwrap();
     let report = report(&output);
     assert_eq!(report.harm(), Vec::<String>::new(), "{report:?}");
 }
@@ -108,7 +77,7 @@ fn a_rollout_that_mends_nothing_counts_as_a_failure_and_changes_nothing() {
     assert_ne!(*text, patient);
     std::fs::write(&policy, patient).unwrap();
     let arguments = ["--json", "--waited-before", "--messages", "20", "--policy"];
-    let output = lab(&arguments).arg(&policy).output().unwrap();
+    let output = lab(SCENARIO, &arguments).arg(&policy).output().unwrap();
     let report = report(&output);
     assert!(!output.status.success());
     assert_eq!(report.harm(), Vec::<String>::new(), "{report:?}");
@@ -131,7 +100,7 @@ fn processes_of(folder: &Path) -> BTreeSet<u32> {
 
 /// Starts a run and waits until its world is charted and its agents are in it.
 fn start(scratch: &Path) -> (Child, PathBuf) {
-    let run = lab(&["--messages", "20"])
+    let run = lab(SCENARIO, &["--messages", "20"])
         .env("TMPDIR", scratch)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

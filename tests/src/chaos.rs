@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::server_dir::Direction;
+
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Victim {
@@ -25,17 +27,25 @@ pub struct Kill {
 }
 
 /// The kills of a run, in order of time: `count` of them within `window`, over `servers` servers of
-/// which every second one is outbound-only and gets twice its share.
+/// which every second one is outbound-only; those of the direction that is `ill` get twice their share.
 #[must_use]
-pub fn kills(seed: u64, count: usize, window: Duration, servers: usize) -> Vec<Kill> {
+pub fn kills(
+    seed: u64,
+    count: usize,
+    window: Duration,
+    servers: usize,
+    ill: Direction,
+) -> Vec<Kill> {
+    let both_are_ill = ill == Direction::Both;
     // A sequence of its own, so that the mail of a seed is the same with and without kills.
     let mut random = fastrand::Rng::with_seed(seed ^ 0x6b69_6c6c);
     let mut kills: Vec<Kill> = (0..count)
         .map(|_| {
             let server = {
                 let index = random.usize(..servers.max(1));
-                if index.is_multiple_of(2) && random.bool() {
-                    (index + 1).min(servers - 1)
+                let well = index.is_multiple_of(2) != both_are_ill;
+                if well && random.bool() {
+                    (index ^ 1).min(servers - 1)
                 } else {
                     index
                 }
@@ -63,9 +73,9 @@ mod tests {
     #[test]
     fn kills_follow_from_the_seed_and_reach_everything() {
         let window = Duration::from_secs(10);
-        let some = kills(1, 200, window, 2);
-        assert_eq!(some, kills(1, 200, window, 2));
-        assert_ne!(some, kills(2, 200, window, 2));
+        let some = kills(1, 200, window, 2, Direction::Outbound);
+        assert_eq!(some, kills(1, 200, window, 2, Direction::Outbound));
+        assert_ne!(some, kills(2, 200, window, 2, Direction::Outbound));
         assert!(some.is_sorted_by_key(|kill| kill.after));
         assert!(some.iter().all(|kill| kill.after <= window));
         for victim in [
@@ -79,6 +89,21 @@ mod tests {
                 some.iter().any(|kill| kill.victim == victim),
                 "{victim:?} is never killed"
             );
+        }
+    }
+
+    #[test]
+    fn the_server_that_is_ill_is_disturbed_more_often() {
+        let window = Duration::from_secs(10);
+        for (ill, server) in [(Direction::Both, 0), (Direction::Outbound, 1)] {
+            let some = kills(1, 400, window, 2, ill);
+            let of = |index| {
+                let hit = [Victim::Agent(index), Victim::Ims(index)];
+                some.iter()
+                    .filter(|kill| hit.contains(&kill.victim))
+                    .count()
+            };
+            assert!(of(server) > 2 * of(1 - server), "{ill:?}");
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::awaited;
 use crate::fault::{BadMessage, Effect, Faults, Place};
 use crate::lab_error::LabError;
 use crate::load::{Begins, Submission};
-use crate::server_dir::spooled;
+use crate::server_dir::{Direction, spooled};
 use crate::truth::Told;
 use crate::world::Server;
 
@@ -176,6 +176,10 @@ impl Room for CorruptMessage {
 
     fn send_late(&mut self, stage: &mut Stage<'_>, left: usize) -> Result<(), LabError> {
         stage.send(left % stage.world.servers.len(), None)
+    }
+
+    fn ill(&self) -> Direction {
+        Direction::Both
     }
 
     fn still_ill(&self, stage: &Stage<'_>) -> Result<bool, LabError> {

@@ -214,7 +214,13 @@ impl Play<'_> {
         let options = self.stage.options;
         let until = Instant::now() + options.patience;
         let servers = self.stage.world.servers.len();
-        let mut kills = chaos::kills(options.seed, options.kills, KILL_WINDOW, servers);
+        let mut kills = chaos::kills(
+            options.seed,
+            options.kills,
+            KILL_WINDOW,
+            servers,
+            self.room.ill(),
+        );
         let mut round = 1;
         loop {
             let kills = std::mem::take(&mut kills);

@@ -8,6 +8,7 @@ use super::report::Report;
 use super::stage::Stage;
 use crate::lab_error::LabError;
 use crate::programs::Programs;
+use crate::server_dir::Direction;
 use crate::truth::{self, Fate, Told};
 use crate::world::{Server, WorldSpec};
 
@@ -66,6 +67,11 @@ pub trait Room {
     /// Where the lab itself fails.
     fn answer(&mut self, _stage: &mut Stage<'_>, _task: &Task) -> Result<Option<Answer>, LabError> {
         Ok(None)
+    }
+
+    /// Which server of each site is ill, and is therefore disturbed more often: Server B unless told.
+    fn ill(&self) -> Direction {
+        Direction::Outbound
     }
 
     /// Whether the symptom still stands after a rollout: kills may have made it fail.

@@ -6,8 +6,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::bad_mail::{self, Lying};
 use super::fleet::guarded_tool;
+use super::operator::rows;
 use super::person::{Answer, Task};
 use super::room::Room;
 use super::stage::{LIMIT, Stage};
@@ -18,7 +21,7 @@ use crate::lab_error::{Attempting, LabError};
 use crate::load::{Begins, Submission};
 use crate::mta::database::Damage;
 use crate::programs::Programs;
-use crate::server_dir::spooled;
+use crate::server_dir::{Direction, spooled};
 use crate::truth::{Fate, Told};
 use crate::world::Server;
 
@@ -51,6 +54,8 @@ struct StuckMessage {
     late: usize,
     /// The stuck messages; none where it is an object of the MTA.
     stuck: Vec<Submission>,
+    /// How often mtacheck was run.
+    mtachecks: usize,
 }
 
 impl StuckMessage {
@@ -66,6 +71,7 @@ impl StuckMessage {
             culprit,
             late: (options.messages / 10).min(10),
             stuck: Vec::new(),
+            mtachecks: 0,
         }
     }
 
@@ -214,6 +220,10 @@ impl Room for StuckMessage {
         }))
     }
 
+    fn ill(&self) -> Direction {
+        Direction::Both
+    }
+
     fn still_ill(&self, stage: &Stage<'_>) -> Result<bool, LabError> {
         let factor = stage.world.spec.clock_factor;
         let too_long = factor.shorten(STUCK_AFTER);
@@ -228,6 +238,18 @@ impl Room for StuckMessage {
             Culprit::Mta { hopeless: true } => Some("tool `mtacheck` says `serious`"),
             _ => None,
         }
+    }
+
+    fn ask(&mut self, stage: &mut Stage<'_>, runs: &[String]) -> Result<(), LabError> {
+        for run in runs {
+            let shown = stage.fleet()?.ask(&["run", "show", run])?;
+            let checked = |step: &&Value| {
+                let id = step["id"].as_str().unwrap_or_default();
+                id.starts_with("mtacheck") && step["state"] == "done"
+            };
+            self.mtachecks += rows(&shown["steps"]).iter().filter(checked).count();
+        }
+        Ok(())
     }
 
     fn report(
@@ -246,6 +268,8 @@ impl Room for StuckMessage {
             one.fate == Fate::Held && self.stuck.iter().any(of)
         };
         let held = told.iter().filter(held).count();
+        let mtachecks = self.mtachecks.into();
+        report.extras.insert("mtachecks".to_owned(), mtachecks);
         report.extras.insert("stuck_held".to_owned(), held.into());
         report.extras.insert("stuck_named".to_owned(), named.into());
         Ok(())

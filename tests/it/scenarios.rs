@@ -1,0 +1,4 @@
+//! Each scenario and variant with real processes and few messages.
+
+mod stuck_message;
+mod stuck_outbound;
