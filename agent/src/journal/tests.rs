@@ -1,4 +1,7 @@
+mod flips;
+
 use super::*;
+use flips::{opened, reference_files};
 use mailmend_policy::digest::Digest;
 use mailmend_proto::run::Ended;
 use proptest::prelude::*;
@@ -183,78 +186,6 @@ fn the_points_before_and_after_each_append_are_told_outside_the_lock() {
     assert!(killed.is_err());
     assert_eq!(journal.head(), 2, "the lock is not poisoned by a kill");
     assert_eq!(Journal::memory(&kept).unwrap().head(), 2);
-}
-
-/// The bytes of a closed reference journal, its records, and what else belongs to it.
-fn reference_files(checkpointed: bool) -> (Vec<(String, Vec<u8>)>, Vec<Record>) {
-    let (keep, path) = place();
-    let journal = Journal::open(&path).unwrap();
-    let records = reference(&journal);
-    if checkpointed {
-        // The last connection to close moves the write-ahead log into the file.
-        drop(journal);
-    }
-    let mut files = Vec::new();
-    for suffix in ["", "-wal", ".head"] {
-        if let Ok(bytes) = std::fs::read(sqlite::beside(&path, suffix)) {
-            files.push((suffix.to_owned(), bytes));
-        }
-    }
-    drop(keep);
-    (files, records)
-}
-
-fn opened(files: &[(String, Vec<u8>)]) -> Result<Vec<Record>, JournalError> {
-    let (_keep, path) = place();
-    for (suffix, bytes) in files {
-        std::fs::write(sqlite::beside(&path, suffix), bytes).unwrap();
-    }
-    Journal::open(&path)?.after(0, usize::MAX)
-}
-
-/// Flips bits in every byte of every file of a journal; each must be detected or harmless.
-fn every_flip_is_detected_or_harmless(checkpointed: bool, step: usize) {
-    let (files, records) = reference_files(checkpointed);
-    assert_eq!(opened(&files).unwrap(), records);
-    let (mut detected, mut harmless) = (0, 0);
-    for file in 0..files.len() {
-        for at in (0..files[file].1.len()).step_by(step) {
-            // Pages that are mostly empty: every byte near content, a sample of the zeros.
-            let bytes = &files[file].1;
-            let window = &bytes[at.saturating_sub(8)..(at + 8).min(bytes.len())];
-            if window.iter().all(|byte| *byte == 0) && at % 509 != 0 {
-                continue;
-            }
-            let mut flipped = files.clone();
-            flipped[file].1[at] ^= 1 << (at % 8);
-            match opened(&flipped) {
-                Ok(read) => {
-                    assert_eq!(
-                        read, records,
-                        "byte {at} of the journal's `{}` changed what is read",
-                        files[file].0
-                    );
-                    harmless += 1;
-                }
-                Err(_) => detected += 1,
-            }
-        }
-    }
-    assert!(
-        detected > 100 / step,
-        "{detected} detected, {harmless} harmless"
-    );
-}
-
-#[test]
-fn every_flipped_byte_of_a_journal_at_rest_is_detected_or_harmless() {
-    every_flip_is_detected_or_harmless(true, 1);
-}
-
-#[test]
-fn flipped_bytes_of_a_journal_after_a_crash_are_detected_or_harmless() {
-    // The write-ahead log repeats whole pages, and each try replays it: every seventh byte.
-    every_flip_is_detected_or_harmless(false, 7);
 }
 
 #[test]
