@@ -19,7 +19,7 @@ use crate::host::{Facts, Host};
 use crate::journal::{Journal, JournalError};
 use crate::release::Release;
 use crate::runner::{CannotCarryOn, Rest, Runner, stranded};
-use crate::station::Station;
+use crate::station::{Station, Trouble};
 use crate::symptoms::{Seen, Watcher, Watchlist};
 use crate::watchdog::Watchdog;
 
@@ -230,6 +230,25 @@ impl Engine {
             let _ = thread.join();
         }
         true
+    }
+
+    /// For an agent whose guard file is broken: starts the services that open sections stopped, as the last
+    /// good guard allowed, and does nothing else. Instead of [`Self::recover`], not before it.
+    ///
+    /// # Errors
+    /// Where nothing can be written down; the services were asked to start all the same.
+    pub fn leave_sections(&self) -> Result<(), JournalError> {
+        let station = &self.0.station;
+        for run in station.journal.open_runs() {
+            match crate::runner::leave(station, run) {
+                Ok(()) | Err(Trouble::Interrupted) => {}
+                Err(Trouble::Journal(error)) => {
+                    crate::runner::service_up(station, run);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// For an agent whose journal fails: asks every service that an open section stopped to start, and

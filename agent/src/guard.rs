@@ -5,6 +5,7 @@
 //! of it within an hour.
 
 mod file;
+pub mod last_good;
 mod machine;
 mod parse;
 mod tool;

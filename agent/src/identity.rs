@@ -4,7 +4,7 @@
 //! never replaced; certificates are short-lived and replaced whole, so that a crash leaves the old
 //! one or the new one.
 
-mod files;
+pub(crate) mod files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

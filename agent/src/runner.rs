@@ -23,7 +23,7 @@ use crate::station::{Station, Trouble};
 use crate::step::{self, Prepared, StepEnd, Work};
 
 pub(crate) use exit::{
-    service_is_up, service_up_without_journal as service_up, stranded, take as take_exit,
+    leave, service_is_up, service_up_without_journal as service_up, stranded, take as take_exit,
 };
 pub use next::{ExitReason, Move, Waiting, budget_over, exit_due, next_move, undo_section};
 

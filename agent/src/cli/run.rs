@@ -6,7 +6,7 @@ use std::time::Duration;
 use mailmend_agent::config::{Config, HostSettings};
 use mailmend_agent::engine::Engine;
 use mailmend_agent::facts::gather;
-use mailmend_agent::guard::Guard;
+use mailmend_agent::guard::{Guard, last_good};
 use mailmend_agent::host::{Facts, Host};
 use mailmend_agent::identity::make_data_folder;
 use mailmend_agent::journal::{Journal, JournalError};
@@ -33,15 +33,20 @@ const LOOK: Duration = Duration::from_secs(60);
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let config = common.load()?;
     common.begin_log()?;
-    let guard = match Guard::read(&config.guard.value) {
-        Ok(guard) => Arc::new(guard),
+    let (guard, guard_text) = match Guard::read_with_text(&config.guard.value) {
+        Ok((guard, text)) => (Arc::new(guard), text),
         Err(error) => {
-            tell_what_is_open(&config);
+            leave_what_is_open(&config);
             return Err(error.into());
         }
     };
     make_data_folder(&config.data.value)?;
     let journal = Journal::open(&config.journal_file())?;
+    if let Err(error) = last_good::remember(&config.data.value, &guard_text) {
+        warn!(
+            "{error}; without it a section that is open when the guard file breaks cannot be left"
+        );
+    }
     let host = host(&config)?;
     let facts = gather(host.as_ref(), &config.facts);
     let name = config.name.value.clone();
@@ -206,21 +211,50 @@ async fn flushed(journal: &Journal) {
     }
 }
 
-/// Without a guard file nothing may be changed, so what is open stays open: a person must know.
-fn tell_what_is_open(config: &Config) {
-    let Ok(journal) = Journal::read(&config.journal_file()) else {
+/// Without a guard file nothing may be changed, but a service that the agent stopped itself under the last
+/// good one is started. What stays down a person must know.
+fn leave_what_is_open(config: &Config) {
+    let file = config.journal_file();
+    let open = |journal: &Journal| {
+        let runs = journal.open_runs().into_iter();
+        let mut runs = runs.filter_map(|run| Some((run, journal.state(run).ok()??)));
+        runs.find(|(_, state)| state.section.is_some())
+    };
+    let Some((run, state)) = Journal::read(&file).ok().as_ref().and_then(open) else {
         return;
     };
-    for run in journal.open_runs() {
-        if let Ok(Some(state)) = journal.state(run)
-            && let Some(open) = &state.section
-        {
-            error!(
-                %run,
-                "the service `{}` may be stopped: section {} was open when the agent ended, and without a guard file the agent may not start it; mend the guard file now, or start the service by hand",
-                open.service, open.section
-            );
-        }
+    let why = match last_good::recall(&config.data.value) {
+        Some(guard) => match leave_under(config, guard) {
+            Ok(()) => {
+                warn!(
+                    "what an open section had stopped was started, as the last good guard file allowed"
+                );
+                return;
+            }
+            Err(why) => why,
+        },
+        None => "no copy of the last good guard file is kept".to_owned(),
+    };
+    if let Some(open) = &state.section {
+        error!(
+            %run,
+            "the service `{}` may be stopped: section {} was open when the agent ended, and without a guard file the agent may not start it ({why}); mend the guard file now, or start the service by hand",
+            open.service, open.section
+        );
+    }
+}
+
+fn leave_under(config: &Config, guard: Guard) -> Result<(), String> {
+    let journal = Journal::open(&config.journal_file()).map_err(|error| error.to_string())?;
+    let host = host(config).map_err(|_| "the machine cannot be reached".to_owned())?;
+    let name = config.name.value.clone();
+    let engine = Engine::by_hand(host, journal, Arc::new(guard), name);
+    let engine = engine.map_err(|error| error.to_string())?;
+    engine.leave_sections().map_err(|error| error.to_string())?;
+    if engine.service_up_without_journal(SERVICE_UP) {
+        Ok(())
+    } else {
+        Err("it was asked to start and does not run".to_owned())
     }
 }
 

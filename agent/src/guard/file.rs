@@ -37,6 +37,14 @@ impl Guard {
     /// # Errors
     /// Where the file is not acceptable; all faults of its text at once.
     pub fn read(file: &Path) -> Result<Self, GuardError> {
+        Self::read_with_text(file).map(|(guard, _)| guard)
+    }
+
+    /// As [`Self::read`], with the text that was read.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with_text(file: &Path) -> Result<(Self, String), GuardError> {
         let unreadable = |reason: String| GuardError::Unreadable {
             file: file.to_path_buf(),
             reason,
@@ -67,7 +75,7 @@ impl Guard {
         }
         let name = file.display().to_string();
         match sink.finish(const { known("A003-guard-faulty") }, &name, &text) {
-            None => Ok(guard),
+            None => Ok((guard, text)),
             Some(faults) => Err(faults.into()),
         }
     }

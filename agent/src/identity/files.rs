@@ -38,7 +38,7 @@ pub fn make_data_folder(folder: &Path) -> Result<(), IdentityError> {
 }
 
 /// A file's text; `None` where it is not there.
-pub(super) fn read(file: &Path) -> Result<Option<String>, IdentityError> {
+pub(crate) fn read(file: &Path) -> Result<Option<String>, IdentityError> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -47,7 +47,7 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, IdentityError> {
 }
 
 /// Writes a file, readable for this account alone, and makes it durable.
-pub(super) fn write(file: &Path, text: &str, replaced: Replaced) -> Result<(), IdentityError> {
+pub(crate) fn write(file: &Path, text: &str, replaced: Replaced) -> Result<(), IdentityError> {
     let failed = |error: io::Error| folder_error("could not write", file, error);
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     // A temporary file has mode 0600 from its first moment on.

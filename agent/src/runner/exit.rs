@@ -90,6 +90,37 @@ pub(crate) fn take(
     Ok(())
 }
 
+/// Starts what an open section stopped, for an agent that may do nothing else. A section in which a step
+/// was interrupted stays open: what became of that step is for the next start of the agent to find out.
+pub(crate) fn leave(station: &Station, run: RunId) -> Result<(), Trouble> {
+    let _alone = station.disturb();
+    let state = station.state(run)?;
+    let Some(open) = &state.section else {
+        return Ok(());
+    };
+    if state.acting().is_none() {
+        let section = open.section;
+        drop(state);
+        return take(station, run, None, section, &ExitReason::GuardBroken);
+    }
+    for service in in_order(&state, None, open.section) {
+        let status = station.host.services().query(&service);
+        if status.is_ok_and(|status| status.state == ServiceState::Running) {
+            continue;
+        }
+        let care = Care {
+            station,
+            run,
+            service: &service,
+        };
+        match care.start(Start::BACK)? {
+            Ok(detail) => tracing::warn!(%run, %service, "{detail}"),
+            Err(not) => tracing::error!(%run, %service, "{}", not.why),
+        }
+    }
+    Ok(())
+}
+
 /// A run whose plan this agent does not make any more, because it is of another version: service is
 /// started, and a person is called.
 pub(crate) fn stranded(station: &Station, run: RunId, why: &str) -> Result<(), JournalError> {
@@ -195,6 +226,7 @@ fn told(why: &ExitReason, plan: Option<&Plan>) -> String {
         ExitReason::UndoEnded => "the undo ended".into(),
         ExitReason::ReleaseFailed(why) => format!("the release could not go on: {why}"),
         ExitReason::ShuttingDown => "A067-shutdown: the agent is shutting down".into(),
+        ExitReason::GuardBroken => "the guard file cannot be used any more".into(),
     }
 }
 

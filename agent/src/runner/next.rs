@@ -67,6 +67,8 @@ pub enum ExitReason {
     ReleaseFailed(String),
     /// The agent is shutting down.
     ShuttingDown,
+    /// The guard file cannot be used any more.
+    GuardBroken,
 }
 
 /// What a run waits for on this agent.

@@ -305,6 +305,47 @@ fn the_watchdog_keeps_its_hands_off_a_section() {
     assert!(open > 5, "only {open} sections with a dead service");
 }
 
+/// Wherever the agent dies, an agent without a good guard file brings up what was stopped and does nothing
+/// else; with one again, the run ends as it would have.
+#[test]
+fn a_guard_file_broken_while_a_section_is_open_leaves_no_service_down_and_lets_nothing_else_happen()
+{
+    let mut open = 0;
+    for dies_at in (1..).step_by(9) {
+        let site = Site::small(3);
+        let life = run_until_killed(|| site.control(&site.engine(dies_at)));
+        if life.is_ok() {
+            break;
+        }
+        let before = site.state();
+        let moved = |events: &[Event]| {
+            let moves = |event: &&Event| {
+                matches!(
+                    event,
+                    Event::StepIntended { .. } | Event::StepFinished { .. } | Event::Closed { .. }
+                )
+            };
+            events.iter().filter(moves).count()
+        };
+        let steps = moved(&site.events());
+        site.engine(0).leave_sections().unwrap();
+        if before.section.is_none() {
+            assert_eq!(
+                site.state(),
+                before,
+                "no section, nothing to do, at {dies_at}"
+            );
+            continue;
+        }
+        open += 1;
+        assert!(site.world.is_running(IMC), "down at {dies_at}");
+        assert_eq!(moved(&site.events()), steps, "a step went on at {dies_at}");
+        site.live(&[]);
+        site.check(&format!("after a broken guard file at {dies_at}"));
+    }
+    assert!(open > 5, "only {open} deaths in a section");
+}
+
 #[test]
 fn a_full_disk_is_found_before_the_service_is_stopped() {
     let site = Site::small(7);
