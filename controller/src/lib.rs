@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod liveness;
 pub mod orchestrator;
 pub mod planning;
+pub mod react;
 pub mod rollout;
 pub mod server;
 pub mod sessions;
