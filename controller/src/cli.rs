@@ -11,10 +11,12 @@ mod custody;
 mod diagnosis;
 pub mod exit;
 mod failure;
+mod fleet;
 mod ledger;
 mod order;
 mod output;
 mod policy;
+mod proposal;
 mod reconciled;
 mod rollout;
 mod run;
@@ -81,6 +83,8 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Policy(command) => policy::run(command, output, settings).await,
         Command::Agent(command) => agent::run(command, output, settings).await,
         Command::Rollout(command) => rollout::run(command, output, settings).await,
+        Command::Fleet(command) => fleet::run(command, output, settings).await,
+        Command::Proposal(command) => proposal::run(command, output, settings).await,
         Command::Run(command) => run::run(command, output, settings).await,
         Command::Custody(command) => custody::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,

@@ -65,6 +65,9 @@ pub enum Action {
 pub struct Fleet {
     /// Which run holds which site, over all rollouts.
     pub locks: BTreeMap<SiteName, RunId>,
+    /// The sites with a server that a person has in hand: nothing begins there, and a run that is open
+    /// there goes to the end of its section.
+    pub in_hand: BTreeSet<SiteName>,
     /// Which agents are connected. Only a run whose agents are all there is begun; once begun, an
     /// agent that is not there is waited for.
     pub connected: BTreeSet<ServerName>,
@@ -80,7 +83,8 @@ pub fn decide(rollout: &Rollout, fleet: &Fleet) -> Vec<Action> {
     let mut phases = Vec::with_capacity(rollout.runs.len());
     for run in &rollout.runs {
         let before = actions.len();
-        go_on(rollout.state, run, &mut actions);
+        let in_hand = fleet.in_hand.contains(&run.site);
+        go_on(rollout.state, run, in_hand, &mut actions);
         let entered = actions[before..]
             .iter()
             .rev()
@@ -156,7 +160,9 @@ fn assign(rollout: &Rollout, phases: &[RunPhase], fleet: &Fleet, actions: &mut V
             return;
         }
         // A lock that is freed in this very pass is seen as free in the next one.
-        let free = !busy.contains(&run.site) && !fleet.locks.contains_key(&run.site);
+        let free = !busy.contains(&run.site)
+            && !fleet.locks.contains_key(&run.site)
+            && !fleet.in_hand.contains(&run.site);
         let there = run
             .parts
             .keys()
@@ -168,7 +174,7 @@ fn assign(rollout: &Rollout, phases: &[RunPhase], fleet: &Fleet, actions: &mut V
     }
 }
 
-fn go_on(state: RolloutState, run: &Run, actions: &mut Vec<Action>) {
+fn go_on(state: RolloutState, run: &Run, in_hand: bool, actions: &mut Vec<Action>) {
     let aborting = state == RolloutState::Aborting;
     let enter = |phase, why: String| Action::Enter {
         run: run.id,
@@ -187,7 +193,9 @@ fn go_on(state: RolloutState, run: &Run, actions: &mut Vec<Action>) {
         RunPhase::Assigned | RunPhase::Running | RunPhase::Unwinding | RunPhase::NeedsPerson => {
             match verdict(run, aborting) {
                 Verdict::Commit => forward::commit(run, actions),
-                Verdict::Forward => forward::advance(run, state == RolloutState::Paused, actions),
+                Verdict::Forward => {
+                    forward::advance(run, state == RolloutState::Paused || in_hand, actions);
+                }
                 Verdict::Person(why) => {
                     if run.phase != RunPhase::NeedsPerson {
                         actions.push(enter(RunPhase::NeedsPerson, why));

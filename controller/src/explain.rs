@@ -10,6 +10,7 @@ use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 
 use crate::decide;
+use crate::react::InHand;
 use crate::rollout::{Part, Rollout, RolloutId, RolloutState, Run, RunPhase};
 
 /// What is known beyond the rollout.
@@ -17,6 +18,8 @@ use crate::rollout::{Part, Rollout, RolloutId, RolloutState, Run, RunPhase};
 pub struct Surroundings {
     /// Which run of which rollout holds which site.
     pub locks: BTreeMap<SiteName, (RunId, Option<RolloutId>)>,
+    /// The sites with a server that a person has in hand: which, and in whose.
+    pub in_hand: BTreeMap<SiteName, (ServerName, InHand)>,
     /// The agents: whether each is connected, and when it was last heard (milliseconds since 1970
     /// UTC, 0: never).
     pub agents: BTreeMap<ServerName, (bool, i64)>,
@@ -139,6 +142,9 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
             format!("mailmend rollout resume {id}"),
         );
     }
+    if let Some(waiting) = in_hand(run, around) {
+        return waiting;
+    }
     if let Some((holder, owner)) = around.locks.get(&run.site) {
         let owner = owner.unwrap_or(rollout.id);
         return of(
@@ -181,6 +187,18 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         format!("sites at work: {}", busy.join(", ")),
         format!("it goes on when one of them ends: mailmend rollout watch {id}"),
     )
+}
+
+/// A person has a server of the run's site in hand.
+fn in_hand(run: &Run, around: &Surroundings) -> Option<Waiting> {
+    let (server, hand) = around.in_hand.get(&run.site)?;
+    let predicate = format!("no server of site {} is in a person's hand", run.site);
+    let holder = format!("{}, who has {server} in hand: {}", hand.by, hand.why);
+    let release = format!("mailmend agent give-back {server}");
+    Some(Waiting {
+        since_ms: hand.since_ms.max(run.since_ms),
+        ..of(run, predicate, holder, release)
+    })
 }
 
 /// Who an agent is and whether it is there, and what can be done about it.
@@ -239,6 +257,11 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
         .get(&step.server)
         .is_some_and(|part| part.through > step.index);
     if !released {
+        if rollout.state == RolloutState::Running
+            && let Some(waiting) = in_hand(run, around)
+        {
+            return vec![waiting];
+        }
         return vec![of(
             run,
             format!("step {} on {} is released", step.id, step.server),

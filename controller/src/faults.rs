@@ -176,6 +176,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "keep the agent's `journal.db` and report a defect; the run waits until then: `mailmend rollout explain`",
     ),
     (
+        "C065-symptoms-malformed",
+        "An agent told of symptoms that cannot be understood. What it told before stays.",
+        "update the agent to the controller's version; if it is, report this as a defect with the text of the error",
+    ),
+    (
         "C070-token-refused",
         "An enrolment token is unknown, used, expired or for another name; strangers are not told which.",
         "make a new one with `mailmend agent token`; the controller's log says what was wrong",
@@ -349,6 +354,16 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "C108-store-missing",
         "The data folder has an authority, and its store is gone or empty; a new store would know no agent, run or message.",
         "put the last backup of `controller.db` in its place, with the files beside it; only if there is none, use a new data folder and enrol every agent again",
+    ),
+    (
+        "C110-binding-gave-up",
+        "Runs that a binding started did not help: the symptom came back, or they failed, three times in a row. The binding acts no more there by itself.",
+        "look at the runs (`mailmend fleet symptoms`, `mailmend run show`): the cause is another one; then `mailmend proposal start` or `refuse`, or bind the policy anew to let it act again",
+    ),
+    (
+        "C111-proposal-decided",
+        "The proposal stands no more: somebody decided it, or its symptom or its binding went away.",
+        "`mailmend proposal list --all` shows what became of it; `mailmend fleet symptoms` what stands now",
     ),
     (
         "C201-agent-unknown",

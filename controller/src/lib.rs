@@ -22,6 +22,7 @@ pub mod rollout;
 pub mod server;
 pub mod sessions;
 pub mod store;
+pub mod watches;
 
 #[cfg(test)]
 mod simulated_agent;

@@ -4,8 +4,11 @@
 //! matter where this process dies: what was stored is told when the agents connect again, and what was
 //! not stored is decided again.
 
+mod symptoms;
+
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -19,10 +22,18 @@ use crate::liveness::{Liveness, WRITTEN_EVERY};
 use crate::rollout::Rollout;
 use crate::sessions::Sessions;
 use crate::store::{Store, StoreError};
+use crate::watches::Revisions;
+
+pub(crate) use symptoms::request_of;
+
+use symptoms::Answered;
 
 /// How often everything is looked at though nothing was heard of: a net under defects, not a timer of
 /// anything.
 const TICK: Duration = Duration::from_secs(10);
+
+/// The loop is not woken sooner than this by a time that has come.
+const SOONEST: Duration = Duration::from_millis(100);
 
 /// How long the loop rests after the store has failed.
 const REST: Duration = Duration::from_secs(1);
@@ -58,6 +69,9 @@ struct Shared {
     sessions: Arc<Sessions>,
     liveness: Liveness,
     audits: Arc<Audits>,
+    revisions: Revisions,
+    /// Something changed that symptoms are answered by.
+    symptoms: AtomicBool,
     work: Notify,
     changes: watch::Sender<u64>,
     stop: CancellationToken,
@@ -93,6 +107,8 @@ impl Controller {
             sessions: Arc::default(),
             liveness: Liveness::default(),
             audits: Arc::default(),
+            revisions: Revisions::default(),
+            symptoms: AtomicBool::new(true),
             work: Notify::new(),
             changes: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -172,6 +188,18 @@ impl Controller {
         self.0.work.notify_one();
     }
 
+    /// Something changed by which symptoms are answered: what agents say, what people decided, who is
+    /// connected.
+    pub fn symptoms_changed(&self) {
+        self.0.symptoms.store(true, Ordering::Release);
+        self.changed();
+    }
+
+    /// Published policies, read.
+    pub(crate) fn revisions(&self) -> &Revisions {
+        &self.0.revisions
+    }
+
     /// Answers each change, whatever it is.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
@@ -189,27 +217,36 @@ impl Controller {
     }
 
     async fn run(&self) {
+        let mut due_ms = None;
         loop {
-            let rest = match self.settle().await {
+            let rest = match self.settle(&mut due_ms).await {
                 Ok(true) => return,
-                Ok(false) => TICK,
+                Ok(false) => TICK.min(self.until(due_ms)),
                 Err(fault) => {
                     tracing::error!(%fault, "could not go on with the rollouts; trying again");
+                    self.0.symptoms.store(true, Ordering::Release);
                     REST
                 }
             };
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
                 () = self.0.work.notified() => {}
-                () = tokio::time::sleep(rest) => {}
+                () = tokio::time::sleep(rest) => self.0.symptoms.store(true, Ordering::Release),
             }
         }
     }
 
+    /// How long until a time at which something about symptoms may follow.
+    fn until(&self, due_ms: Option<i64>) -> Duration {
+        let left = due_ms.map(|due_ms| due_ms.saturating_sub(self.now_ms()).max(0));
+        left.map_or(TICK, |left| Duration::from_millis(left.unsigned_abs()))
+            .max(SOONEST)
+    }
+
     /// Goes on until nothing follows any more. Answers whether it died.
-    async fn settle(&self) -> Result<bool, StoreError> {
-        // A run that ends frees its site, perhaps for an older rollout: again until none does.
+    async fn settle(&self, due_ms: &mut Option<i64>) -> Result<bool, StoreError> {
         loop {
+            // A run that ends frees its site, perhaps for an older rollout: again until none does.
             let mut freed = false;
             for rollout in self.0.store.open_rollouts().await? {
                 match self.settle_one(rollout).await? {
@@ -218,8 +255,20 @@ impl Controller {
                     Settled::AtRest => {}
                 }
             }
-            if !freed {
+            if freed {
+                self.0.symptoms.store(true, Ordering::Release);
+                continue;
+            }
+            if !self.0.symptoms.swap(false, Ordering::AcqRel) {
                 return Ok(false);
+            }
+            match self.answer_symptoms().await? {
+                Answered::Died => return Ok(true),
+                Answered::Started => self.0.symptoms.store(true, Ordering::Release),
+                Answered::AtRest(due) => {
+                    *due_ms = due;
+                    return Ok(false);
+                }
             }
         }
     }
@@ -231,6 +280,7 @@ impl Controller {
             let fleet = Fleet {
                 locks: store.locks().await?,
                 connected: self.0.sessions.connected(),
+                in_hand: store.sites_in_hand().await?,
             };
             let actions = decide(&rollout, &fleet);
             if actions.is_empty() {

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 pub use effect::{Effect, NotAnEffect};
 pub use known::{
-    Answer, Binding, Busy, Decided, InHand, Known, Member, NotAnAnswer, NotAStanding, Past, Proposal, QueueWord,
-    Shape, Standing, Word,
+    Answer, Binding, Busy, Decided, InHand, Known, Member, NotAStanding, NotAnAnswer, Past,
+    Proposal, QueueWord, Shape, Standing, Word,
 };
 pub use throttle::{GIVES_UP_AFTER, Throttle, delay};
 pub use waits::Wait;
@@ -118,7 +118,9 @@ fn judge_effects(known: &Known, now_ms: i64, ledger: &mut Ledger, answers: &mut 
         match effect::judge(past, binding, known, now_ms) {
             None => {}
             Some(Judged::Is(effect, why)) => {
-                answers.effects.insert(past.run, effect::words(effect, &why));
+                answers
+                    .effects
+                    .insert(past.run, effect::words(effect, &why));
                 ledger.judged(past.run, effect);
                 answers.reactions.push(Reaction::Judge {
                     run: past.run,
@@ -289,7 +291,10 @@ fn common(
             busy: *busy,
         });
     }
-    if let Some(Err(why)) = known.shapes.get(&(binding.policy.clone(), case.site.clone())) {
+    if let Some(Err(why)) = known
+        .shapes
+        .get(&(binding.policy.clone(), case.site.clone()))
+    {
         return Some(Wait::NoPlan(why.clone()));
     }
     ledger.settling(binding, server, now_ms)
@@ -393,7 +398,9 @@ fn start(
     trial.opened(binding, case.site);
     *ledger = trial;
     if let Some(open) = known.proposal(&binding.policy, case.site) {
-        answers.reactions.push(Reaction::Lapse { proposal: open.id });
+        answers
+            .reactions
+            .push(Reaction::Lapse { proposal: open.id });
     }
     answers.reactions.push(Reaction::Start {
         policy: binding.policy.clone(),
@@ -413,14 +420,17 @@ fn shape_held(
 ) -> Option<Wait> {
     let binding = case.binding;
     for server in &shape.servers {
-        if !known.fleet.get(server).is_some_and(|member| member.connected) {
+        if !known
+            .fleet
+            .get(server)
+            .is_some_and(|member| member.connected)
+        {
             return Some(Wait::NotConnected(server.clone()));
         }
     }
     // A plan for several servers goes on when none of those where the symptom stands is held back.
-    let held_back = |server: &&ServerName| {
-        case.standing.contains_key(*server) && !ready.contains(*server)
-    };
+    let held_back =
+        |server: &&ServerName| case.standing.contains_key(*server) && !ready.contains(*server);
     if let Some(server) = shape.looks.iter().find(held_back) {
         return Some(Wait::Companion(server.clone()));
     }

@@ -88,6 +88,13 @@ impl Sessions {
         }
     }
 
+    /// Wakes every session.
+    pub fn wake_all(&self) {
+        for session in self.locked().values() {
+            session.wake.notify_one();
+        }
+    }
+
     /// The agents that are connected and were let in.
     #[must_use]
     pub fn connected(&self) -> BTreeSet<ServerName> {

@@ -5,19 +5,25 @@
 
 mod agents;
 mod alarms;
+mod bindings;
 mod carry_out;
 mod changes;
 mod custody;
 mod duties;
 mod error;
 mod history;
+mod in_hand;
 mod orders;
+mod past_runs;
 mod person_orders;
 mod policies;
+mod proposals;
+mod reactions;
 mod reconciled;
 mod records;
 mod rollouts;
 mod row;
+mod symptoms;
 mod tokens;
 
 pub use agents::{AgentRow, Greeting, Refused};
@@ -32,7 +38,9 @@ pub use records::{RunRecord, StoredRun, Tail, kept};
 pub use duties::Duty;
 pub use orders::{Order, Orders, PartKey};
 pub use person_orders::{OrderAnswer, OrderKind, Ordered, PersonOrder};
+pub use reactions::ReactionStart;
 pub use rollouts::{NewRollout, NewRun};
+pub use symptoms::SymptomRow;
 pub use tokens::{NewToken, TokenRefused};
 
 use std::collections::HashMap;

@@ -37,6 +37,22 @@ pub(super) async fn run(
             token(request, ca.as_deref(), output, settings).await
         }
         Agent::List { selector } => list(selector, output, settings).await,
+        Agent::InHand { name, why, by } => {
+            let request = wire::SetInHandRequest {
+                agent: name,
+                in_hand: true,
+                by,
+                why,
+            };
+            in_hand(request, output, settings).await
+        }
+        Agent::GiveBack { name } => {
+            let request = wire::SetInHandRequest {
+                agent: name,
+                ..wire::SetInHandRequest::default()
+            };
+            in_hand(request, output, settings).await
+        }
         Agent::Show { name } => show(name, output, settings).await,
     }
 }
@@ -100,6 +116,47 @@ async fn token(
     Ok(Exit::Success)
 }
 
+async fn in_hand(
+    request: wire::SetInHandRequest,
+    output: &Output,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
+    let (name, held) = (request.agent.clone(), request.in_hand);
+    let what = if held {
+        format!("take `{name}` in hand")
+    } else {
+        format!("give `{name}` back")
+    };
+    let agent = controller(settings)?
+        .ask(&what, request, |mut client, request| async move {
+            client.set_in_hand(request).await
+        })
+        .await?;
+    output.answer(&AgentView::from(&agent), |_| match &agent.in_hand {
+        Some(hand) => format!(
+            "{name} is in the hand of {}: nothing begins at site {}\n",
+            super::output::clean(&hand.by),
+            agent.site
+        ),
+        None => format!("{name} is given back\n"),
+    })?;
+    if held && !output.is_json() {
+        output.note(&format!(
+            "a run that is open there goes to the end of what was released to it; give it back: mailmend agent \
+             give-back {name}"
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+/// Connected or not, and in whose hand.
+fn state(agent: &wire::Agent) -> Shown {
+    match &agent.in_hand {
+        Some(hand) => Shown::bad(format!("{}, in hand of {}", presence(agent), hand.by)),
+        None => Shown::state(presence(agent)),
+    }
+}
+
 fn presence(agent: &wire::Agent) -> &'static str {
     match (agent.connected, agent.last_seen_ms) {
         (true, _) => "connected",
@@ -132,7 +189,7 @@ async fn list(selector: String, output: &Output, settings: &Settings) -> Result<
             vec![
                 (&agent.name).into(),
                 (&agent.site).into(),
-                Shown::state(presence(agent)),
+                state(agent),
                 column(agent.last_seen_ms, now).into(),
                 fact(agent, "ims.direction").into(),
                 fact(agent, "exchange.version").into(),
@@ -207,6 +264,10 @@ fn told(agent: &wire::Agent, output: &Output) -> String {
         ("facts", map(&agent.facts).into()),
         ("actions", agent.actions.join(", ").into()),
     ];
+    if let Some(hand) = &agent.in_hand {
+        let text = format!("{}: {}, {}", hand.by, hand.why, both(hand.since_ms, now));
+        pairs.insert(3, ("in hand of", Shown::bad(text)));
+    }
     for alarm in &agent.alarms {
         pairs.push(("alarm", Shown::bad(alarm)));
     }

@@ -23,7 +23,9 @@ Examples:
   mailmend agent token SRV-B --site oslo
   mailmend rollout plan stuck-outbound-routing -l site=oslo
   mailmend rollout start stuck-outbound-routing -l site=oslo --watch
-  mailmend rollout explain 0198c5";
+  mailmend rollout explain 0198c5
+  mailmend policy bind stuck-outbound-routing propose
+  mailmend fleet symptoms";
 
 fn top_help() -> String {
     format!("{TOP_EXAMPLES}\n\n{}", exit::HELP)
@@ -111,6 +113,12 @@ agent has to enrol again.")]
     /// Plan, start, follow and steer rollouts
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Look at the whole fleet
+    #[command(subcommand)]
+    Fleet(Fleet),
+    /// Decide on rollouts that are proposed
+    #[command(subcommand)]
+    Proposal(Proposal),
     /// Look at one run of a rollout, and answer what it asks
     #[command(subcommand)]
     Run(Run),
@@ -214,6 +222,48 @@ Examples:
         #[arg(long)]
         shipped: bool,
     },
+    /// Bind a policy to its symptom: agents look for it, and its rollout is proposed or started
+    #[command(after_help = with_codes("\
+Bound as `observe`, a policy's symptom is looked for and listed. As `propose`, a rollout is proposed \
+for each site where it stands, and waits for `mailmend proposal start`. As `auto` it is started, \
+within the throttles. Binding again replaces what was bound before, throttles too, and lets a \
+binding act again that had given up.
+
+Examples:
+  mailmend policy bind stuck-outbound-routing observe
+  mailmend policy bind stuck-outbound-routing propose -l tier=gold
+  mailmend policy bind stuck-outbound-routing@2 auto \\
+      --per-server-per-day 1 --settle 1h
+  mailmend fleet symptoms"))]
+    Bind {
+        /// Name, or NAME@VERSION; the newest version now by default
+        policy: PolicyRef,
+        /// What is done where its symptom stands
+        #[arg(value_name = "REACTION", value_parser = REACTIONS)]
+        reaction: String,
+        /// Only on these servers; by default all to which the policy applies
+        #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
+        selector: String,
+        #[command(flatten)]
+        throttle: Throttle,
+    },
+    /// Unbind a policy: its symptom is not looked for any more
+    #[command(after_help = "\
+Rollouts that are open go on; proposals lapse.
+
+Examples:
+  mailmend policy unbind stuck-outbound-routing")]
+    Unbind {
+        /// The policy's name
+        policy: String,
+    },
+    /// List how policies are bound to their symptoms
+    #[command(after_help = "\
+Examples:
+  mailmend policy bindings
+  mailmend policy bindings -o json |
+      jq '.bindings[] | select(.reaction == \"auto\") | .policy'")]
+    Bindings,
     /// Print the JSON Schema of policies, for editors
     #[command(after_help = "\
 Examples:
@@ -264,6 +314,32 @@ Examples:
         #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
         selector: String,
     },
+    /// Take a server in hand: nothing begins at its site until it is given back
+    #[command(after_help = with_codes("\
+No binding acts at its site, and rollouts wait there; `mailmend rollout explain` says for whom. A run \
+that is open goes to the end of what was released to it, so that service comes back.
+
+Examples:
+  mailmend agent in-hand SRV-B --why 'new disk, until noon'
+  mailmend agent in-hand SRV-B --why 'call 4711' --by anna"))]
+    InHand {
+        /// The server
+        name: String,
+        /// Why, for those who wait
+        #[arg(long)]
+        why: String,
+        /// Who has it, where that is somebody else than the operator
+        #[arg(long, default_value = "")]
+        by: String,
+    },
+    /// Give a server back that was taken in hand
+    #[command(after_help = "\
+Examples:
+  mailmend agent give-back SRV-B")]
+    GiveBack {
+        /// The server
+        name: String,
+    },
     /// Show all that is known of one agent
     #[command(after_help = "\
 Examples:
@@ -307,7 +383,10 @@ Examples:
   mailmend rollout start stuck-outbound-routing -l site=oslo \\
       --approve 4f1c22ab90de --watch
   mailmend rollout start stuck-outbound-routing -l site=oslo \\
-      --yes --watch --timeout 30m"))]
+      --yes --watch --timeout 30m
+
+Where the answer is lost on the way (exit code 6), the command tells a --request-id: with it the \
+same command never starts a second rollout."))]
     Start {
         #[command(flatten)]
         target: Target,
@@ -317,6 +396,9 @@ Examples:
         /// Do not ask; start whatever the plan is now
         #[arg(short, long, conflicts_with = "approve")]
         yes: bool,
+        /// The id of an attempt whose outcome is not known, as it was told: the same rollout answers
+        #[arg(long, value_name = "UUID")]
+        request_id: Option<uuid::Uuid>,
         /// Follow it until it is at rest
         #[arg(short, long)]
         watch: bool,
@@ -379,6 +461,95 @@ Examples:
         #[command(flatten)]
         which: Which,
     },
+}
+
+const REACTIONS: [&str; 3] = ["observe", "propose", "auto"];
+
+/// How often a policy may act by itself.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Throttles")]
+pub(super) struct Throttle {
+    /// Runs begun on one server within any 24 hours [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) per_server_per_day: Option<u32>,
+    /// Runs begun in one site within any 24 hours [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) per_site_per_day: Option<u32>,
+    /// Runs begun in all within any 24 hours [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) per_fleet_per_day: Option<u32>,
+    /// Rollouts that are open at one time [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) at_once: Option<u32>,
+    /// How long the symptom must have stood [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub(super) stands_for: Option<Duration>,
+    /// How long nothing begins on a server after a run; doubled for each run in a row that did not hold [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub(super) settle: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Fleet {
+    /// List where which policies' symptoms stand, since when, and what is done about them
+    #[command(after_help = with_codes("\
+Agents look for the symptoms of bound policies all the time; `mailmend policy bind` binds one. What an \
+agent cannot tell is listed too.
+
+Examples:
+  mailmend fleet symptoms
+  mailmend fleet symptoms --all -l site=oslo
+  mailmend fleet symptoms -o json |
+      jq '.symptoms[] | select(.state == \"stands\") | .agent'"))]
+    Symptoms {
+        /// Also symptoms that are known not to stand
+        #[arg(long)]
+        all: bool,
+        /// Only on these servers
+        #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
+        selector: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Proposal {
+    /// List rollouts that wait for a person's word
+    #[command(after_help = "\
+Examples:
+  mailmend proposal list
+  mailmend proposal list --all -o json")]
+    List {
+        /// Also those that were decided or have lapsed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Start a proposed rollout, for the servers where the symptom stands now
+    #[command(after_help = with_codes("\
+The same word again starts nothing new.
+
+Examples:
+  mailmend proposal start 0198c5
+  mailmend proposal start 0198c5 --why 'as agreed with the site'"))]
+    Start(Word),
+    /// Refuse a proposal: it is not made again before the symptom has gone and come again
+    #[command(after_help = with_codes("\
+Examples:
+  mailmend proposal refuse 0198c5 --why 'the next hop is being replaced'"))]
+    Refuse(Word),
+}
+
+/// A person's word on a proposal.
+#[derive(Debug, Args)]
+pub(super) struct Word {
+    /// The proposal: its id, or at least 6 characters of its beginning
+    #[arg(value_parser = id)]
+    pub(super) id: String,
+    /// Why, for those who ask later
+    #[arg(long, default_value = "")]
+    pub(super) why: String,
+    /// Who decides, where that is somebody else than the operator
+    #[arg(long, default_value = "")]
+    pub(super) by: String,
 }
 
 /// One rollout.
@@ -641,6 +812,15 @@ impl std::str::FromStr for PolicyRef {
 
 fn duration(text: &str) -> Result<Duration, String> {
     units::duration(text).map_err(|why| why.to_string())
+}
+
+/// A duration of whole seconds, at least one.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let found = duration(text)?;
+    if found.as_secs() == 0 || found.subsec_nanos() > 0 {
+        return Err("give whole seconds, one at least".to_owned());
+    }
+    Ok(found)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

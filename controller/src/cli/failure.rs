@@ -12,7 +12,7 @@ use crate::config::ConfigFault;
 use crate::faults::remedy;
 
 /// Why a command failed, for a person.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     code: String,
     text: String,

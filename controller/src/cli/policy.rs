@@ -1,5 +1,7 @@
 //! `mailmend policy`: check, publish, list, show, schema.
 
+mod binding;
+
 use std::io::Read as _;
 use std::path::Path;
 
@@ -17,6 +19,8 @@ use super::output::{Mood, Output};
 use super::view::PolicyView;
 use super::when::{column, now_ms};
 use crate::config::Settings;
+
+pub(super) use binding::reaction;
 
 /// More than any policy may have; what is beyond is not read. The check itself tells the limit.
 const MOST_READ: u64 = 32 * 1024 * 1024;
@@ -54,6 +58,14 @@ pub(super) async fn run(
             policy,
             shipped: false,
         } => show(policy, output, settings).await,
+        Policy::Bind {
+            policy,
+            reaction,
+            selector,
+            throttle,
+        } => binding::bind(policy, &reaction, selector, &throttle, output, settings).await,
+        Policy::Unbind { policy } => binding::unbind(policy, output, settings).await,
+        Policy::Bindings => binding::list(output, settings).await,
         Policy::Schema => {
             output.text(&mailmend_policy::schema::text())?;
             Ok(Exit::Success)

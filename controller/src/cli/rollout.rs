@@ -29,12 +29,14 @@ pub(super) async fn run(
             target,
             approve,
             yes,
+            request_id,
             watch,
             timeout,
         } => {
             let how = start::How {
                 approve,
                 yes,
+                request_id,
                 watch,
                 timeout,
             };
@@ -59,7 +61,7 @@ use wire::RolloutChange as Change;
 const ENOUGH: usize = 13;
 
 /// Enough of an id to name it.
-fn short(id: &str) -> &str {
+pub(super) fn short(id: &str) -> &str {
     id.get(..ENOUGH).unwrap_or(id)
 }
 
@@ -140,6 +142,7 @@ fn told(rollout: &wire::Rollout, output: &Output) -> String {
         ),
         ("selector", (&rollout.selector).into()),
         ("started", both(rollout.started_ms, now).into()),
+        ("by", (&rollout.by).into()),
         ("ended", both(rollout.ended_ms, now).into()),
         ("sites at once", rollout.sites_at_once.into()),
         ("failures borne", rollout.max_failed.into()),

@@ -83,7 +83,15 @@ pub(super) struct AgentView {
     certificate_until: Option<String>,
     journal_head: u64,
     journal_acknowledged: u64,
+    in_hand: Option<InHandView>,
     alarms: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct InHandView {
+    by: String,
+    why: String,
+    since: Option<String>,
 }
 
 impl From<&wire::Agent> for AgentView {
@@ -100,6 +108,11 @@ impl From<&wire::Agent> for AgentView {
             certificate_until: absolute(agent.certificate_until_ms),
             journal_head: agent.head,
             journal_acknowledged: agent.acknowledged,
+            in_hand: agent.in_hand.as_ref().map(|hand| InHandView {
+                by: hand.by.clone(),
+                why: hand.why.clone(),
+                since: absolute(hand.since_ms),
+            }),
             alarms: agent.alarms.clone(),
         }
     }

@@ -104,6 +104,7 @@ impl World {
         let fleet = Fleet {
             locks: self.locks.clone(),
             connected: self.agents.keys().cloned().collect(),
+            ..Fleet::default()
         };
         let actions = decide(&self.rollout, &fleet);
         for action in &actions {

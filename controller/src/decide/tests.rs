@@ -21,7 +21,34 @@ fn everybody(rollout: &Rollout) -> Fleet {
             .iter()
             .flat_map(|run| run.parts.keys().cloned())
             .collect(),
+        ..Fleet::default()
     }
+}
+
+#[test]
+fn nothing_begins_at_a_site_in_hand_and_an_open_run_goes_no_further_than_it_was_released() {
+    let mut world = world(&[plan_of("oslo", "A:detect A:check B:check")]);
+    let mut fleet = everybody(&world.rollout);
+    let site = world.rollout.runs[0].site.clone();
+    fleet.in_hand.insert(site.clone());
+    assert_eq!(decide(&world.rollout, &fleet), []);
+    fleet.in_hand.clear();
+    assert!(matches!(
+        decide(&world.rollout, &fleet)[..],
+        [Action::Assign { .. }]
+    ));
+
+    let run = &mut world.rollout.runs[0];
+    run.phase = RunPhase::Running;
+    for part in run.parts.values_mut() {
+        part.told.begun = true;
+    }
+    assert!(matches!(
+        decide(&world.rollout, &fleet)[..],
+        [Action::Advance { through: 2, .. }]
+    ));
+    fleet.in_hand.insert(site);
+    assert_eq!(decide(&world.rollout, &fleet), []);
 }
 
 #[test]

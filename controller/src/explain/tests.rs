@@ -24,6 +24,7 @@ fn around(rollout: &Rollout) -> Surroundings {
         .flat_map(|run| run.parts.keys().cloned());
     Surroundings {
         locks: BTreeMap::new(),
+        in_hand: BTreeMap::new(),
         agents: agents.map(|name| (name, (true, 5))).collect(),
     }
 }
@@ -218,4 +219,30 @@ fn every_state_that_waits_says_what_for_who_holds_it_and_which_command_releases_
             }
         }
     }
+}
+
+#[test]
+fn a_server_in_hand_is_named_with_who_has_it_and_the_command_that_gives_it_back() {
+    let mut rollout = rollout(&["oslo"]);
+    let mut around = around(&rollout);
+    let hand = InHand {
+        by: "anna".into(),
+        why: "new disk".into(),
+        since_ms: 7,
+    };
+    let in_hand = ("oslo-A".parse().unwrap(), hand);
+    around.in_hand.insert("oslo".parse().unwrap(), in_hand);
+    let waiting = only(&rollout, &around);
+    assert_eq!(
+        waiting.predicate,
+        "no server of site oslo is in a person's hand"
+    );
+    assert_eq!(waiting.holder, "anna, who has oslo-A in hand: new disk");
+    assert_eq!(waiting.release, "mailmend agent give-back oslo-A");
+    assert_eq!(waiting.since_ms, 7);
+    rollout.runs[0].phase = RunPhase::Running;
+    assert_eq!(
+        only(&rollout, &around).release,
+        "mailmend agent give-back oslo-A"
+    );
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::planning::planned;
+use crate::react::{Answer, Binding, InHand, Proposal, Throttle};
 use crate::rollout::{RolloutId, RolloutState, RunPhase, Unwinding};
 use crate::server::agents::serve_session;
 use crate::simulated_agent::{Ends, SimulatedAgent};
@@ -129,6 +130,7 @@ async fn talk(agent: &Arc<Mutex<SimulatedAgent>>, controller: &Controller) {
     ));
     let greeting = hello(&agent.lock().unwrap());
     let mut reported = None;
+    let mut said = None;
     if up.send(say(greeting)).await.is_ok() {
         while let Some(Ok(message)) = down.recv().await {
             let answer = {
@@ -140,6 +142,14 @@ async fn talk(agent: &Arc<Mutex<SimulatedAgent>>, controller: &Controller) {
             if let Some(answer) = answer {
                 drop(up.send(say(answer)).await);
             }
+            let symptoms = symptoms(&agent.lock().unwrap());
+            if reported.is_some() && said != Some(symptoms.clone()) {
+                drop(
+                    up.send(say(from_agent::Message::Symptoms(symptoms.clone())))
+                        .await,
+                );
+                said = Some(symptoms);
+            }
             // A few records a report, so that a death may come in the middle of most things.
             while let Some(report) = tail(&agent.lock().unwrap(), &mut reported) {
                 if up.try_send(say(report)).is_err() {
@@ -150,6 +160,34 @@ async fn talk(agent: &Arc<Mutex<SimulatedAgent>>, controller: &Controller) {
     }
     drop(up);
     served.await.unwrap();
+}
+
+/// What the agent of Server B sees: the symptom, until it has carried a run out.
+fn symptoms(agent: &SimulatedAgent) -> wire::Symptoms {
+    let mended = agent.runs.values().any(|(_, state)| state.closed.is_some());
+    let symptom = wire::Symptom {
+        policy: "stuck-outbound-routing".into(),
+        version: 1,
+        digest: PolicySource::new("policy", POLICY)
+            .digest()
+            .as_bytes()
+            .to_vec(),
+        state: if mended {
+            wire::SymptomState::Absent
+        } else {
+            wire::SymptomState::Stands
+        }
+        .into(),
+        since_ms: 0,
+        evidence: vec!["40 messages wait".into()],
+        looked_ms: 600_000,
+    };
+    wire::Symptoms {
+        symptoms: (agent.name.as_str() == "EXB1")
+            .then_some(symptom)
+            .into_iter()
+            .collect(),
+    }
 }
 
 fn tail(agent: &SimulatedAgent, reported: &mut Option<u64>) -> Option<from_agent::Message> {
@@ -446,4 +484,189 @@ async fn a_failing_rollout_is_unwound_wherever_the_controller_is_killed_twice() 
         }
     });
     sweep(ends, RolloutState::Failed).await;
+}
+
+async fn bind(store: &Store, answer: Answer) {
+    let binding = Binding {
+        policy: "stuck-outbound-routing".parse().unwrap(),
+        version: 1,
+        selector: String::new(),
+        answer,
+        throttle: Throttle::default(),
+        bound_ms: 1,
+        by: "test".into(),
+    };
+    let change = Change {
+        at_ms: 1,
+        operator: "test".into(),
+        what: "bind".into(),
+        target: String::new(),
+        why: String::new(),
+    };
+    store.bind(&binding, &change).await.unwrap();
+}
+
+/// Waits until `seen` holds of all rollouts and proposals.
+async fn until_all(
+    controller: &Controller,
+    seen: impl Fn(&[Rollout], &[Proposal]) -> bool,
+) -> Vec<Rollout> {
+    let mut changes = controller.watch();
+    let looked = async {
+        loop {
+            changes.mark_unchanged();
+            let rollouts = controller.store().rollouts(10).await.unwrap();
+            let proposals = controller.store().proposals(true).await.unwrap();
+            if seen(&rollouts, &proposals) {
+                return rollouts;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIMIT, looked).await.unwrap()
+}
+
+/// Lets a binding answer a symptom, killing the controller at the `kill`-th point, and again at the same
+/// point counted from its return. Answers whether it was killed at all.
+async fn answered_with_a_death_at(kill: usize, answer: Answer) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("controller.db");
+    let site = Site::new(&all_done());
+    let mut deaths = 0;
+    loop {
+        let store = open(&path).await;
+        if deaths == 0 {
+            inventory(&store).await;
+            bind(&store, answer).await;
+        }
+        let points = AtomicUsize::new(0);
+        let mortal = deaths < 2;
+        let killer: Killer =
+            Arc::new(move |_| mortal && points.fetch_add(1, Ordering::SeqCst) == kill);
+        let controller = Controller::start_mortal(store, Clock::of(|| 1000), killer);
+        site.controller.send_replace(Some(controller.clone()));
+        let ended = tokio::select! {
+            ended = until_all(&controller, |rollouts, proposals| match answer {
+                Answer::Auto => rollouts.iter().any(|rollout| rollout.state.is_final()),
+                _ => !proposals.is_empty(),
+            }) => Some(ended),
+            () = controller.stopping().cancelled() => None,
+        };
+        if ended.is_some() {
+            // Whoever would start a second one does so when everything is looked at again.
+            for _ in 0..3 {
+                controller.symptoms_changed();
+                tokio::time::timeout(LIMIT, async {
+                    while controller.0.symptoms.load(Ordering::Acquire)
+                        && !controller.stopping().is_cancelled()
+                    {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await
+                .unwrap();
+            }
+        }
+        site.controller.send_replace(None);
+        if ended.is_none() || controller.stopping().is_cancelled() {
+            controller.stop().await;
+            drop(controller);
+            deaths += 1;
+            continue;
+        }
+        let rollouts = controller.store().rollouts(10).await.unwrap();
+        let proposals = controller.store().proposals(true).await.unwrap();
+        match answer {
+            Answer::Auto => {
+                assert_eq!(rollouts.len(), 1, "killed at {kill}");
+                assert_eq!(rollouts[0].state, RolloutState::Succeeded, "{rollouts:?}");
+                assert_eq!(rollouts[0].by, "mailmend");
+                assert!(
+                    site.begun().values().all(|times| *times == 1),
+                    "killed at {kill}"
+                );
+            }
+            _ => {
+                assert_eq!(
+                    (rollouts.len(), proposals.len()),
+                    (0, 1),
+                    "killed at {kill}"
+                );
+                assert!(site.begun().is_empty());
+            }
+        }
+        controller.stop().await;
+        return deaths > 0;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_symptom_is_answered_by_one_rollout_wherever_the_controller_is_killed_twice() {
+    let mut kill = 0;
+    while answered_with_a_death_at(kill, Answer::Auto).await {
+        // The answer is among the first points; the rollout after it is swept by the tests above.
+        kill += if kill < 16 { 1 } else { 5 };
+    }
+    assert!(kill > 30, "only {kill} points were met");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_symptom_is_answered_by_one_proposal_wherever_the_controller_is_killed_twice() {
+    let mut kill = 0;
+    while answered_with_a_death_at(kill, Answer::Propose).await {
+        kill += 1;
+    }
+    assert!(kill >= 2, "only {kill} points were met");
+}
+
+#[tokio::test]
+async fn a_run_waits_while_a_server_of_its_site_is_in_hand_and_goes_on_when_it_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("controller.db")).await;
+    inventory(&store).await;
+    let hand = InHand {
+        by: "anna".into(),
+        why: "new disk".into(),
+        since_ms: 1,
+    };
+    let change = Change {
+        at_ms: 1,
+        operator: "anna".into(),
+        what: "take-in-hand".into(),
+        target: String::new(),
+        why: String::new(),
+    };
+    let relay: ServerName = "EXA1".parse().unwrap();
+    store
+        .set_in_hand(&relay, Some(&hand), &change)
+        .await
+        .unwrap();
+    bind(&store, Answer::Auto).await;
+    let site = Site::new(&all_done());
+    let controller = Controller::start(store, Clock::of(|| 1000));
+    site.controller.send_replace(Some(controller.clone()));
+    both_connected(&controller).await;
+    let by_hand = start(&controller, 1).await;
+    tokio::time::timeout(LIMIT, async {
+        while controller.store().symptoms().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    controller.symptoms_changed();
+    while controller.0.symptoms.load(Ordering::Acquire) {
+        tokio::task::yield_now().await;
+    }
+    let rollouts = controller.store().rollouts(10).await.unwrap();
+    assert_eq!(rollouts.len(), 1, "nothing begins by itself");
+    assert_eq!(rollouts[0].runs[0].phase, RunPhase::Waiting);
+    controller
+        .store()
+        .set_in_hand(&relay, None, &change)
+        .await
+        .unwrap();
+    controller.symptoms_changed();
+    until(&controller, by_hand, |rollout| rollout.state.is_final()).await;
+    controller.stop().await;
 }

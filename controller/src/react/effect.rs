@@ -148,7 +148,7 @@ fn flows(past: &Past, server: &ServerName, word: &Word, known: &Known, away_ms: 
     let away = format!("the symptom has been away for {}", span(away_ms));
     if past.kept > 0 {
         let why = format!(
-            "{away}, and {} messages that the run took are held or in doubt",
+            "{away}, and {} messages that the run took are still held",
             past.kept
         );
         return Judged::Is(Effect::CannotTell, why);

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
+use mailmend_policy::plan::Plan;
+use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 use uuid::Uuid;
 
@@ -168,7 +170,7 @@ pub struct Member {
     pub connected: bool,
     /// In whose hand it is.
     pub in_hand: Option<InHand>,
-    /// What its queues show since a moment; see [`Moved`](super::effect).
+    /// What its agent told last of its queues.
     pub queues: Vec<QueueWord>,
 }
 
@@ -190,6 +192,21 @@ pub struct Shape {
     pub servers: BTreeSet<ServerName>,
     /// Those that judge the symptom.
     pub looks: BTreeSet<ServerName>,
+}
+
+impl Shape {
+    /// What the decision needs of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let detects = plan
+            .steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Detect { .. }));
+        Self {
+            servers: plan.servers().into_iter().collect(),
+            looks: detects.map(|step| step.server.clone()).collect(),
+        }
+    }
 }
 
 /// What is at work at a site, or about to be.
@@ -222,7 +239,7 @@ pub struct Past {
     pub phase: RunPhase,
     /// Messages that it took and of which evidence shows that they were delivered.
     pub delivered: u64,
-    /// Messages that it took and that it still holds, or whose fate is not known.
+    /// Messages that it took and that are still held.
     pub kept: u64,
     /// What came of it, where that is known.
     pub effect: Option<Effect>,

@@ -41,7 +41,9 @@ impl World {
                     in_hand: None,
                     queues: Vec::new(),
                 };
-                known.fleet.insert(name(&format!("{site}-{server}")), member);
+                known
+                    .fleet
+                    .insert(name(&format!("{site}-{server}")), member);
             }
         }
         let mut world = Self {
@@ -56,8 +58,7 @@ impl World {
     }
 
     fn bind(&mut self, binding: Binding) {
-        let sites: BTreeSet<SiteName> =
-            self.known.fleet.values().map(|m| m.site.clone()).collect();
+        let sites: BTreeSet<SiteName> = self.known.fleet.values().map(|m| m.site.clone()).collect();
         for site in sites {
             let (a, b) = (name(&format!("{site}-a")), name(&format!("{site}-b")));
             let shape = Shape {
@@ -307,7 +308,12 @@ fn what_cannot_be_told_raises_nothing_and_neither_does_another_version() {
         "cannot tell whether it stands: 40 messages wait"
     );
     world.say("oslo-b", "stuck", Standing::Stands, HOUR);
-    world.known.bindings.get_mut(&name("stuck")).unwrap().version = 2;
+    world
+        .known
+        .bindings
+        .get_mut(&name("stuck"))
+        .unwrap()
+        .version = 2;
     assert!(world.wait("oslo-b", "stuck").contains("version 2 is bound"));
     world.say("oslo-b", "stuck", Standing::Absent, HOUR);
     assert_eq!(world.react(), Answers::default());
@@ -362,7 +368,11 @@ fn the_site_goes_to_the_symptom_that_has_stood_longest() {
     world.say("oslo-b", "first", Standing::Stands, HOUR);
     world.say("oslo-b", "second", Standing::Stands, 2 * HOUR);
     assert_eq!(started(&world.settle()), ["second at oslo"]);
-    assert!(world.wait("oslo-b", "first").starts_with("site oslo is busy"));
+    assert!(
+        world
+            .wait("oslo-b", "first")
+            .starts_with("site oslo is busy")
+    );
 }
 
 #[test]
@@ -471,7 +481,11 @@ fn a_symptom_that_comes_back_doubles_the_rest_and_after_three_runs_a_person_deci
         if round < 2 {
             let due_ms = world.react().due_ms.unwrap();
             rests.push(due_ms - ended_ms);
-            assert!(world.wait("oslo-b", "stuck").contains("in a row did not hold"));
+            assert!(
+                world
+                    .wait("oslo-b", "stuck")
+                    .contains("in a row did not hold")
+            );
             world.now_ms = due_ms;
         }
     }
@@ -518,7 +532,11 @@ fn a_proposal_stands_once_lapses_with_its_symptom_and_a_refused_one_is_not_made_
     world.say("oslo-b", "stuck", Standing::Stands, HOUR);
     world.settle();
     let first = world.known.proposals[0].id;
-    assert!(world.wait("oslo-b", "stuck").contains("mailmend proposal start"));
+    assert!(
+        world
+            .wait("oslo-b", "stuck")
+            .contains("mailmend proposal start")
+    );
     // What cannot be told for a while neither ends nor repeats it.
     world.say("oslo-b", "stuck", Standing::CannotTell, 0);
     assert_eq!(world.settle(), []);

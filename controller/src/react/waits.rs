@@ -135,7 +135,10 @@ impl fmt::Display for Wait {
                 "the agent has looked for version {looked} only, and version {bound} is bound"
             ),
             Self::NotConnected(server) => {
-                write!(f, "the agent of {server} is not connected; start mailmend-agent there")
+                write!(
+                    f,
+                    "the agent of {server} is not connected; start mailmend-agent there"
+                )
             }
             Self::StandsFor {
                 stood_ms, asked_ms, ..

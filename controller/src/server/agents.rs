@@ -1,6 +1,7 @@
 //! What agents may call: enrolment, renewal, and the one stream of each.
 
 mod session;
+mod symptoms;
 
 use std::pin::Pin;
 use std::sync::Arc;

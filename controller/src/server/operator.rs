@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status};
 use crate::identity::operator_of;
 use crate::orchestrator::Controller;
 use crate::planning::PlanningFault;
+use crate::react::InHand;
 use crate::store::{AgentRow, Change, NewToken, PolicyRow, Published};
 
 use super::agents::Authority;
@@ -70,14 +71,17 @@ impl OperatorService {
         }
     }
 
-    fn told(&self, agent: AgentRow, alarms: Vec<String>) -> wire::Agent {
+    fn told(&self, agent: AgentRow, alarms: Vec<String>, hand: Option<&InHand>) -> wire::Agent {
         let heard = self.controller.liveness().last(&agent.name).unwrap_or(0);
-        answers::agent(
-            &agent,
-            self.controller.sessions().is_connected(&agent.name),
-            heard.max(agent.last_seen_ms),
-            alarms,
-        )
+        wire::Agent {
+            in_hand: hand.map(reactions::hand),
+            ..answers::agent(
+                &agent,
+                self.controller.sessions().is_connected(&agent.name),
+                heard.max(agent.last_seen_ms),
+                alarms,
+            )
+        }
     }
 }
 
@@ -236,6 +240,7 @@ impl Operator for OperatorService {
         };
         let store = self.controller.store();
         let mut alarms: BTreeMap<String, String> = store.newest_alarms().await?;
+        let in_hand = store.in_hand().await?;
         let agents = store
             .agents()
             .await?
@@ -247,7 +252,8 @@ impl Operator for OperatorService {
             })
             .map(|agent| {
                 let alarms = alarms.remove(agent.name.as_str()).into_iter().collect();
-                self.told(agent, alarms)
+                let hand = in_hand.get(&agent.name);
+                self.told(agent, alarms, hand)
             })
             .collect();
         Ok(Response::new(wire::ListAgentsResponse { agents }))
@@ -268,7 +274,9 @@ impl Operator for OperatorService {
         let store = self.controller.store();
         let agent = store.agent(&parsed).await?.ok_or_else(missing)?;
         let alarms = store.agent_alarms(&parsed).await?;
-        Ok(Response::new(self.told(agent, alarms)))
+        let in_hand = store.in_hand().await?;
+        let hand = in_hand.get(&parsed);
+        Ok(Response::new(self.told(agent, alarms, hand)))
     }
 
     async fn plan_rollout(

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::orders::unwinding;
 use super::row::digest;
 use super::row::{from_json, parsed, to_json, unsigned};
-use super::{Change, Store, StoreError};
+use super::{Change, Store, StoreError, Write};
 use crate::rollout::{Part, Refusal, Rollout, RolloutId, Run};
 
 /// A rollout to start.
@@ -72,6 +72,18 @@ impl Store {
         if let Some(before) = before {
             return parsed("rollouts", &before).map(RolloutId);
         }
+        self.write_rollout(&mut write, new).await?;
+        self.write_change(&mut write, change).await?;
+        self.commit(write).await?;
+        Ok(new.id)
+    }
+
+    /// Freezes a rollout as a part of a write; a request that started one before is refused.
+    pub(super) async fn write_rollout(
+        &self,
+        write: &mut Write<'_>,
+        new: &NewRollout,
+    ) -> Result<RolloutId, StoreError> {
         sqlx::query(
             "INSERT INTO rollouts (id, request, policy, version, selector, state, started_ms,
                started_by, sites_at_once, max_failed)
@@ -86,9 +98,14 @@ impl Store {
         .bind(&new.by)
         .bind(new.sites_at_once)
         .bind(new.max_failed)
-        .execute(&mut *write)
+        .execute(&mut **write)
         .await
-        .map_err(|fault| self.fault(fault))?;
+        .map_err(|fault| match fault {
+            sqlx::Error::Database(fault) if fault.is_unique_violation() => {
+                StoreError::Changed(format!("request {}", new.request))
+            }
+            other => self.fault(other),
+        })?;
         for (position, run) in new.runs.iter().enumerate() {
             sqlx::query(
                 "INSERT INTO runs (id, rollout, position, site, subject, plan_digest, plan, servers,
@@ -104,20 +121,18 @@ impl Store {
             .bind(to_json("runs", &run.plan)?)
             .bind(to_json("runs", &run.servers)?)
             .bind(new.started_ms)
-            .execute(&mut *write)
+            .execute(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
             for server in run.plan.servers() {
                 sqlx::query("INSERT INTO parts (run, agent) VALUES ($1, $2)")
                     .bind(run.id.to_string())
                     .bind(server.as_str())
-                    .execute(&mut *write)
+                    .execute(&mut **write)
                     .await
                     .map_err(|fault| self.fault(fault))?;
             }
         }
-        self.write_change(&mut write, change).await?;
-        self.commit(write).await?;
         Ok(new.id)
     }
 
@@ -263,7 +278,7 @@ impl Store {
     }
 
     /// A frozen plan; read and checked against its digest once in the life of the process.
-    async fn plan(&self, run: &str) -> Result<Arc<Plan>, StoreError> {
+    pub(super) async fn plan(&self, run: &str) -> Result<Arc<Plan>, StoreError> {
         if let Some(plan) = self.held.plans.lock().get(run) {
             return Ok(plan.clone());
         }

@@ -22,6 +22,8 @@ const ATTEMPTS: u32 = 3;
 pub(super) struct How {
     pub(super) approve: Option<String>,
     pub(super) yes: bool,
+    /// The id of an earlier attempt whose outcome is not known.
+    pub(super) request_id: Option<Uuid>,
     pub(super) watch: bool,
     pub(super) timeout: Option<Duration>,
 }
@@ -41,14 +43,26 @@ pub(super) async fn start(
         return Err(Failure::new("C036-not-found", text)
             .with_help("`mailmend agent list` shows sites, labels and facts"));
     }
-    confirm(&planned, &how, output)?;
+    let confirmed = confirm(&planned, &how, output);
+    // An earlier attempt may have started what was confirmed then, whatever the plan is now.
+    if how.request_id.is_none() {
+        confirmed.as_ref().map_err(Failure::clone)?;
+    }
     // Whatever was shown or approved is what starts: the controller refuses another plan.
     let request = wire::RolloutRequest {
-        request_id: Uuid::now_v7().to_string(),
-        approved_digest: planned.digest.clone(),
+        request_id: how.request_id.unwrap_or_else(Uuid::now_v7).to_string(),
+        approved_digest: match &confirmed {
+            Ok(()) => planned.digest.clone(),
+            // No plan has this digest: only what was started before answers.
+            Err(_) => vec![0],
+        },
         ..plan::request(&target)
     };
-    let rollout = send(controller, &request).await?;
+    let rollout = match (send(controller, &request).await, confirmed) {
+        (Ok(rollout), _) => rollout,
+        (Err(failure), Err(refused)) if failure.exit() == Exit::Refused => return Err(refused),
+        (Err(failure), _) => return Err(failure),
+    };
     if !how.watch {
         output.answer(&RolloutView::from(&rollout), |_| {
             format!(
@@ -89,6 +103,14 @@ async fn send(
                 tracing::info!("asking again for the same start, attempt {attempt}");
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 attempt += 1;
+            }
+            // Nobody knows whether the controller has started it.
+            Err(failure) if failure.exit() == Exit::Unreachable => {
+                return Err(failure.with_help(format!(
+                    "it may have been started: give the same command again with `--request-id {}`, and no \
+                     second rollout is started",
+                    request.request_id
+                )));
             }
             answer => return answer,
         }
@@ -136,6 +158,7 @@ mod tests {
         How {
             approve: approve.map(str::to_owned),
             yes: false,
+            request_id: None,
             watch: false,
             timeout: None,
         }

@@ -15,6 +15,7 @@ use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
 use crate::sessions::{Session, Telling};
 use crate::store::{AgentRow, Greeting, OrderAnswer};
+use crate::watches::watches;
 
 /// How long an agent may take to say hello, and to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
     }
     controller.audits().gone(&name);
     // Who is connected has changed.
-    controller.changed();
+    controller.symptoms_changed();
 }
 
 async fn session(
@@ -80,7 +81,7 @@ async fn session(
     tell(outgoing, welcome).await?;
     session.greeted();
     controller.liveness().heard(name, controller.now_ms());
-    controller.changed();
+    controller.symptoms_changed();
     tracing::info!(agent = %name, acknowledged = ledger.acknowledged(), "connected");
     tokio::select! {
         ended = listen(controller, name, &mut ledger, incoming, outgoing) => ended,
@@ -172,15 +173,18 @@ async fn listen(
                     .store()
                     .replace_facts(name, &facts, controller.now_ms())
                     .await?;
-                controller.changed();
+                // What is looked for on the server may have changed with them.
+                controller.sessions().wake(std::slice::from_ref(name));
+                controller.symptoms_changed();
             }
+            Some(Message::Symptoms(said)) => super::symptoms::heard(controller, name, said).await?,
             // The record of it is what counts.
             Some(Message::FenceTaken(_)) => {}
             Some(Message::OrderAnswer(answer)) => {
                 take_answer(controller, name, answer).await?;
             }
             Some(Message::Audit(audit)) => controller.audits().told(name, audit),
-            Some(Message::Symptoms(_) | Message::Queues(_)) => {
+            Some(Message::Queues(_)) => {
                 tracing::warn!(agent = %name, "not taken yet");
             }
             Some(Message::Hello(_)) => {
@@ -278,12 +282,18 @@ async fn talk(
     outgoing: &Outgoing,
 ) -> Result<(), Status> {
     let mut telling = Telling::default();
+    let mut watched = None;
     loop {
         for message in telling.lacking(controller.store(), name).await? {
             sent(outgoing, Ok(message)).await?;
         }
         for audit in session.asked() {
             tell(outgoing, to_agent::Message::Audit(audit)).await?;
+        }
+        let watches = watches(controller.store(), controller.revisions(), name).await?;
+        if watched.as_ref() != Some(&watches) {
+            tell(outgoing, to_agent::Message::Watches(watches.clone())).await?;
+            watched = Some(watches);
         }
         session.woken().await;
     }

@@ -1,8 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mailmend_policy::digest::Digest;
+use mailmend_policy::source::PolicySource;
 use mailmend_proto::convert::record_to_wire;
 use mailmend_proto::run::{Event, Record, RunId};
 use mailmend_proto::wire::{from_agent, to_agent};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Clock;
+use crate::react::{Answer, Binding, Standing, Throttle};
 use crate::store::{NewToken, Store};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -137,11 +139,30 @@ impl Line {
         self.up.send(Ok(message)).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Result<to_agent::Message, Status> {
+    async fn hear_anything(&mut self) -> Result<to_agent::Message, Status> {
         let heard = tokio::time::timeout(LIMIT, self.down.recv()).await.unwrap();
         heard
             .expect("the stream ended without a word")
             .map(|message| message.message.unwrap())
+    }
+
+    /// The next message but what is to be watched, which comes with every connection.
+    async fn hear(&mut self) -> Result<to_agent::Message, Status> {
+        loop {
+            match self.hear_anything().await? {
+                to_agent::Message::Watches(_) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// The policies that are to be watched, as they are told next.
+    async fn watches(&mut self) -> wire::Watches {
+        loop {
+            if let to_agent::Message::Watches(watches) = self.hear_anything().await.unwrap() {
+                return watches;
+            }
+        }
     }
 }
 
@@ -350,4 +371,161 @@ async fn a_controller_that_stops_tells_its_agents_and_leaves_nothing_under_way()
         .unwrap();
     let ended = line.hear().await.unwrap_err();
     assert_eq!(ended.code(), Code::Unavailable);
+}
+
+const POLICY: &str = include_str!("../../../../policies/library/stuck-outbound-routing.toml");
+
+impl World {
+    async fn publish(&self) {
+        let source = PolicySource::new("policy", POLICY);
+        let policy = mailmend_policy::parse::parse(&source).unwrap();
+        let row = crate::store::PolicyRow {
+            name: policy.name,
+            version: policy.version,
+            digest: source.digest(),
+            title: policy.title,
+            article: policy.source.article,
+            text: POLICY.into(),
+            published_ms: 1,
+            by: "test".into(),
+        };
+        let store = self.controller.store();
+        store.publish_policy(&row).await.unwrap();
+    }
+
+    async fn bind(&self, selector: &str) {
+        let binding = Binding {
+            policy: "stuck-outbound-routing".parse().unwrap(),
+            version: 1,
+            selector: selector.into(),
+            answer: Answer::Observe,
+            throttle: Throttle::default(),
+            bound_ms: 1,
+            by: "test".into(),
+        };
+        let store = self.controller.store();
+        store.bind(&binding, &change()).await.unwrap();
+        self.controller.sessions().wake_all();
+    }
+}
+
+fn change() -> crate::store::Change {
+    crate::store::Change {
+        at_ms: 1,
+        operator: "test".into(),
+        what: "bind".into(),
+        target: String::new(),
+        why: String::new(),
+    }
+}
+
+fn facts(direction: &str) -> HashMap<String, String> {
+    [
+        ("ims.direction", direction),
+        ("exchange.version", "5.5.2653.13"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn symptom(policy: &str, state: wire::SymptomState) -> from_agent::Message {
+    from_agent::Message::Symptoms(wire::Symptoms {
+        symptoms: vec![wire::Symptom {
+            policy: policy.into(),
+            version: 1,
+            digest: PolicySource::new("policy", POLICY)
+                .digest()
+                .as_bytes()
+                .to_vec(),
+            state: state.into(),
+            since_ms: 5,
+            evidence: vec!["40 messages wait".into(); 30],
+            looked_ms: 9,
+        }],
+    })
+}
+
+#[tokio::test]
+async fn an_agent_is_told_what_to_watch_at_connect_and_whenever_that_changes() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    world.publish().await;
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    assert!(line.watches().await.watches.is_empty(), "nothing is bound");
+    // Its facts are not known yet, so it is not known to be an outbound server.
+    world.bind("").await;
+    line.say(from_agent::Message::Facts(wire::Facts {
+        facts: facts("outbound"),
+    }))
+    .await;
+    let watches = line.watches().await;
+    assert_eq!(watches.watches[0].text, POLICY.as_bytes());
+    assert_eq!(watches.labels["site"], "oslo");
+    world.bind("site=bergen").await;
+    assert!(line.watches().await.watches.is_empty(), "not selected");
+    world.bind("site=oslo").await;
+    assert_eq!(line.watches().await.watches.len(), 1);
+    line.say(from_agent::Message::Facts(wire::Facts {
+        facts: facts("both"),
+    }))
+    .await;
+    assert!(line.watches().await.watches.is_empty(), "another role");
+    drop(line);
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    assert!(line.watches().await.watches.is_empty());
+}
+
+#[tokio::test]
+async fn what_an_agent_says_of_symptoms_is_kept_whole_and_replaced_whole() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    world.publish().await;
+    world.bind("").await;
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    let said = async |expected: usize| {
+        let mut changes = world.controller.watch();
+        tokio::time::timeout(LIMIT, async {
+            loop {
+                changes.mark_unchanged();
+                let rows = world.controller.store().symptoms().await.unwrap();
+                if rows.len() == expected {
+                    return rows;
+                }
+                changes.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap()
+    };
+    line.say(symptom("not-bound", wire::SymptomState::Stands))
+        .await;
+    line.say(symptom(
+        "stuck-outbound-routing",
+        wire::SymptomState::Stands,
+    ))
+    .await;
+    let rows = said(1).await;
+    assert_eq!(rows[0].word.standing, Standing::Stands);
+    assert_eq!((rows[0].word.since_ms, rows[0].word.looked_ms), (5, 9));
+    assert_eq!(rows[0].word.evidence.len(), 20, "bounded");
+    line.say(from_agent::Message::Symptoms(wire::Symptoms::default()))
+        .await;
+    assert!(said(0).await.is_empty());
+    line.say(symptom(
+        "stuck-outbound-routing",
+        wire::SymptomState::Unspecified,
+    ))
+    .await;
+    let refused = loop {
+        if let Err(status) = line.hear().await {
+            break status;
+        }
+    };
+    assert!(
+        refused.message().starts_with("C065-symptoms-malformed"),
+        "{refused}"
+    );
 }

@@ -2,7 +2,9 @@
 
 use mailmend_proto::run::RunId;
 use tonic::Status;
+use uuid::Uuid;
 
+use crate::react::Proposal;
 use crate::rollout::{Rollout, RolloutId};
 use crate::store::PolicyRow;
 
@@ -36,13 +38,24 @@ impl OperatorService {
             .ok_or_else(|| Status::not_found("C036-not-found: the rollout has gone"))
     }
 
+    pub(super) async fn proposal(&self, prefix: &str) -> Result<Proposal, Status> {
+        let prefix = checked(prefix)?;
+        let found = self.controller.store().proposals_named(&prefix).await?;
+        let ids: Vec<Uuid> = found.iter().map(|proposal| proposal.id).collect();
+        let id = the_one("proposal", "mailmend proposal list --all", &prefix, &ids)?;
+        found
+            .into_iter()
+            .find(|proposal| proposal.id == id)
+            .ok_or_else(|| Status::not_found("C036-not-found: the proposal has gone"))
+    }
+
     pub(super) async fn run_id(&self, prefix: &str) -> Result<RunId, Status> {
         let prefix = checked(prefix)?;
         let found = self.controller.store().runs_named(&prefix).await?;
         the_one("run", "mailmend rollout show", &prefix, &found)
     }
 
-    pub(super) async fn order_id(&self, prefix: &str) -> Result<uuid::Uuid, Status> {
+    pub(super) async fn order_id(&self, prefix: &str) -> Result<Uuid, Status> {
         let prefix = checked(prefix)?;
         let found = self.controller.store().orders_named(&prefix).await?;
         the_one("order", "mailmend run show", &prefix, &found)

@@ -248,7 +248,19 @@ impl OperatorService {
                 (agent.name, (there, heard.max(agent.last_seen_ms)))
             })
             .collect();
-        let waiting = explain(rollout, &Surroundings { locks, agents });
+        let mut in_hand = BTreeMap::new();
+        let mut hands = store.in_hand().await?;
+        for agent in store.agents().await? {
+            if let Some(hand) = hands.remove(&agent.name) {
+                in_hand.insert(agent.site, (agent.name, hand));
+            }
+        }
+        let around = Surroundings {
+            locks,
+            in_hand,
+            agents,
+        };
+        let waiting = explain(rollout, &around);
         Ok(wire::Explanation {
             rollout: rollout.id.to_string(),
             state: answers::state(rollout.state).into(),

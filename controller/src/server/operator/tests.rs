@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mailmend_proto::run::RunId;
 use tokio_stream::StreamExt;
@@ -8,9 +9,10 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Clock;
 use crate::identity::{Caller, Peer};
+use crate::react::{Standing, Word};
 use crate::rollout::RolloutId;
 use crate::server::agents::CertifyFault;
-use crate::store::{Greeting, NewRollout, NewRun, Store};
+use crate::store::{Greeting, NewRollout, NewRun, Store, SymptomRow};
 
 const POLICY: &str = include_str!("../../../../policies/library/stuck-outbound-routing.toml");
 
@@ -420,4 +422,284 @@ async fn requests_that_make_no_sense_are_refused_with_what_to_mend() {
     };
     let refused = world.service.get_policy(admin(missing)).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
+}
+
+/// Agents that are connected as long as this lives, and what Server B says of its symptom.
+async fn connected(world: &World) -> Vec<crate::sessions::Session> {
+    let mut sessions = Vec::new();
+    for name in ["EXA1", "EXB1"] {
+        let session = world
+            .controller
+            .sessions()
+            .begin(&name.parse().unwrap())
+            .await;
+        session.greeted();
+        sessions.push(session);
+    }
+    sessions
+}
+
+async fn says(world: &World, standing: Standing) {
+    let word = Word {
+        agent: "EXB1".parse().unwrap(),
+        policy: "stuck-outbound-routing".parse().unwrap(),
+        version: 1,
+        standing,
+        since_ms: 0,
+        looked_ms: 600_000,
+        heard_ms: 1000,
+        evidence: vec!["40 messages wait".into()],
+    };
+    let digest = PolicySource::new("policy", POLICY).digest();
+    let row = SymptomRow { word, digest };
+    let store = world.controller.store();
+    store
+        .replace_symptoms(&"EXB1".parse().unwrap(), &[row])
+        .await
+        .unwrap();
+    world.controller.symptoms_changed();
+}
+
+impl World {
+    async fn bind(&self, reaction: wire::Reaction) -> Result<wire::Binding, Status> {
+        let request = wire::BindPolicyRequest {
+            policy: "stuck-outbound-routing".into(),
+            reaction: reaction.into(),
+            ..wire::BindPolicyRequest::default()
+        };
+        let bound = self.service.bind_policy(admin(request)).await;
+        bound.map(Response::into_inner)
+    }
+
+    async fn symptoms(&self) -> Vec<wire::SymptomView> {
+        let request = wire::ListSymptomsRequest {
+            selector: "site=oslo".into(),
+            all: true,
+        };
+        let listed = self.service.list_symptoms(admin(request)).await.unwrap();
+        listed.into_inner().symptoms
+    }
+
+    async fn proposals(&self, all: bool) -> Vec<wire::Proposal> {
+        let request = wire::ListProposalsRequest { all };
+        let listed = self.service.list_proposals(admin(request)).await.unwrap();
+        listed.into_inner().proposals
+    }
+
+    /// Waits until a proposal stands, or none does.
+    async fn proposed(&self, some: bool) -> Option<wire::Proposal> {
+        let mut changes = self.controller.watch();
+        let waited = async {
+            loop {
+                changes.mark_unchanged();
+                let mut found = self.proposals(false).await;
+                if found.is_empty() != some {
+                    return found.pop();
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waited)
+            .await
+            .unwrap()
+    }
+
+    async fn decide(&self, id: &str, start: bool) -> Result<wire::Proposal, Status> {
+        let request = wire::DecideProposalRequest {
+            id: id.into(),
+            start,
+            by: "anna".into(),
+            why: "as agreed".into(),
+        };
+        let decided = self.service.decide_proposal(admin(request)).await;
+        decided.map(Response::into_inner)
+    }
+
+    async fn in_hand(&self, in_hand: bool, why: &str) -> Result<wire::Agent, Status> {
+        let request = wire::SetInHandRequest {
+            agent: "EXA1".into(),
+            in_hand,
+            by: "anna".into(),
+            why: why.into(),
+        };
+        let set = self.service.set_in_hand(admin(request)).await;
+        set.map(Response::into_inner)
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_bound_with_its_defaults_listed_and_unbound() {
+    let world = World::with_site().await;
+    let refused = world.bind(wire::Reaction::Unspecified).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let bound = world.bind(wire::Reaction::Auto).await.unwrap();
+    let throttle = bound.throttle.unwrap();
+    assert_eq!(
+        (
+            throttle.per_server_per_day,
+            throttle.at_once,
+            throttle.stands_for_seconds
+        ),
+        (2, 1, 300)
+    );
+    assert_eq!((bound.version, bound.reaction()), (1, wire::Reaction::Auto));
+    let list = async || {
+        let listed = world
+            .service
+            .list_bindings(admin(wire::ListBindingsRequest {}))
+            .await;
+        listed.unwrap().into_inner().bindings
+    };
+    assert_eq!(list().await, [bound]);
+    let unbound = world.bind(wire::Reaction::Unbound).await.unwrap();
+    assert_eq!(unbound.reaction(), wire::Reaction::Unbound);
+    assert!(list().await.is_empty());
+    let refused = world.bind(wire::Reaction::Unbound).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    for (selector, settle) in [("site=", 0), ("", 100_000_000)] {
+        let request = wire::BindPolicyRequest {
+            policy: "stuck-outbound-routing".into(),
+            selector: selector.into(),
+            reaction: wire::Reaction::Auto.into(),
+            throttle: Some(wire::Throttle {
+                settle_seconds: settle,
+                ..wire::Throttle::default()
+            }),
+            ..wire::BindPolicyRequest::default()
+        };
+        let refused = world.service.bind_policy(admin(request)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{selector}");
+    }
+}
+
+#[tokio::test]
+async fn a_standing_symptom_is_proposed_and_a_persons_word_starts_it_once() {
+    let world = World::with_site().await;
+    let _sessions = connected(&world).await;
+    world.bind(wire::Reaction::Propose).await.unwrap();
+    says(&world, Standing::Stands).await;
+    let proposal = world.proposed(true).await.unwrap();
+    assert_eq!(proposal.servers, ["EXB1"]);
+    assert_eq!(proposal.selector, "site=oslo");
+    let view = world.symptoms().await.remove(0);
+    assert_eq!(view.proposal, proposal.id);
+    assert!(
+        view.waits.contains("mailmend proposal start"),
+        "{}",
+        view.waits
+    );
+    assert!(!view.stale);
+    let started = world.decide(&proposal.id[..8], true).await.unwrap();
+    assert_eq!(
+        (started.decided.as_str(), started.by.as_str()),
+        ("started", "anna (admin)")
+    );
+    let again = world.decide(&proposal.id, true).await.unwrap();
+    assert_eq!(again.rollout, started.rollout, "the same word again");
+    let refused = world.decide(&proposal.id, false).await.unwrap_err();
+    assert!(
+        refused.message().starts_with("C111-proposal-decided"),
+        "{refused}"
+    );
+    let rollouts = world.controller.store().rollouts(10).await.unwrap();
+    assert_eq!(rollouts.len(), 1);
+    assert_eq!(rollouts[0].id.to_string(), started.rollout);
+    assert!(world.proposals(false).await.is_empty());
+    let view = world.symptoms().await.remove(0);
+    assert_eq!((view.rollout, view.waits.as_str()), (started.rollout, ""));
+}
+
+#[tokio::test]
+async fn a_refused_proposal_stays_refused_until_its_symptom_has_gone() {
+    let world = World::with_site().await;
+    let _sessions = connected(&world).await;
+    world.bind(wire::Reaction::Propose).await.unwrap();
+    says(&world, Standing::Stands).await;
+    let first = world.proposed(true).await.unwrap();
+    let refused = world.decide(&first.id, false).await.unwrap();
+    assert_eq!(
+        (refused.decided.as_str(), refused.why.as_str()),
+        ("refused", "as agreed")
+    );
+    says(&world, Standing::Stands).await;
+    let view = world.symptoms().await.remove(0);
+    assert!(
+        view.waits.starts_with("anna (admin) refused"),
+        "{}",
+        view.waits
+    );
+    says(&world, Standing::Absent).await;
+    // It lapses when everything is looked at again.
+    let mut changes = world.controller.watch();
+    let gone = async {
+        loop {
+            changes.mark_unchanged();
+            if world
+                .controller
+                .store()
+                .proposals(false)
+                .await
+                .unwrap()
+                .is_empty()
+            {
+                return;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .unwrap();
+    says(&world, Standing::Stands).await;
+    let second = world.proposed(true).await.unwrap();
+    assert_ne!(second.id, first.id);
+    says(&world, Standing::Absent).await;
+    world.proposed(false).await;
+    let all = world.proposals(true).await;
+    let decided: Vec<&str> = all
+        .iter()
+        .map(|proposal| proposal.decided.as_str())
+        .collect();
+    assert!(
+        decided.contains(&"refused") && decided.contains(&"lapsed"),
+        "{decided:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_in_hand_is_shown_and_holds_its_site_until_it_is_given_back() {
+    let world = World::with_site().await;
+    let _sessions = connected(&world).await;
+    let refused = world.in_hand(true, " ").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let agent = world.in_hand(true, "new disk").await.unwrap();
+    assert_eq!(agent.in_hand.unwrap().by, "anna (admin)");
+    world.bind(wire::Reaction::Auto).await.unwrap();
+    says(&world, Standing::Stands).await;
+    let view = world.symptoms().await.remove(0);
+    assert!(
+        view.waits
+            .starts_with("EXA1 is in the hand of anna (admin): new disk"),
+        "{}",
+        view.waits
+    );
+    let rollout = world.start(&request()).await.unwrap();
+    let explained = world
+        .service
+        .explain_rollout(admin(wire::GetRolloutRequest { id: rollout.id }))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        explained.waiting[0].release,
+        "mailmend agent give-back EXA1"
+    );
+    let listed = world
+        .service
+        .list_agents(admin(wire::ListAgentsRequest::default()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(listed.agents[0].in_hand.is_some() && listed.agents[1].in_hand.is_none());
+    assert!(world.in_hand(false, "").await.unwrap().in_hand.is_none());
 }

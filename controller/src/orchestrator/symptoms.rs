@@ -1,0 +1,310 @@
+//! Symptoms at work: load, decide, store; as with rollouts, nothing else acts on what was decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailmend_policy::name::{PolicyName, ServerName, SiteName};
+use mailmend_policy::plan::Server;
+use mailmend_proto::run::RunId;
+use uuid::Uuid;
+
+use super::{Controller, Point};
+use crate::planning::{Planned, planned};
+use crate::react::{
+    Answer, Answers, Binding, Known, Member, Proposal, Reaction, Shape, Standing, react,
+};
+use crate::rollout::RolloutId;
+use crate::store::{AgentRow, Change, NewRollout, NewRun, ReactionStart, StoreError};
+use crate::watches::concerns;
+
+/// Who starts what a binding starts.
+const BY_ITSELF: &str = "mailmend";
+
+/// More rounds than any symptom needs; beyond it a decision contradicts itself.
+const ROUNDS: u32 = 100;
+
+/// Where the answering of symptoms came to rest.
+pub(super) enum Answered {
+    /// The controller died, as a test wanted.
+    Died,
+    /// A rollout was started.
+    Started,
+    /// Nothing follows before this time, milliseconds since 1970 UTC.
+    AtRest(Option<i64>),
+}
+
+impl Controller {
+    /// Answers symptoms until nothing follows, or a rollout was started.
+    pub(super) async fn answer_symptoms(&self) -> Result<Answered, StoreError> {
+        for _ in 0..ROUNDS {
+            let known = self.known_of_symptoms().await?;
+            let Answers {
+                reactions, due_ms, ..
+            } = react(&known, self.now_ms());
+            if reactions.is_empty() {
+                return Ok(Answered::AtRest(due_ms));
+            }
+            let mut started = false;
+            for reaction in &reactions {
+                if self.dies_at(Point::Decided) {
+                    return Ok(Answered::Died);
+                }
+                match self.store_reaction(&known, reaction).await {
+                    Ok(()) => {
+                        tracing::debug!(?reaction, "stored");
+                        started |= matches!(reaction, Reaction::Start { .. });
+                    }
+                    // A person was faster, or it was stored before this process died.
+                    Err(StoreError::Changed(what)) => {
+                        tracing::debug!(what, "decided on what is not so any more");
+                    }
+                    Err(fault) => return Err(fault),
+                }
+                if self.dies_at(Point::Stored) {
+                    return Ok(Answered::Died);
+                }
+            }
+            self.0
+                .changes
+                .send_modify(|change| *change = change.wrapping_add(1));
+            if started {
+                return Ok(Answered::Started);
+            }
+        }
+        tracing::error!("answers to symptoms do not come to rest; this is a defect");
+        Ok(Answered::AtRest(None))
+    }
+
+    /// All that answers to symptoms are decided from.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn known_of_symptoms(&self) -> Result<Known, StoreError> {
+        let store = self.store();
+        let mut known = Known {
+            bindings: store.bindings().await?,
+            proposals: store.proposals(false).await?,
+            ..Known::default()
+        };
+        if known.bindings.is_empty() {
+            return Ok(known);
+        }
+        let connected = self.sessions().connected();
+        let mut in_hand = store.in_hand().await?;
+        let mut servers: BTreeMap<ServerName, Server> = BTreeMap::new();
+        for agent in store.agents().await? {
+            let member = Member {
+                site: agent.site.clone(),
+                connected: connected.contains(&agent.name),
+                in_hand: in_hand.remove(&agent.name),
+                queues: Vec::new(),
+            };
+            known.fleet.insert(agent.name.clone(), member);
+            servers.insert(agent.name.clone(), agent.server());
+        }
+        let mut stands: BTreeSet<(PolicyName, SiteName)> = BTreeSet::new();
+        for symptom in store.symptoms().await? {
+            let word = symptom.word;
+            let (Some(binding), Some(server)) =
+                (known.bindings.get(&word.policy), servers.get(&word.agent))
+            else {
+                continue;
+            };
+            let revision = self.0.revisions.of(store, binding).await?;
+            let policy = revision.as_ref().and_then(|found| found.policy.as_ref());
+            if !policy.is_some_and(|policy| concerns(binding, policy, server)) {
+                continue;
+            }
+            if word.standing == Standing::Stands && binding.answer != Answer::Observe {
+                stands.insert((word.policy.clone(), server.site.clone()));
+            }
+            known.words.push(word);
+        }
+        known.history = store.history(self.now_ms()).await?;
+        known.busy = store.busy_sites().await?;
+        let servers: Vec<Server> = servers.into_values().collect();
+        for (policy, site) in stands {
+            let Some(binding) = known.bindings.get(&policy) else {
+                continue;
+            };
+            let shapes = self.plan_for(binding, &site, &servers).await?;
+            let shapes = shapes.map(|planned| planned.plans.iter().map(Shape::of).collect());
+            known.shapes.insert((policy, site), shapes);
+        }
+        Ok(known)
+    }
+
+    /// The plans of a bound policy at one site, or why there are none.
+    async fn plan_for(
+        &self,
+        binding: &Binding,
+        site: &SiteName,
+        servers: &[Server],
+    ) -> Result<Result<Planned, String>, StoreError> {
+        let Some(revision) = self.0.revisions.of(self.store(), binding).await? else {
+            return Ok(Err(format!(
+                "version {} of `{}` is not published",
+                binding.version, binding.policy
+            )));
+        };
+        let servers: Vec<Server> = servers
+            .iter()
+            .filter(|server| server.site == *site)
+            .cloned()
+            .collect();
+        let planned = planned(&revision.row, &format!("site={site}"), None, None, &servers);
+        Ok(planned.map_err(|fault| fault.to_string()))
+    }
+
+    async fn store_reaction(&self, known: &Known, reaction: &Reaction) -> Result<(), StoreError> {
+        let (store, now_ms) = (self.store(), self.now_ms());
+        match reaction {
+            Reaction::Judge { run, effect, why } => {
+                tracing::info!(%run, effect = effect.name(), why, "judged");
+                store.keep_effect(*run, *effect, why, now_ms).await
+            }
+            Reaction::Lapse { proposal } => store.lapse_proposal(*proposal, now_ms).await,
+            Reaction::Revise { proposal, servers } => {
+                store.revise_proposal(*proposal, servers).await
+            }
+            Reaction::Propose {
+                policy,
+                site,
+                servers,
+                why,
+            } => {
+                let Some(binding) = known.bindings.get(policy) else {
+                    return Ok(());
+                };
+                let new = Proposal {
+                    id: Uuid::now_v7(),
+                    policy: policy.clone(),
+                    version: binding.version,
+                    site: site.clone(),
+                    servers: servers.clone(),
+                    why: why.clone(),
+                    proposed_ms: now_ms,
+                    decided: None,
+                    by: String::new(),
+                    rollout: None,
+                };
+                let text = format!(
+                    "`{policy}` at site {site}: {why}; a person decides: mailmend proposal start {}",
+                    new.id
+                );
+                let alarm = (!why.is_empty()).then_some(("C110-binding-gave-up", text.as_str()));
+                tracing::info!(%policy, %site, why, "proposed");
+                store.propose(&new, alarm).await
+            }
+            Reaction::Start {
+                policy,
+                site,
+                servers,
+            } => self.start_reaction(known, policy, site, servers).await,
+        }
+    }
+
+    async fn start_reaction(
+        &self,
+        known: &Known,
+        policy: &PolicyName,
+        site: &SiteName,
+        servers: &BTreeSet<ServerName>,
+    ) -> Result<(), StoreError> {
+        let Some(binding) = known.bindings.get(policy) else {
+            return Ok(());
+        };
+        let number = self.store().reactions_of(policy, site).await?;
+        let request = request_of(&format!("{policy}\n{site}\n{number}"));
+        let why = format!(
+            "the symptom of {policy} version {} stands on {}",
+            binding.version,
+            list(servers)
+        );
+        let made = self
+            .rollout_for(binding, site, servers, request, BY_ITSELF.to_owned())
+            .await?;
+        let new = match made {
+            Ok(new) => new,
+            // It could be planned a moment ago: the fleet has changed, and is looked at again.
+            Err(fault) => return Err(StoreError::Changed(fault)),
+        };
+        let change = Change {
+            at_ms: self.now_ms(),
+            operator: BY_ITSELF.to_owned(),
+            what: "start-rollout".to_owned(),
+            target: new.id.to_string(),
+            why,
+        };
+        let start = ReactionStart {
+            binding,
+            site,
+            number,
+        };
+        let id = self.store().start_reaction(&start, &new, &change).await?;
+        tracing::info!(rollout = %id, %policy, %site, "started, because its symptom stands");
+        Ok(())
+    }
+
+    /// A rollout of a bound policy for the servers of a site where its symptom stands.
+    pub(crate) async fn rollout_for(
+        &self,
+        binding: &Binding,
+        site: &SiteName,
+        servers: &BTreeSet<ServerName>,
+        request: Uuid,
+        by: String,
+    ) -> Result<Result<NewRollout, String>, StoreError> {
+        let all: Vec<Server> = self
+            .store()
+            .agents()
+            .await?
+            .iter()
+            .map(AgentRow::server)
+            .collect();
+        let planned = match self.plan_for(binding, site, &all).await? {
+            Ok(planned) => planned,
+            Err(why) => return Ok(Err(why)),
+        };
+        let runs: Vec<NewRun> = planned
+            .plans
+            .into_iter()
+            .filter(|plan| !Shape::of(plan).looks.is_disjoint(servers))
+            .map(|plan| NewRun {
+                id: RunId(Uuid::now_v7()),
+                servers: planned.servers.get(&plan.site).cloned().unwrap_or_default(),
+                plan,
+            })
+            .collect();
+        if runs.is_empty() {
+            return Ok(Err(format!(
+                "no plan of site {site} is for {}",
+                list(servers)
+            )));
+        }
+        Ok(Ok(NewRollout {
+            id: RolloutId(Uuid::now_v7()),
+            request,
+            policy: binding.policy.clone(),
+            version: binding.version,
+            selector: format!("site={site}"),
+            started_ms: self.now_ms(),
+            by,
+            sites_at_once: planned.sites_at_once,
+            max_failed: planned.max_failed,
+            runs,
+        }))
+    }
+}
+
+/// A request's id that is the same for the same text: who decides the same thing again asks for the same
+/// rollout.
+pub(crate) fn request_of(text: &str) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+fn list(servers: &BTreeSet<ServerName>) -> String {
+    let names: Vec<&str> = servers.iter().map(ServerName::as_str).collect();
+    names.join(", ")
+}

@@ -1,0 +1,91 @@
+//! What an agent says of the symptoms that it looks for.
+
+use std::collections::BTreeSet;
+
+use mailmend_policy::name::ServerName;
+use mailmend_proto::convert::digest_from_wire;
+use mailmend_proto::wire::{self, SymptomState};
+use tonic::Status;
+
+use crate::orchestrator::Controller;
+use crate::react::{Standing, Word};
+use crate::store::SymptomRow;
+
+/// More symptoms than this are refused; agents watch fewer.
+const MOST: usize = 128;
+/// Lines of evidence that are kept of one symptom, and characters of each.
+const MOST_EVIDENCE: usize = 20;
+const LONGEST_EVIDENCE: usize = 1000;
+
+/// Keeps what an agent said, in the place of what it said before. What it says of policies that are not
+/// bound any more is dropped: it will hear so.
+pub(super) async fn heard(
+    controller: &Controller,
+    name: &ServerName,
+    said: wire::Symptoms,
+) -> Result<(), Status> {
+    if said.symptoms.len() > MOST {
+        return Err(malformed(
+            name,
+            &format!("{} symptoms, {MOST} at most", said.symptoms.len()),
+        ));
+    }
+    let store = controller.store();
+    let bound: BTreeSet<String> = store
+        .bindings()
+        .await?
+        .into_keys()
+        .map(|policy| policy.to_string())
+        .collect();
+    let rows = said
+        .symptoms
+        .into_iter()
+        .filter(|symptom| bound.contains(&symptom.policy))
+        .map(|symptom| row(name, symptom, controller.now_ms()))
+        .collect::<Result<Vec<_>, Status>>()?;
+    store.replace_symptoms(name, &rows).await?;
+    controller.symptoms_changed();
+    Ok(())
+}
+
+fn row(name: &ServerName, symptom: wire::Symptom, heard_ms: i64) -> Result<SymptomRow, Status> {
+    let standing = match symptom.state() {
+        SymptomState::Absent => Standing::Absent,
+        SymptomState::Stands => Standing::Stands,
+        SymptomState::CannotTell => Standing::CannotTell,
+        SymptomState::Unspecified => {
+            return Err(malformed(name, "a symptom without a state"));
+        }
+    };
+    let digest = digest_from_wire("digest", &symptom.digest)
+        .map_err(|why| malformed(name, &why.to_string()))?;
+    let policy = symptom
+        .policy
+        .parse()
+        .map_err(|why| malformed(name, &format!("the policy: {why}")))?;
+    let evidence = symptom
+        .evidence
+        .into_iter()
+        .take(MOST_EVIDENCE)
+        .map(|line| line.chars().take(LONGEST_EVIDENCE).collect())
+        .collect();
+    Ok(SymptomRow {
+        word: Word {
+            agent: name.clone(),
+            policy,
+            version: symptom.version,
+            standing,
+            since_ms: symptom.since_ms,
+            looked_ms: symptom.looked_ms,
+            heard_ms,
+            evidence,
+        },
+        digest,
+    })
+}
+
+fn malformed(name: &ServerName, why: &str) -> Status {
+    Status::invalid_argument(format!(
+        "C065-symptoms-malformed: the symptoms of `{name}` make no sense: {why}"
+    ))
+}

@@ -1,0 +1,119 @@
+//! The runs of bound policies, as decisions about symptoms remember them.
+
+use mailmend_policy::step::Action;
+use mailmend_proto::run::RunId;
+use sqlx::Row;
+
+use super::row::{from_json, parsed};
+use super::{Store, StoreError};
+use crate::react::{Busy, Past};
+use crate::rollout::{RolloutId, RunPhase, Told};
+
+use std::collections::BTreeMap;
+
+use mailmend_policy::name::SiteName;
+
+/// How far back runs are remembered, milliseconds: longer than any throttle and any rest.
+const REMEMBERED_MS: i64 = 30 * 24 * 3_600_000;
+
+/// More runs than this are not looked at, the newest are.
+const MOST: i64 = 5000;
+
+impl Store {
+    /// The runs of bound policies, newest first.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn history(&self, now_ms: i64) -> Result<Vec<Past>, StoreError> {
+        const TABLE: &str = "runs";
+        let rows = sqlx::query(
+            "SELECT r.id, r.rollout, r.site, r.phase, r.ended_ms, o.policy, o.started_ms,
+               x.rollout IS NOT NULL AS by_itself, e.effect, coalesce(e.why, '') AS why
+             FROM runs r JOIN rollouts o ON o.id = r.rollout
+             LEFT JOIN reactions x ON x.rollout = o.id LEFT JOIN effects e ON e.run = r.id
+             WHERE o.policy IN (SELECT policy FROM bindings)
+               AND (o.started_ms > $1 OR r.ended_ms IS NULL)
+             ORDER BY o.started_ms DESC, r.position LIMIT $2",
+        )
+        .bind(now_ms.saturating_sub(REMEMBERED_MS))
+        .bind(MOST)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let mut history = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id: &str = row.get("id");
+            let plan = self.plan(id).await?;
+            let detects = plan
+                .steps
+                .iter()
+                .filter(|step| matches!(step.action, Action::Detect { .. }));
+            let phase: RunPhase = parsed(TABLE, row.get("phase"))?;
+            let effect: Option<&str> = row.get("effect");
+            // What became of its messages is needed where its effect is to be judged.
+            let (delivered, kept) = if effect.is_none() && phase == RunPhase::Succeeded {
+                self.messages_of(id).await?
+            } else {
+                (0, 0)
+            };
+            history.push(Past {
+                run: RunId(parsed(TABLE, id)?),
+                rollout: RolloutId(parsed(TABLE, row.get("rollout"))?),
+                policy: parsed(TABLE, row.get("policy"))?,
+                site: parsed(TABLE, row.get("site"))?,
+                servers: detects.map(|step| step.server.clone()).collect(),
+                by_itself: row.get("by_itself"),
+                began_ms: row.get("started_ms"),
+                ended_ms: row.get("ended_ms"),
+                phase,
+                delivered,
+                kept,
+                effect: effect.map(|effect| parsed("effects", effect)).transpose()?,
+                effect_why: row.get("why"),
+            });
+        }
+        Ok(history)
+    }
+
+    /// How many messages of a run are known to be delivered, and how many are still held.
+    async fn messages_of(&self, run: &str) -> Result<(u64, u64), StoreError> {
+        let rows = sqlx::query("SELECT told FROM parts WHERE run = $1")
+            .bind(run)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        let (mut delivered, mut kept) = (0, 0);
+        for row in rows {
+            let told: Told = from_json("parts", row.get("told"))?;
+            let count = |state: &str| told.custody.get(state).copied().unwrap_or(0);
+            delivered += count("gone-with-evidence");
+            kept += count("held") + count("replaying");
+        }
+        Ok((delivered, kept))
+    }
+
+    /// The sites at which a run is at work, or one of an open rollout waits to be.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn busy_sites(&self) -> Result<BTreeMap<SiteName, Busy>, StoreError> {
+        sqlx::query(
+            "SELECT r.site, r.rollout FROM runs r JOIN rollouts o ON o.id = r.rollout
+             WHERE o.state NOT IN ('succeeded', 'failed', 'aborted')
+               AND r.phase NOT IN ('succeeded', 'not-needed', 'failed', 'cancelled')
+             UNION SELECT l.site, r.rollout FROM locks l JOIN runs r ON r.id = l.run",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(|row| {
+            let rollout = row
+                .get::<Option<&str>, _>("rollout")
+                .map(|id| parsed("runs", id).map(RolloutId))
+                .transpose()?;
+            Ok((parsed("runs", row.get("site"))?, Busy { rollout }))
+        })
+        .collect()
+    }
+}
