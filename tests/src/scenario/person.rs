@@ -31,17 +31,22 @@ pub struct Answer {
     pub note: String,
 }
 
-/// Answers the open tasks of a rollout; returns what was answered.
+/// Answers the open tasks of a rollout that are not among `before`; returns what was answered. It does not
+/// wait until the agent has heard: a killed one comes back only while the lab looks after it.
 pub(super) fn answer_tasks(
     stage: &mut Stage<'_>,
     room: &mut dyn Room,
     rollout: &str,
+    before: &[(Task, Answer)],
 ) -> Result<Vec<(Task, Answer)>, LabError> {
     let shown = stage.fleet()?.ask(&["rollout", "show", rollout])?;
     let mut answered = Vec::new();
     for run in runs(&shown) {
         let run = stage.fleet()?.ask(&["run", "show", &run])?;
         for task in tasks(&run) {
+            if before.iter().any(|(known, _)| *known == task) {
+                continue;
+            }
             let Some(answer) = room.answer(stage, &task)? else {
                 continue;
             };
@@ -54,9 +59,11 @@ pub(super) fn answer_tasks(
                 "run",
                 "answer",
                 &task.run,
+                "--answer",
                 &answer.answer,
                 "--step",
                 &task.step,
+                "--no-wait",
             ];
             if !answer.note.is_empty() {
                 arguments.extend(["--note", &answer.note]);
@@ -86,13 +93,13 @@ fn tasks(run: &Value) -> Vec<Task> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     rows(&run["steps"])
         .iter()
-        .filter(|step| step["task"].is_object())
+        .filter(|step| step["asks"].is_object())
         .map(|step| Task {
             run: text(&run["run"]["id"]),
             server: text(&step["server"]),
             step: text(&step["id"]),
-            ask: text(&step["task"]["ask"]),
-            answers: texts(&step["task"]["answers"]),
+            ask: text(&step["asks"]["ask"]),
+            answers: texts(&step["asks"]["answers"]),
         })
         .collect()
 }

@@ -236,7 +236,8 @@ impl Play<'_> {
                         room.send_late(stage, *late)?;
                     }
                     if room.asks() && elapsed >= look {
-                        answered.extend(person::answer_tasks(stage, &mut **room, rollout)?);
+                        let more = person::answer_tasks(stage, &mut **room, rollout, answered)?;
+                        answered.extend(more);
                         look = elapsed + TASKS;
                     }
                     room.meanwhile(stage, elapsed)
