@@ -10,7 +10,7 @@ use mailmend_lab::scenario::Report;
 pub(crate) const LAB: &str = env!("CARGO_BIN_EXE_mailmend-lab");
 
 /// The programs of the other crates, built: cargo builds only those of the crate under test.
-fn programs() -> &'static Path {
+pub(crate) fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -6,6 +6,7 @@
 
 mod arrows;
 mod bad_input;
+mod detection;
 mod evidence;
 mod faults;
 mod formats;
