@@ -1,10 +1,12 @@
 //! The command line.
 
+mod audit;
 mod check;
 mod enrol;
 mod failure;
 mod journal;
 mod ledger;
+mod release;
 mod run;
 mod show;
 mod table;
@@ -24,6 +26,7 @@ Examples:
   mailmend-agent check                             what would be allowed, and is everything there?
   mailmend-agent run                               work until SIGTERM
   mailmend-agent ledger --state in-doubt           which messages wait for a person
+  mailmend-agent ledger audit                      do journal, disk and logs agree?
 
 Every option can stand in the environment (MAILMEND_AGENT_CONFIG, _NAME, _CONTROLLER,
 _DATA, _GUARD) or in the configuration file; a flag wins over the environment, that over
@@ -108,6 +111,8 @@ enum Command {
     Journal(journal::Listing),
     /// List every message file that this agent has or had in custody, from its own journal
     Ledger(ledger::Listing),
+    /// Give held mail of a closed run back to its queue, while no agent runs here and no controller is at hand
+    Release(release::Release),
     /// The guard file
     Guard {
         #[command(subcommand)]
@@ -143,6 +148,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config { .. } => show::config(&common.load()?, output),
         Command::Journal(listing) => journal::list(&common.load()?, &listing, output),
         Command::Ledger(listing) => ledger::list(&common.load()?, &listing, output),
+        Command::Release(what) => release::release(&common, what),
         Command::Guard {
             command: GuardCommand::Check,
         } => show::guard(&Guard::read(&common.load()?.guard.value)?, output),

@@ -6,8 +6,9 @@
 //! what was taken; [`verify`] reads it again; [`replay`] gives back; [`settle`] learns what became
 //! of it; [`in_doubt`] sets aside what may have been sent; [`withdraw`] takes back what a replay
 //! placed; [`word`] takes a person's; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
-//! [`ledger`] tells it all to people. [`search`] decides how to find what crashes the service.
+//! [`ledger`] tells it all to people; [`audit`] compares it with disk and logs. [`search`] decides how to find what crashes the service.
 
+pub mod audit;
 mod halves;
 pub mod in_doubt;
 pub mod index;

@@ -1,5 +1,6 @@
 //! The engine: takes orders, carries runs out on threads of their own, and mends what a crash left.
 
+mod audit;
 mod orders;
 mod person;
 
@@ -41,6 +42,7 @@ struct Inner {
     threads: bool,
     /// Orders are taken one at a time, so that each is judged by all before it.
     orders: Mutex<()>,
+    auditing: Mutex<()>,
     bell: Bell,
     working: Mutex<Working>,
     /// The runners of open runs: parsing and planning is done once.
@@ -127,6 +129,7 @@ impl Engine {
             station,
             threads,
             orders: Mutex::default(),
+            auditing: Mutex::default(),
             bell: Bell::default(),
             working: Mutex::default(),
             runners: Mutex::default(),

@@ -338,6 +338,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "`mailmend run ledger` lists what is still held; remove what is named, then order the release again.",
     ),
     (
+        "A076-audit-failed",
+        "The ledger could not be compared with disk and logs.",
+        "Mend what is named, then ask again; one audit of an agent is carried out at one time.",
+    ),
+    (
         "A077-not-done-by-person",
         "A person who was asked to do something answered that it is not done.",
         "Read the answer; the run unwinds. Start it again when the task can be done.",

@@ -295,7 +295,8 @@ fn allowed(step: &PlannedStep, facts: Known<'_>) -> Result<(), Refusal> {
 pub(crate) const INDEX: &str = "queue.dat";
 
 /// The folder that holds a folder for each batch: the guard's choice, else beside Imcdata.
-pub(crate) fn held_root(guard: &Guard, imcdata: &std::path::Path) -> PathBuf {
+#[must_use]
+pub fn held_root(guard: &Guard, imcdata: &std::path::Path) -> PathBuf {
     match guard.hold_folder() {
         Some(folder) => folder.to_path_buf(),
         None => imcdata.with_file_name("mailmend-held"),

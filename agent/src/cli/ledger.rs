@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use mailmend_agent::config::Config;
 use mailmend_agent::journal::Journal;
 use mailmend_proto::run::{Custody, RunState};
@@ -13,8 +13,21 @@ use super::failure::Failure;
 use super::journal::existing;
 use super::table::{print, say};
 
+#[derive(Subcommand)]
+enum Command {
+    /// Compare every entry with the disk and the server's logs; ends with 3 where they disagree
+    Audit {
+        /// Only messages of this run; its leading characters are enough
+        #[arg(long)]
+        run: Option<String>,
+    },
+}
+
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Listing {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Only messages in this state
     #[arg(long, value_parser = states())]
     state: Option<String>,
@@ -43,6 +56,9 @@ struct Row {
 }
 
 pub(super) fn list(config: &Config, what: &Listing, output: Output) -> Result<(), Failure> {
+    if let Some(Command::Audit { run }) = &what.command {
+        return super::audit::ledger(config, run.as_deref(), output);
+    }
     let journal = Journal::read(&existing(config)?)?;
     let mut rows = Vec::new();
     for run in journal.runs() {

@@ -223,6 +223,10 @@ impl Orders for Engine {
         Ok(Engine::order(self, order)?)
     }
 
+    fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool) {
+        Engine::audit(self, request, tell);
+    }
+
     fn supported_actions(&self) -> Vec<String> {
         SUPPORTED.iter().map(|name| (*name).to_owned()).collect()
     }

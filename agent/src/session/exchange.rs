@@ -139,7 +139,10 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
-            to_agent::Message::Audit(_) => Err(nonsense("not taken yet")),
+            to_agent::Message::Audit(request) => {
+                self.audit(request);
+                Ok(())
+            }
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
             to_agent::Message::Advance(wire::Advance {
                 run,
@@ -192,6 +195,20 @@ impl Exchange<'_> {
             why: refused.map_or_else(String::new, |r| r.why),
         };
         self.send(from_agent::Message::Answer(answer)).await
+    }
+
+    /// An audit takes as long as reading all held mail: it goes on beside everything else, and ends when the
+    /// session does.
+    fn audit(&self, request: wire::AuditRequest) {
+        let orders = Arc::clone(&self.session.settings.orders);
+        let outbox = self.outbox.clone();
+        info!(id = request.id, "audits the ledger");
+        drop(tokio::task::spawn_blocking(move || {
+            orders.audit(&request, &mut |piece| {
+                let piece = message(from_agent::Message::Audit(piece));
+                outbox.blocking_send(piece).is_ok()
+            });
+        }));
     }
 
     /// A person's order, answered each time it comes.

@@ -33,6 +33,9 @@ pub trait Orders: Send + Sync {
     /// # Errors
     /// Where it is refused; nothing was changed.
     fn order(&self, order: &wire::Order) -> Result<(), OrderRefused>;
+    /// Derives the ledger anew and tells in pieces where journal, disk and logs disagree; changes nothing.
+    /// Ends early where `tell` answers `false`: nobody listens any more.
+    fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool);
     /// The names of the actions that can be carried out here.
     fn supported_actions(&self) -> Vec<String>;
 }

@@ -2,6 +2,8 @@
 //! service that misbehaves, a controller that goes away.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod failures;

@@ -40,6 +40,18 @@ impl Orders for Recorder {
         self.take(format!("order {}", order.id), fence)
     }
 
+    fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool) {
+        let piece = |last| wire::Audit {
+            id: request.id.clone(),
+            messages: 7,
+            last,
+            ..wire::Audit::default()
+        };
+        if tell(piece(false)) {
+            tell(piece(true));
+        }
+    }
+
     fn admit(&self, assignment: wire::Assignment) -> Result<(), OrderRefused> {
         self.take(
             format!("admit {}", assignment.policy_name),
@@ -177,6 +189,44 @@ async fn hello_says_who_the_agent_is_and_what_it_has() {
     assert_eq!((hello.head, hello.highest_fence), (3, 0));
     assert_eq!(hello.facts["ims.direction"], "outbound");
     assert_eq!(hello.actions, ["check"]);
+}
+
+#[tokio::test]
+async fn a_persons_order_is_answered_each_time_it_comes_and_an_audit_in_pieces() {
+    let mut controller = Controller::new().await;
+    let _agent = Agent::running(&controller);
+    let mut line = controller.session().await;
+    line.welcome(0, &ID.to_string()).await;
+    let order = |why: &str| {
+        to_agent::Message::Order(wire::Order {
+            id: RUN.to_string(),
+            run: RUN.to_string(),
+            why: why.into(),
+            ..wire::Order::default()
+        })
+    };
+    for (why, taken) in [("seen", true), ("seen", true), ("", false)] {
+        line.say(order(why)).await;
+        let from_agent::Message::OrderAnswer(answer) = line.heard().await else {
+            panic!("an order is answered");
+        };
+        assert_eq!((answer.id, answer.taken), (RUN.to_string(), taken));
+        assert_eq!(answer.code.is_empty(), taken);
+    }
+    line.say(to_agent::Message::Audit(wire::AuditRequest {
+        id: "an id".into(),
+        run: String::new(),
+    }))
+    .await;
+    for last in [false, true] {
+        let from_agent::Message::Audit(piece) = line.heard().await else {
+            panic!("an audit is told in pieces");
+        };
+        assert_eq!(
+            (piece.id.as_str(), piece.messages, piece.last),
+            ("an id", 7, last)
+        );
+    }
 }
 
 #[tokio::test]
