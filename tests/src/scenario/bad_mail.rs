@@ -10,6 +10,9 @@ use crate::lab_error::LabError;
 use crate::load::{Begins, Submission};
 use crate::server_dir::ServerDir;
 
+/// The event that the IMS writes when it starts.
+const STARTED: u32 = 1000;
+
 /// A message that is to lie in a queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lying {
@@ -62,6 +65,14 @@ pub(super) fn events(server: &ServerDir, ids: &[u32]) -> Result<usize, LabError>
     let wanted =
         |event: &&event_log::Event| event.source == ims::SERVICE && ids.contains(&event.id);
     Ok(all.iter().filter(wanted).count())
+}
+
+/// As [`events`], since the IMS last started.
+pub(super) fn events_since_start(server: &ServerDir, ids: &[u32]) -> Result<usize, LabError> {
+    let all = event_log::read(&server.events())?;
+    let own = all.iter().filter(|event| event.source == ims::SERVICE);
+    let since = own.rev().take_while(|event| event.id != STARTED);
+    Ok(since.filter(|event| ids.contains(&event.id)).count())
 }
 
 /// Where a message is bad, by where it lies.

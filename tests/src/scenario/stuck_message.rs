@@ -276,7 +276,8 @@ impl Room for StuckMessage {
     }
 }
 
-/// Whether the events of the symptom stand, and mail waits too long or the error has come again.
+/// Whether the events of the symptom stand, and mail waits too long or the error has come again
+/// since the last start.
 fn stuck(server: &Server, too_long: Duration) -> bool {
     let events = bad_mail::events(&server.dir, &EVENTS).unwrap_or_default();
     let now = SystemTime::now();
@@ -287,5 +288,6 @@ fn stuck(server: &Server, too_long: Duration) -> bool {
         .filter_map(|folder| spooled(folder).ok())
         .flatten()
         .any(|file| waited(file.written));
-    events > 0 && (waits || events > 1)
+    let again = bad_mail::events_since_start(&server.dir, &EVENTS).unwrap_or_default();
+    events > 0 && (waits || again > 1)
 }
