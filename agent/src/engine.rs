@@ -18,6 +18,7 @@ use crate::aftercare::Aftercare;
 use crate::guard::Guard;
 use crate::host::{Facts, Host};
 use crate::journal::{Journal, JournalError};
+use crate::power_loss::PowerLoss;
 use crate::release::Release;
 use crate::runner::{CannotCarryOn, Rest, Runner, stranded};
 use crate::station::{Station, Trouble};
@@ -38,6 +39,7 @@ struct Inner {
     station: Arc<Station>,
     watchdog: Watchdog,
     aftercare: Aftercare,
+    power_loss: PowerLoss,
     /// Whether runs go on by themselves, on threads; a simulation carries them on by hand.
     threads: bool,
     /// Orders are taken one at a time, so that each is judged by all before it.
@@ -126,6 +128,7 @@ impl Engine {
         Ok(Self(Arc::new(Inner {
             watchdog: Watchdog::new(Arc::clone(&station)),
             aftercare: Aftercare::new(Arc::clone(&station)),
+            power_loss: PowerLoss::new(Arc::clone(&station)),
             station,
             threads,
             orders: Mutex::default(),
@@ -209,7 +212,8 @@ impl Engine {
     /// Where nothing can be written down.
     pub fn watch(&self) -> Result<(), JournalError> {
         self.0.watchdog.look()?;
-        self.0.aftercare.look()
+        self.0.aftercare.look()?;
+        self.0.power_loss.look()
     }
 
     /// Ends the engine: steps that only wait are left, to be gone on with at the next start; a step that

@@ -13,6 +13,7 @@ pub mod event_text;
 pub(crate) mod lines;
 pub mod log_time;
 mod records;
+pub mod sent_again;
 pub mod smtp_log;
 pub mod spool_file;
 pub mod tracking_log;

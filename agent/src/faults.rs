@@ -412,6 +412,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "The kept list of policies whose symptoms are looked for does not read back as it was written. Nothing is looked for meanwhile; runs are not touched by it.",
         "Nothing while the controller can be reached: it sends the list again. Look at the disk of the data folder.",
     ),
+    (
+        "A110-sent-again",
+        "After a start of the machine the mail service sent again what it had sent, or begun to send, before: it was up before the agent could look.",
+        "Tell the recipients of the named messages, if a second copy matters. Set the service to start by hand and list it in the guard file's `[watchdog]`, so that the agent looks first.",
+    ),
 ];
 
 /// The code itself, proven at compile time to be in [`FAULTS`]:

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod inbox;
 pub mod journal;
 mod left_down;
+mod power_loss;
 pub mod queue;
 mod release;
 mod report;

@@ -184,6 +184,22 @@ impl Records {
         }
     }
 
+    /// All transactions, log by log.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = &Transaction> {
+        self.smtp.iter().flat_map(|log| log.iter())
+    }
+
+    /// All outbound transfers that are tracked, log by log.
+    pub(super) fn transfers(&self) -> impl Iterator<Item = &Record> {
+        let records = self.tracking.iter().flat_map(|log| log.iter());
+        records.filter(|record| record.event == tracking_log::TRANSFERRED_OUTBOUND)
+    }
+
+    /// Why outbound mail may have left no trace; `None` where it left one.
+    pub(super) fn outbound_gap(&self) -> Option<&String> {
+        self.gap.as_ref().or(self.outbound_gap.as_ref())
+    }
+
     /// The tracking records of a message, in order.
     pub(super) fn tracked(&self, key: &MessageKey) -> Vec<&Record> {
         let by_id = key

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailmend_agent::host::simulated::{ServiceFaults, run_until_killed};
+use mailmend_agent::host::simulated::{Crash, ServiceFaults, run_until_killed};
 use mailmend_proto::run::{Ended, Event, Outcome, SectionEnd, ServiceChange, StepState};
 
 use crate::site::{IMC, Site};
@@ -344,6 +344,58 @@ fn a_guard_file_broken_while_a_section_is_open_leaves_no_service_down_and_lets_n
         site.check(&format!("after a broken guard file at {dies_at}"));
     }
     assert!(open > 5, "only {open} deaths in a section");
+}
+
+/// The service starts with the machine and sends again what it was sending; nobody can prevent it.
+#[test]
+fn whatever_is_sent_twice_over_a_power_loss_before_the_agent_can_look_is_named() {
+    let (mut doubled, mut cuts) = (0, 0);
+    for at_ms in (0..1500).step_by(15) {
+        let site = Site::healthy(at_ms);
+        site.world.add_outbound(6, 200);
+        site.world.advance(Duration::from_millis(at_ms));
+        site.world.crash(Crash::Power);
+        cuts += 1;
+        site.world.advance(Duration::from_secs(60));
+        let engine = site.engine(0);
+        engine.recover().unwrap();
+        for _ in 0..3 {
+            engine.watch().unwrap();
+            site.world.advance(Duration::from_secs(60));
+        }
+        let named: Vec<String> = site
+            .events()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Alarm { code, text } if code == "A110-sent-again" => Some(text),
+                _ => None,
+            })
+            .collect();
+        assert!(named.len() <= 1, "each is told once: {named:?}");
+        let named = named.concat();
+        let mut twice = 0;
+        for account in site.world.balance().accounts {
+            // The name of the spool file is in the Message-ID of the simulated mail, or in its place.
+            let told = named.contains(&account.message_id);
+            if account.delivered > 1 {
+                twice += 1;
+                assert!(
+                    told,
+                    "at {at_ms} ms {} was sent twice: {named}",
+                    account.mts_id
+                );
+            }
+        }
+        assert!(
+            twice > 0 || named.is_empty() || named.contains("may have"),
+            "{named}"
+        );
+        doubled += twice;
+    }
+    assert!(
+        doubled > 10,
+        "{doubled} messages were sent twice in {cuts} power losses"
+    );
 }
 
 #[test]

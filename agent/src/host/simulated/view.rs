@@ -1,6 +1,6 @@
 //! An agent's view of the simulated world: the host's traits, with a point to die at around each call.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -257,6 +257,12 @@ impl Read for HalfRead {
     }
 }
 
+impl Seek for HalfRead {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
 impl Spool for SimHost {
     fn list(&self, folder: &Path) -> Result<Vec<FileInfo>, HostError> {
         let attempted = || format!("list the folder `{}`", folder.display());
@@ -286,12 +292,18 @@ impl Spool for SimHost {
 
     fn open_log(&self, path: &Path) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
         let attempted = || format!("open `{}`", path.display());
-        let (info, content) = self.read("open a file", attempted, |world| {
+        let mut failing = None;
+        let (info, content) = self.file_read("open a file", attempted, |world| {
             let (_, content) = world.disk.file(path)?;
             let info = world.disk.look(path)?;
             let info = info.ok_or((HostErrorKind::NotFound, "there is no such file"))?;
+            failing = world.any_fails_now();
             Ok((info, content))
         })?;
+        if failing.is_some() {
+            let half = content[..content.len() / 2].into();
+            return Ok((info, Box::new(HalfRead(Cursor::new(half)))));
+        }
         Ok((info, Box::new(Cursor::new(content))))
     }
 
