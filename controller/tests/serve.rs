@@ -182,6 +182,11 @@ fn every_listing_is_json_even_when_it_is_empty() {
         (&["agent", "list"], "agents"),
         (&["rollout", "list"], "rollouts"),
         (&["ledger", "list"], "entries"),
+        (&["policy", "bindings"], "bindings"),
+        (&["fleet", "symptoms"], "symptoms"),
+        (&["fleet", "symptoms", "--all"], "symptoms"),
+        (&["proposal", "list"], "proposals"),
+        (&["proposal", "list", "--all"], "proposals"),
     ] {
         let value = controller.json(arguments);
         assert_eq!(value[key].as_array().unwrap().len(), 0, "{arguments:?}");
@@ -207,6 +212,13 @@ fn what_does_not_exist_ends_with_one_and_what_makes_no_sense_with_two() {
             2,
         ),
         (&["agent", "list", "-l", "site in ("], 2),
+        (&["agent", "in-hand", "SRV-B", "--why", "new disk"], 1),
+        (&["agent", "give-back", "SRV-B"], 1),
+        (&["policy", "bind", "no-such-policy", "observe"], 1),
+        (&["policy", "unbind", "no-such-policy"], 1),
+        (&["fleet", "symptoms", "-l", "site in ("], 2),
+        (&["proposal", "start", "abcdef"], 1),
+        (&["proposal", "refuse", "abcdef"], 1),
     ] {
         let ended = controller.run(arguments);
         let said = stderr(&ended);
@@ -216,6 +228,60 @@ fn what_does_not_exist_ends_with_one_and_what_makes_no_sense_with_two() {
     }
     let unpublished = controller.run(&["rollout", "start", "stuck-outbound-routing", "-l", "site"]);
     assert!(stderr(&unpublished).contains("policy publish --shipped stuck-outbound-routing"));
+}
+
+#[test]
+fn a_binding_outlives_the_controller_and_binding_again_replaces_it() {
+    const POLICY: &str = "stuck-outbound-routing";
+    let controller = Controller::start();
+    controller.json(&["policy", "publish", "--shipped", POLICY]);
+    let bound = controller.json(&[
+        "policy",
+        "bind",
+        POLICY,
+        "auto",
+        "--per-server-per-day",
+        "1",
+    ]);
+    assert_eq!(
+        (
+            &bound["reaction"],
+            &bound["per_server_per_day"],
+            &bound["settle_seconds"]
+        ),
+        (&"auto".into(), &1.into(), &1800.into())
+    );
+    let ended = controller.run(&["policy", "bind", POLICY, "propose", "-l", "site=oslo"]);
+    assert_eq!(code(&ended), 0, "{}", stderr(&ended));
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(said.contains("is bound as propose"), "{said}");
+    let (folder, _) = controller.terminate();
+    let controller = Controller::start_in(folder);
+    let bindings = controller.json(&["policy", "bindings"]);
+    assert_eq!(bindings["bindings"].as_array().unwrap().len(), 1);
+    let binding = &bindings["bindings"][0];
+    assert_eq!(
+        (
+            &binding["reaction"],
+            &binding["selector"],
+            &binding["per_server_per_day"]
+        ),
+        (&"propose".into(), &"site=oslo".into(), &2.into())
+    );
+    for arguments in [
+        &["policy", "bind", POLICY, "sometimes"][..],
+        &["policy", "bind", POLICY, "auto", "--at-once", "0"],
+        &["policy", "bind", POLICY, "auto", "--settle", "10ms"],
+        &["agent", "in-hand", "SRV-B"],
+    ] {
+        assert_eq!(code(&controller.run(arguments)), 2, "{arguments:?}");
+    }
+    assert_eq!(
+        controller.json(&["policy", "unbind", POLICY])["reaction"],
+        "unbound"
+    );
+    let none = controller.json(&["policy", "bindings"]);
+    assert_eq!(none["bindings"].as_array().unwrap().len(), 0);
 }
 
 #[test]

@@ -126,6 +126,25 @@ fn a_symptom_is_mended_by_itself_or_on_a_persons_word_and_not_where_a_server_is_
     assert_eq!(started["rollout"], again["rollout"]);
     until(&operator, &held.name, "mail to flow", mended);
     assert_eq!(rollouts(&operator), 2);
+
+    // The answer to a start was lost, and the operator gives the command again.
+    let lost = "0198c5aa-1234-7000-8000-000000000001";
+    let start = [
+        "rollout",
+        "start",
+        POLICY,
+        "-l",
+        "site",
+        "--request-id",
+        lost,
+    ];
+    let first = operator.ask(&[&start[..], &["--yes"]].concat()).unwrap();
+    let again = operator.ask(&[&start[..], &["--yes"]].concat()).unwrap();
+    assert_eq!(first["id"], again["id"]);
+    let approved = [&start[..], &["--approve", "000000000000"]].concat();
+    let changed = operator.ask(&approved).unwrap();
+    assert_eq!(first["id"], changed["id"], "whatever the plan is by now");
+    assert_eq!(rollouts(&operator), 3);
     let told = world.tell().unwrap();
     assert_eq!(truth::count(&told, Fate::DeliveredOnce), 2 * MESSAGES);
     assert_eq!(fleet.stop(), Vec::<String>::new());
