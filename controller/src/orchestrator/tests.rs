@@ -1,6 +1,6 @@
 //! The whole controller, on a store on disk, with agents that talk to it as over the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,9 @@ use crate::react::{Answer, Binding, InHand, Proposal, Throttle};
 use crate::rollout::{RolloutId, RolloutState, RunPhase, Unwinding};
 use crate::server::agents::serve_session;
 use crate::simulated_agent::{Ends, SimulatedAgent};
-use crate::store::{AgentRow, Change, NewRollout, NewRun, NewToken, PolicyRow};
+use crate::store::{
+    AgentRow, Change, Greeting, NewRollout, NewRun, NewToken, PolicyRow, ReactionStart,
+};
 
 const POLICY: &str = include_str!("../../../policies/library/stuck-outbound-routing.toml");
 const LIMIT: Duration = Duration::from_secs(60);
@@ -668,5 +670,87 @@ async fn a_run_waits_while_a_server_of_its_site_is_in_hand_and_goes_on_when_it_i
         .unwrap();
     controller.symptoms_changed();
     until(&controller, by_hand, |rollout| rollout.state.is_final()).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_decision_is_stored_once_and_is_void_where_its_grounds_have_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("controller.db")).await;
+    inventory(&store).await;
+    bind(&store, Answer::Auto).await;
+    // Nobody is connected, so nothing is decided but here.
+    for name in ["EXA1", "EXB1"] {
+        let agent = SimulatedAgent::new(name, all_done());
+        let from_agent::Message::Hello(hello) = hello(&agent) else {
+            continue;
+        };
+        let greeting = Greeting {
+            version: hello.agent_version,
+            journal: hello.journal,
+            head: 0,
+            highest_fence: 0,
+            facts: hello.facts.into_iter().collect(),
+            actions: hello.actions.into_iter().collect(),
+        };
+        store
+            .greet(&agent.name, &greeting, 1)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let controller = Controller::start(store.clone(), Clock::of(|| 1000));
+    let oslo: SiteName = "oslo".parse().unwrap();
+    let servers = BTreeSet::from(["EXB1".parse().unwrap()]);
+    let change = Change {
+        at_ms: 1,
+        operator: "mailmend".into(),
+        what: "start".into(),
+        target: String::new(),
+        why: String::new(),
+    };
+    let binding = store
+        .bindings()
+        .await
+        .unwrap()
+        .into_values()
+        .next()
+        .unwrap();
+    let decided = async |number: u64| {
+        let request = request_of(&format!("{}\n{oslo}\n{number}", binding.policy));
+        let new = controller
+            .rollout_for(&binding, &oslo, &servers, request, "mailmend".into())
+            .await
+            .unwrap()
+            .unwrap();
+        let start = ReactionStart {
+            binding: &binding,
+            site: &oslo,
+            number,
+        };
+        store.start_reaction(&start, &new, &change).await
+    };
+    let hand = InHand {
+        by: "anna".into(),
+        why: "new disk".into(),
+        since_ms: 1,
+    };
+    let relay: ServerName = "EXA1".parse().unwrap();
+    store
+        .set_in_hand(&relay, Some(&hand), &change)
+        .await
+        .unwrap();
+    assert!(matches!(decided(0).await, Err(StoreError::Changed(_))));
+    store.set_in_hand(&relay, None, &change).await.unwrap();
+    decided(0).await.unwrap();
+    assert!(matches!(decided(0).await, Err(StoreError::Changed(_))));
+    assert_eq!(store.reactions_of(&binding.policy, &oslo).await.unwrap(), 1);
+    let anew = Binding {
+        bound_ms: 2,
+        ..binding.clone()
+    };
+    store.bind(&anew, &change).await.unwrap();
+    assert!(matches!(decided(1).await, Err(StoreError::Changed(_))));
+    assert_eq!(store.rollouts(10).await.unwrap().len(), 1);
     controller.stop().await;
 }

@@ -50,7 +50,8 @@ impl Store {
         self.commit(write).await
     }
 
-    /// Unbinds a policy, with its audit line. Answers whether it was bound.
+    /// Unbinds a policy, with its audit line, and forgets what agents said of its symptom: nobody looks any
+    /// more. Answers whether it was bound.
     ///
     /// # Errors
     /// Where the store fails.
@@ -64,6 +65,11 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
+        sqlx::query("DELETE FROM symptoms WHERE policy = $1")
+            .bind(policy)
+            .execute(&mut *write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
         self.write_change(&mut write, change).await?;
         self.commit(write).await?;
         Ok(true)
