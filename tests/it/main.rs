@@ -6,6 +6,7 @@
 
 mod arrows;
 mod bad_input;
+mod bad_messages;
 mod detection;
 mod evidence;
 mod faults;
