@@ -15,5 +15,6 @@ mod fuzz;
 mod lab_run;
 mod main_job;
 mod procedures;
+mod release;
 mod scenarios;
 mod world;
