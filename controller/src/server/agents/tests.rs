@@ -529,3 +529,5 @@ async fn what_an_agent_says_of_symptoms_is_kept_whole_and_replaced_whole() {
         "{refused}"
     );
 }
+
+mod orders;
