@@ -10,6 +10,7 @@
 //! reads what is really there. Without a journal there are no effects; reading still works.
 
 mod chain;
+mod closed;
 mod memory;
 mod sqlite;
 
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use crate::ablation::{Mechanism, off};
 use chain::{Link, Row};
+use closed::Closed;
 pub use memory::{MemoryJournal, PointHook};
 
 /// Why the journal could not be opened, read or written.
@@ -116,9 +118,11 @@ struct Books {
     read_only: bool,
     head: Link,
     acknowledged: u64,
-    /// The records of each run. A closed run's state is folded again when it is asked for.
+    /// The records of each run.
     runs: BTreeMap<RunId, Vec<u64>>,
+    /// The states of runs that are not closed.
     states: BTreeMap<RunId, Arc<RunState>>,
+    closed: Closed,
     highest_fence: u64,
     poisoned: Option<String>,
 }
@@ -306,12 +310,16 @@ impl Journal {
     /// # Errors
     /// Where a closed run's records cannot be read again.
     pub fn state(&self, run: RunId) -> Result<Option<Arc<RunState>>, JournalError> {
-        let books = self.books();
-        match books.states.get(&run) {
-            Some(state) => Ok(Some(Arc::clone(state))),
-            None if books.runs.contains_key(&run) => Ok(Some(Arc::new(books.fold(run)?))),
-            None => Ok(None),
+        let mut books = self.books();
+        if let Some(state) = books.states.get(&run).or_else(|| books.closed.get(run)) {
+            return Ok(Some(Arc::clone(state)));
         }
+        if !books.runs.contains_key(&run) {
+            return Ok(None);
+        }
+        let state = Arc::new(books.fold(run)?);
+        books.closed.keep(run, &state);
+        Ok(Some(state))
     }
 
     /// All runs and duties, in the order of their ids.
@@ -398,6 +406,7 @@ impl Books {
             acknowledged,
             runs,
             states,
+            closed: Closed::default(),
             highest_fence,
             poisoned: None,
         })
@@ -425,6 +434,7 @@ impl Books {
         events: Vec<Event>,
     ) -> Result<Vec<Record>, JournalError> {
         self.writable()?;
+        self.closed.forget(run);
         // Taken out so that a state which nobody else looks at is folded in place: a batch may have
         // 100 000 entries. Where the fold or the write fails it is read again from what is durable.
         let before = match self.states.remove(&run) {

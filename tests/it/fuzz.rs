@@ -11,7 +11,7 @@ use std::path::Path;
 use fastrand::Rng;
 
 /// Mutations of each file.
-const MUTATIONS: u64 = 60;
+const MUTATIONS: u64 = 20;
 
 type Reader = fn(&[u8]);
 

@@ -319,3 +319,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_closed_run_that_gets_another_record_adds_up_to_that_too() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).unwrap();
+    reference(&journal);
+    let before = journal.state(run(1)).unwrap().unwrap();
+    let again = journal.state(run(1)).unwrap().unwrap();
+    assert!(Arc::ptr_eq(&before, &again), "it is not folded again");
+    journal.append(run(1), 50, vec![alarm("late")]).unwrap();
+    let after = journal.state(run(1)).unwrap().unwrap();
+    let folded = Journal::read(&path)
+        .unwrap()
+        .state(run(1))
+        .unwrap()
+        .unwrap();
+    assert_eq!(after, folded);
+    assert_eq!(journal.state(run(9)).unwrap(), None);
+}
+
+/// What recovery and each quarantine ask for, with the closed runs of years.
+#[test]
+fn a_thousand_closed_runs_are_folded_once() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).unwrap();
+    for number in 1..=1000 {
+        let events = vec![admitted(1), alarm("one"), alarm("two"), closed()];
+        journal.append(run(number), 1, events).unwrap();
+    }
+    let ask = || {
+        let begun = std::time::Instant::now();
+        for number in 1..=1000 {
+            journal.state(run(number)).unwrap().unwrap();
+        }
+        begun.elapsed()
+    };
+    let (first, then) = (ask(), ask());
+    eprintln!("the states of 1000 closed runs: {first:.2?}, then {then:.2?}");
+    assert!(then < first, "{first:?} {then:?}");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, PlannedStep, Section};
-use mailmend_policy::step::{Action, QuarantineUndo};
+use mailmend_policy::step::Action;
 use mailmend_proto::run::{Ended, OpenSection, Outcome, RunState, SectionEnd, StepState};
 
 use crate::ablation::{Mechanism, off};
@@ -137,16 +137,6 @@ pub fn exit_due(open: &OpenSection) -> Duration {
 pub fn budget_over(open: &OpenSection, now: &Uptime) -> bool {
     let over = open.boot != now.boot || now.since_boot >= exit_due(open);
     over && !off(Mechanism::DeadMansSwitch)
-}
-
-/// Whether undoing an action does anything.
-#[must_use]
-fn has_undo(action: &Action) -> bool {
-    match action {
-        Action::ServiceStop { .. } | Action::ServiceKill { .. } => true,
-        Action::QueueQuarantine { undo, .. } => *undo == QuarantineUndo::Replay,
-        _ => false,
-    }
 }
 
 struct View<'a> {
@@ -313,7 +303,7 @@ impl<'a> View<'a> {
         let next = self
             .own()
             .rev()
-            .find(|step| step.index >= down_to.max(floor) && done(step) && has_undo(&step.action));
+            .find(|step| step.index >= down_to.max(floor) && done(step) && step.action.has_undo());
         match next {
             Some(step) => Move::Undo(step.index),
             None if self.state.unwind_last || down_to == 0 => {
