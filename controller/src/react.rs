@@ -261,7 +261,7 @@ fn common(
     let word = known.word(&binding.policy, server)?;
     let member = known.fleet.get(server)?;
     if word.standing == Standing::CannotTell {
-        return Some(Wait::CannotTell(word.evidence.join("; ")));
+        return Some(Wait::CannotTell);
     }
     if word.version != binding.version {
         return Some(Wait::OtherVersion {

@@ -11,8 +11,8 @@ use super::known::{Busy, InHand};
 /// Why nothing is done about a symptom now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// It cannot be told whether it stands.
-    CannotTell(String),
+    /// It cannot be told whether it stands; the evidence says why.
+    CannotTell,
     /// The agent has not heard of the bound version yet.
     OtherVersion {
         /// The version that it looks for.
@@ -129,7 +129,7 @@ fn short(id: impl ToString) -> String {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CannotTell(why) => write!(f, "cannot tell whether it stands: {why}"),
+            Self::CannotTell => f.write_str("cannot tell whether it stands"),
             Self::OtherVersion { looked, bound } => write!(
                 f,
                 "the agent has looked for version {looked} only, and version {bound} is bound"
