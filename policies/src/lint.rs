@@ -55,6 +55,7 @@ pub const RULES: &[Rule] = &[
     proof::REPLAYED_TWICE,
     sections::RETURN_IN_SECTION,
     words::NEVER_DIFFERS,
+    sections::ASKED_IN_SECTION,
     proof::HELD_FOR_GOOD,
     proof::NO_CANARY,
     proof::NOT_RECHECKED,

@@ -101,6 +101,7 @@ codes! {
     ReturnInSection, Error, "L120-return-in-section", "A point of no return stands where service is disturbed.";
     NeverDiffers, Error, "L121-never-differs", "The symptom does not depend on anything that a mending changes.";
     SearchCutShort, Error, "L122-search-cut-short", "A search would stop at its limits before it has found what it is declared for.";
+    AskedInSection, Error, "L123-asked-in-section", "A person is asked while a service is down.";
     HeldForGood, Advice, "L201-held-for-good", "Mail is taken into custody and no step gives it back.";
     NoCanary, Advice, "L202-no-canary", "Everything is replayed at once, with no small batch before.";
     NotRechecked, Advice, "L203-not-rechecked", "No step looks whether the symptom is gone.";

@@ -169,6 +169,23 @@ pub(super) const SECTION_CONDITIONAL: Rule = Rule {
     },
 };
 
+pub(super) const ASKED_IN_SECTION: Rule = Rule {
+    code: FaultCode::AskedInSection,
+    reason: "ask before the stop or after the start: mail waits while a person thinks (Q197792 has the store's folders cleared while the service runs)",
+    check: |case| {
+        for (at, step) in case.steps.iter().enumerate() {
+            let asks = matches!(step.action, Action::HumanTask { .. });
+            if let Some(section) = case.section_of(at).filter(|_| asks) {
+                let message = format!(
+                    "a person is asked while `{}` keeps `{}` down",
+                    case.steps[section.first].id, section.service
+                );
+                case.broken(at, "action", message);
+            }
+        }
+    },
+};
+
 pub(super) const RETURN_IN_SECTION: Rule = Rule {
     code: FaultCode::ReturnInSection,
     reason: "put it on the start or after it: a section must always be able to end (Q268494 has no way back at all)",

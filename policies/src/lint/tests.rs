@@ -69,8 +69,8 @@ fn example<A: Into<String>, B: Into<String>>(
 
 fn examples() -> Vec<Example> {
     use FaultCode::{
-        ClearedUnsaved, DependentsForgotten, HeldForGood, IndexKept, KilledFirst, LiveSpool,
-        NeverDiffers, NeverStarted, NeverTrue, NoCanary, NotRechecked, OutageTooLong,
+        AskedInSection, ClearedUnsaved, DependentsForgotten, HeldForGood, IndexKept, KilledFirst,
+        LiveSpool, NeverDiffers, NeverStarted, NeverTrue, NoCanary, NotRechecked, OutageTooLong,
         PoisonPutBack, RecalculationUnproven, ReplayUnsettled, ReplayedTwice, ReturnInSection,
         SearchCutShort, SectionConditional, SectionInterrupted, StopWhile3038, StoppedTwice,
         StoreKilled, TooManyRestarts, Unexplained, Unobserved,
@@ -86,6 +86,15 @@ fn examples() -> Vec<Example> {
     let kill = "[[step]]\nid = \"end-ims\"\non = \"outbound\"\naction = \"service.kill\"\nservice = \"MSExchangeIMC\"\n";
     let clear = "[[step]]\nid = \"clear\"\non = \"mail\"\naction = \"tool.run\"\ntool = \"gwclean\"\naccept = [\"empty\"]\nwhy = \"x\"\n\n";
     vec![
+        example(
+            AskedInSection,
+            OUTBOUND,
+            [(
+                of("reset-index"),
+                of("reset-index")
+                    + "[[step]]\nid = \"ask\"\non = \"outbound\"\naction = \"human.task\"\nask = \"Look.\"\nanswers = [\"done\"]\naccept = [\"done\"]\ntimeout = \"10s\"\nwhy = \"x\"\n\n",
+            )],
+        ),
         example(StopWhile3038, OUTBOUND, [(FORBID, "")]),
         example(
             StopWhile3038,
