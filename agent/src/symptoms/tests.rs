@@ -307,7 +307,7 @@ fn while_a_run_of_ours_disturbs_the_server_nothing_is_told_and_before_and_after_
             .journal
             .append(RUN, 0, vec![event])
             .map(drop)
-            .unwrap()
+            .unwrap();
     };
     let service: mailmend_policy::name::ServiceName = "MSExchangeIMC".parse().unwrap();
     write(Event::DutyBegan {

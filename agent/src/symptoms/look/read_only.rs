@@ -168,3 +168,73 @@ impl Tools for ReadOnly<'_> {
         refused(&format!("run `{}`", program.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::simulated::{SimSettings, SimWorld};
+
+    const OUT: &str = "/exchsrvr/imcdata/Out";
+
+    #[test]
+    fn nothing_can_be_changed_through_a_look() {
+        let world = SimWorld::new(SimSettings::default());
+        let name = world.add_outbound(1, 100).remove(0);
+        let machine = world.host();
+        let look = ReadOnly::new(&machine);
+        let out = Path::new(OUT);
+        let file = out.join(&name);
+        let before = machine.spool().list(out).unwrap();
+        let service: ServiceName = "MSExchangeIMC".parse().unwrap();
+        let process = look.services().query(&service).unwrap().process.unwrap();
+        let other = out.join("OTHER000");
+        let refusals = [
+            look.services().request_stop(&service),
+            look.services().request_start(&service),
+            look.services().end_process(&process),
+            look.spool().probe_exclusive(&file),
+            look.spool().move_new(&file, &other),
+            look.spool().link_new(&file, &other),
+            look.spool().write_new(&other, b"x"),
+            look.spool().make_folder(&out.join("new")),
+            look.spool().sync_folder(out),
+            look.spool().remove(&file),
+            look.spool()
+                .move_each(out, Path::new("/exchsrvr"), &[&name])
+                .remove(0),
+            look.spool()
+                .link_each(out, Path::new("/exchsrvr"), &[&name])
+                .remove(0),
+            look.tools()
+                .run(Path::new("/bin/true"), &[], Duration::ZERO)
+                .map(drop),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.unwrap_err().kind, HostErrorKind::Denied);
+        }
+        assert_eq!(machine.spool().list(out).unwrap(), before);
+        assert!(world.is_running("MSExchangeIMC"));
+    }
+
+    #[test]
+    fn log_and_folder_are_read_once_however_often_they_are_asked_for() {
+        let world = SimWorld::new(SimSettings::default());
+        world.write_event("MSExchangeIMC", 3010, "stuck");
+        world.add_outbound(1, 100);
+        let machine = world.host();
+        let look = ReadOnly::new(&machine);
+        let read = |since_ms| {
+            look.events()
+                .read("msexchangeimc", since_ms)
+                .map(|e| e.len())
+        };
+        let all = read(i64::MIN).unwrap();
+        let files = look.spool().list(Path::new(OUT)).unwrap().len();
+        world.set_events_unreadable(true);
+        world.add_outbound(1, 100);
+        assert_eq!(read(i64::MIN), Ok(all));
+        assert_eq!(read(i64::MAX), Ok(0), "the moment is still asked for");
+        assert_eq!(look.spool().list(Path::new(OUT)).unwrap().len(), files);
+        assert!(look.events().read("MSExchangeSA", 0).is_err());
+    }
+}
