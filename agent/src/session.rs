@@ -225,7 +225,7 @@ impl Session {
         let first = timeout(CALL, incoming.message())
             .await
             .map_err(|_| self.slow())?
-            .map_err(|status| self.failed(&status))?
+            .map_err(|status| self.refused(&status))?
             .ok_or(SessionError::Ended)?;
         let Some(to_agent::Message::Welcome(welcome)) = first.message else {
             return Err(SessionError::Message {
@@ -302,6 +302,21 @@ impl Session {
         ConnectionError::Slow {
             address: self.settings.address.clone(),
             limit: CALL,
+        }
+    }
+
+    /// What it means that a session was not begun. The controller finds a foreign journal as we do, where
+    /// it knows of one: then that is what is told, not that it answered with an error.
+    fn refused(&self, status: &tonic::Status) -> SessionError {
+        let text = status.message();
+        match text.split_once(": ") {
+            Some(("C202-agent-cloned" | "C203-agent-journal-behind", why)) => {
+                let why = why.split("; ").next().unwrap_or(why);
+                // What the controller says of it ends with advice of its own, after a colon.
+                let why = why.split(": ").next().unwrap_or(why).to_owned();
+                SessionError::ForeignJournal { why }
+            }
+            _ => self.failed(status).into(),
         }
     }
 

@@ -79,6 +79,7 @@ impl Exit {
                 .count()
         };
         let active = count(&[RunPhase::Assigned, RunPhase::Running, RunPhase::Unwinding]) > 0;
+        let under_way = rollout.runs.iter().any(|run| !run.current.is_empty());
         let startable = count(&[RunPhase::Waiting]) > 0;
         let person = count(&[RunPhase::NeedsPerson]) > 0;
         let failed = count(&[RunPhase::Failed]) > 0;
@@ -89,7 +90,8 @@ impl Exit {
             RolloutState::Failed => Some(Self::SomeFailed),
             RolloutState::Aborted if failed => Some(Self::SomeFailed),
             RolloutState::Aborted => Some(Self::Failure),
-            RolloutState::Paused => Some(Self::Waiting),
+            // A step that was under way when it was paused comes to its end, with service up.
+            RolloutState::Paused => (!under_way).then_some(Self::Waiting),
             RolloutState::Halted => (!active).then_some(Self::Waiting),
             RolloutState::Aborting => (person && !active).then_some(Self::Waiting),
             RolloutState::Running => (person && !active && !startable).then_some(Self::Waiting),
@@ -137,6 +139,17 @@ mod tests {
             Some(Exit::Waiting)
         );
         assert_eq!(rollout(S::Paused, &[P::Running]), Some(Exit::Waiting));
+        let stopping = Run {
+            phase: P::Running as i32,
+            current: "stop-ims on EXB1".into(),
+            ..Run::default()
+        };
+        let paused = Rollout {
+            state: S::Paused as i32,
+            runs: vec![stopping],
+            ..Rollout::default()
+        };
+        assert_eq!(Exit::of_rollout(&paused), None, "a step is under way");
         assert_eq!(rollout(S::Halted, &[P::Running, P::Failed]), None);
         assert_eq!(
             rollout(S::Halted, &[P::Waiting, P::Failed]),

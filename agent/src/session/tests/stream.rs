@@ -427,6 +427,24 @@ async fn a_controller_that_knows_another_journal_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn a_controller_that_calls_the_agent_a_clone_is_told_as_that_and_not_as_an_error_of_its_own()
+{
+    let mut controller = Controller::new().await;
+    let agent = Agent::new(&controller, (-1, 30));
+    let refusal = "C202-agent-cloned: `EXB1` comes with journal 7, but 8 is the one whose records are kept \
+                   here: two machines use one identity; stop the wrong one";
+    let mut session = agent.session();
+    let talking = tokio::spawn(async move { session.once().await });
+    let mut line = controller.session().await;
+    line.heard().await;
+    line.fail(Status::failed_precondition(refusal)).await;
+    let error = talking.await.unwrap().to_string();
+    let expected = "A018-foreign-journal: `EXB1` comes with journal 7, but 8 is the one whose records are kept \
+                    here; was this agent cloned";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[tokio::test]
 async fn messages_that_make_no_sense_end_the_session_and_change_nothing() {
     let mut controller = Controller::new().await;
     let agent = Agent::new(&controller, (-1, 30));
