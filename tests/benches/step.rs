@@ -20,7 +20,7 @@ use mailmend_agent::journal::Journal;
 use mailmend_lab::awaited;
 use mailmend_lab::clock_factor::ClockFactor;
 use mailmend_lab::programs::Programs;
-use mailmend_lab::scenario::fleet::Fleet;
+use mailmend_lab::scenario::fleet::{Fleet, Guarded};
 use mailmend_lab::world::{World, WorldSpec};
 use mailmend_proto::run::Event;
 use mailmend_proto::wire::agents_client::AgentsClient;
@@ -59,7 +59,7 @@ fn main() -> Fallible<()> {
     };
     let world = World::build(folder.path(), spec, lab).map_err(|why| why.whole())?;
     let mut fleet =
-        Fleet::start(&world, &programs, &|_| String::new()).map_err(|why| why.whole())?;
+        Fleet::start(&world, &programs, &|_| Guarded::default()).map_err(|why| why.whole())?;
     let turns = turns(&world, &fleet, steps)?;
     let data = world.folder.join("controller/data");
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use mailmend_lab::awaited;
 use mailmend_lab::load::Load;
 use mailmend_lab::programs::Programs;
-use mailmend_lab::scenario::fleet::Fleet;
+use mailmend_lab::scenario::fleet::{Fleet, Guarded};
 use mailmend_lab::scenario::operator::Operator;
 use mailmend_lab::truth::{self, Fate};
 use mailmend_lab::world::{World, WorldSpec};
@@ -77,7 +77,7 @@ fn a_symptom_is_mended_by_itself_or_on_a_persons_word_and_not_where_a_server_is_
                 .unwrap();
         }
     }
-    let mut fleet = Fleet::start(&world, &programs, &|_| String::new()).unwrap();
+    let mut fleet = Fleet::start(&world, &programs, &|_| Guarded::default()).unwrap();
     let operator = fleet.operator.clone();
     operator
         .ask(&["policy", "publish", "--shipped", POLICY])

@@ -8,6 +8,8 @@
 //! - `named`: event 4182 names the file before the end;
 //! - `locked`: the process does not end: it hangs with the file open and locked, and hears no stop;
 //! - `flaky`: the message ends the process sometimes;
+//! - `watched`: as `crash`, and the agent starts the IMS again by itself, what it may have been sending set aside:
+//!   in the others the guard file does not let it;
 //! - `store`: the message is in the store's MTS-OUT, so that the IMS dies with an empty spool too.
 
 use std::time::{Duration, SystemTime};
@@ -15,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::bad_mail::{self, Lying};
+use super::fleet::Guarded;
 use super::ledger::Ledger;
 use super::operator::rows;
 use super::report::Report;
@@ -25,6 +28,7 @@ use crate::awaited;
 use crate::fault::{BadMessage, Effect, Faults, Place};
 use crate::lab_error::LabError;
 use crate::load::{Begins, Submission};
+use crate::programs::Programs;
 use crate::server_dir::{Direction, spooled};
 use crate::truth::Told;
 use crate::world::Server;
@@ -35,7 +39,9 @@ pub const SCENARIO: Scenario = Scenario {
     article: "Q168883",
     about: "the IMS dies each time it reads a corrupt message in its spool",
     policy: "corrupt-message",
-    variants: &["crash", "unlogged", "named", "locked", "flaky", "store"],
+    variants: &[
+        "crash", "unlogged", "named", "locked", "flaky", "store", "watched",
+    ],
     bad: 1,
     room: |options| Box::new(CorruptMessage::new(options)),
 };
@@ -46,6 +52,7 @@ struct CorruptMessage {
     effect: Effect,
     named: bool,
     in_store: bool,
+    watched: bool,
     bad: usize,
     late: usize,
     /// The bad messages.
@@ -75,6 +82,7 @@ impl CorruptMessage {
             },
             named: variant == "named",
             in_store: variant == "store",
+            watched: variant == "watched",
             bad: options.bad.unwrap_or(SCENARIO.bad),
             late: (options.messages / 10).min(5),
             culprits: Vec::new(),
@@ -125,6 +133,13 @@ impl CorruptMessage {
 }
 
 impl Room for CorruptMessage {
+    fn guard(&self, _server: &Server, _programs: &Programs) -> Guarded {
+        Guarded {
+            watchdog: self.watched,
+            ..Guarded::default()
+        }
+    }
+
     fn break_site(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
         let options = stage.options;
         let factor = stage.world.spec.clock_factor;
@@ -218,7 +233,8 @@ impl Room for CorruptMessage {
         report.search_restarts = Some(found.restarts);
         report.restarts_bound = Some(found.bound);
         report.restarts_information = Some(found.information);
-        let named = |culprit: &&Submission| ledger.poison.contains(culprit.spool_name.as_str());
+        // What was in flight when the service died is in doubt, and is not given to the search.
+        let named = |culprit: &&Submission| ledger.accounts_for(culprit.spool_name.as_str());
         let named = self.culprits.iter().filter(named).count();
         let mut extra =
             |name: &str, value: u64| report.extras.insert(name.to_owned(), value.into());

@@ -26,6 +26,24 @@ const STOP: Duration = Duration::from_secs(10);
 /// a port there, so a killed controller finds its port free when it comes back.
 const LISTEN: &str = "127.0.0.7:0";
 
+/// What differs in the guard files of a scenario.
+#[derive(Debug, Clone)]
+pub struct Guarded {
+    /// Whether an IMS that died is started again without being asked.
+    pub watchdog: bool,
+    /// More tools, in TOML.
+    pub tools: String,
+}
+
+impl Default for Guarded {
+    fn default() -> Self {
+        Self {
+            watchdog: true,
+            tools: String::new(),
+        }
+    }
+}
+
 /// A controller and its agents.
 #[derive(Debug)]
 pub struct Fleet {
@@ -39,15 +57,15 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts a controller, enrols an agent for each server of the world, and starts them. `guard` adds to
-    /// the guard file of each server.
+    /// Starts a controller, enrols an agent for each server of the world, and starts them. `guard` is
+    /// what differs in the guard file of each server.
     ///
     /// # Errors
     /// Where one of them does not start or connect.
     pub fn start(
         world: &World,
         programs: &Programs,
-        guard: &dyn Fn(&Server) -> String,
+        guard: &dyn Fn(&Server) -> Guarded,
     ) -> Result<Self, LabError> {
         let folder = world.folder.join("controller");
         std::fs::create_dir_all(&folder)
@@ -108,7 +126,7 @@ impl Fleet {
         world: &World,
         server: &Server,
         programs: &Programs,
-        guard: &str,
+        guard: &Guarded,
     ) -> Result<Daemon, LabError> {
         let folder = server.dir.agent();
         let factor = world.spec.clock_factor;
@@ -277,19 +295,18 @@ impl Fleet {
     }
 }
 
-/// Writes what an administrator would write for the agent of a server, `more` at the end of its guard file;
-/// returns the agent's configuration.
+/// Writes what an administrator would write for the agent of a server; returns the agent's configuration.
 pub(super) fn administer(
     server: &Server,
     programs: &Programs,
     clock_factor: ClockFactor,
     address: &str,
-    more: &str,
+    guard: &Guarded,
 ) -> Result<PathBuf, LabError> {
     let folder = server.dir.agent();
     whole_file::write(
         &folder.join("guard.toml"),
-        (guard_file(server, programs) + more).as_bytes(),
+        guard_file(server, programs, guard).as_bytes(),
     )?;
     let config = folder.join("agent.toml");
     whole_file::write(
@@ -342,7 +359,7 @@ lab_clock_factor = {clock_factor}
 
 /// What an administrator would allow the agent of a server. The limits by the hour leave room for an
 /// hour of life that passes in a minute.
-fn guard_file(server: &Server, programs: &Programs) -> String {
+fn guard_file(server: &Server, programs: &Programs, guard: &Guarded) -> String {
     let dir = &server.dir;
     format!(
         r#"roots = [{root}]
@@ -353,7 +370,7 @@ restarts_per_hour = 200
 sections_per_hour = 200
 
 [watchdog]
-services = [{service}]
+services = [{watched}]
 
 [tools.recalculate-routing]
 program = {lab}
@@ -365,10 +382,16 @@ program = {lab}
 arguments = ["tool", "submit", "--server-dir", {server_dir}]
 flags = {{ to = {{ flag = "--to", pattern = "address" }} }}
 verdicts = {{ submitted = "submitted" }}
-"#,
+{more}"#,
         root = path(&dir.exchsrvr()),
         service = quoted(ims::SERVICE),
         mta = quoted(ims::MTA),
+        watched = if guard.watchdog {
+            quoted(ims::SERVICE)
+        } else {
+            String::new()
+        },
+        more = guard.tools,
         lab = path(&programs.lab),
         server_dir = path(dir.root()),
     )

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::fleet::Fleet;
 use super::operator::rows;
 use crate::lab_error::LabError;
@@ -13,14 +15,25 @@ pub struct Ledger {
     pub(super) poison: BTreeSet<String>,
     /// Held, or given back and not settled.
     pub(super) held: BTreeSet<String>,
+    /// Told in an alarm as what may have been sent twice.
+    pub(super) twice: BTreeSet<String>,
 }
 
+/// The codes of the alarms that name what may have been sent twice.
+const TWICE: [&str; 2] = ["A110-sent-again", "A114-may-be-sent-twice"];
+
 impl Ledger {
-    /// Asks the controller.
-    pub(super) fn read(fleet: &mut Fleet) -> Result<Self, LabError> {
+    /// Asks the controller for all that is in custody, and for what was told in these runs.
+    pub(super) fn read(fleet: &mut Fleet, runs: &[String]) -> Result<Self, LabError> {
+        let mut twice = BTreeSet::new();
+        for run in runs {
+            let shown = fleet.ask(&["run", "show", run])?;
+            let alarms = rows(&shown["alarms"]).iter().filter_map(Value::as_str);
+            twice.extend(alarms.flat_map(named_twice));
+        }
         let mut names = |state: &str| -> Result<BTreeSet<String>, LabError> {
             let listed = fleet.ask(&["ledger", "list", "--state", state])?;
-            let name = |entry: &serde_json::Value| entry["name"].as_str().map(str::to_owned);
+            let name = |entry: &Value| entry["name"].as_str().map(str::to_owned);
             Ok(rows(&listed["entries"]).iter().filter_map(name).collect())
         };
         let mut held = names("held")?;
@@ -29,12 +42,13 @@ impl Ledger {
             in_doubt: names("in-doubt")?,
             poison: names("poison")?,
             held,
+            twice,
         })
     }
 
     /// Whether a message is named as one that may have been sent twice.
     pub(super) fn names(&self, spool_name: &str) -> bool {
-        self.in_doubt.contains(spool_name)
+        self.in_doubt.contains(spool_name) || self.twice.contains(spool_name)
     }
 
     /// Whether a message that its recipients do not have is named with a reason.
@@ -42,5 +56,26 @@ impl Ledger {
         [&self.in_doubt, &self.poison, &self.held]
             .iter()
             .any(|names| names.contains(spool_name))
+    }
+}
+
+/// The names between backticks in an alarm of what may have been sent twice.
+fn named_twice(alarm: &str) -> Vec<String> {
+    if !TWICE.iter().any(|code| alarm.contains(code)) {
+        return Vec::new();
+    }
+    let quoted = alarm.split('`').skip(1).step_by(2);
+    quoted.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_alarms_of_what_may_have_been_sent_twice_name_it() {
+        let alarm = "A114-may-be-sent-twice: 2 messages were in flight: `AAAAAAA1`, `AAAAAAA2`";
+        assert_eq!(named_twice(alarm), ["AAAAAAA1", "AAAAAAA2"]);
+        assert!(named_twice("A084-held-mail-damaged: `AAAAAAA3`").is_empty());
     }
 }

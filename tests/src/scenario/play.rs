@@ -133,7 +133,7 @@ impl Play<'_> {
         }
         self.room.ask(&mut self.stage, &self.runs)?;
         let fleet = self.stage.fleet()?;
-        let ledger = Ledger::read(fleet)?;
+        let ledger = Ledger::read(fleet, &self.runs)?;
         let stubborn = fleet.stop();
         let outages = self.stage.outages()?;
         let orderly = self.stage.world.stop();

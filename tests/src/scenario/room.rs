@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fleet::Guarded;
 use super::ledger::Ledger;
 use super::person::{Answer, Task};
 use super::report::Report;
@@ -18,9 +19,9 @@ pub trait Room {
     /// Changes what the world is to be.
     fn world(&self, _spec: &mut WorldSpec) {}
 
-    /// More of the guard file of a server: tools, in TOML.
-    fn guard(&self, _server: &Server, _programs: &Programs) -> String {
-        String::new()
+    /// What differs in the guard file of a server.
+    fn guard(&self, _server: &Server, _programs: &Programs) -> Guarded {
+        Guarded::default()
     }
 
     /// Users send, and something goes wrong, before there are agents.

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Options;
-use super::fleet::administer;
+use super::fleet::{Guarded, administer};
 use super::stage::Stage;
 use super::stuck_outbound::STUCK_AFTER;
 use crate::awaited;
@@ -42,7 +42,13 @@ pub fn stand(
         stage.send(2 * (number % options.sites) + 1, Some(long_ago))?;
     }
     for server in &stage.world.servers {
-        let config = administer(server, programs, options.clock_factor, controller, "")?;
+        let config = administer(
+            server,
+            programs,
+            options.clock_factor,
+            controller,
+            &Guarded::default(),
+        )?;
         say(&format!(
             "{}: --site {}, agent's configuration {}",
             server.name,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::Options;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Guarded};
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
 use crate::load::{Begins, Load, Submission};
@@ -74,11 +74,11 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Starts the controller and the agents; `guard` adds to the guard file of each server.
+    /// Starts the controller and the agents; `guard` is what differs in the guard file of each server.
     pub(super) fn start_fleet(
         &mut self,
         programs: &Programs,
-        guard: &dyn Fn(&Server) -> String,
+        guard: &dyn Fn(&Server) -> Guarded,
     ) -> Result<(), LabError> {
         self.fleet = Some(Fleet::start(&self.world, programs, guard)?);
         self.chart()

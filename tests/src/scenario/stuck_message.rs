@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::bad_mail::{self, Lying};
-use super::fleet::guarded_tool;
+use super::fleet::{Guarded, guarded_tool};
 use super::operator::rows;
 use super::person::{Answer, Task};
 use super::room::Room;
@@ -107,19 +107,22 @@ impl StuckMessage {
 }
 
 impl Room for StuckMessage {
-    fn guard(&self, server: &Server, programs: &Programs) -> String {
+    fn guard(&self, server: &Server, programs: &Programs) -> Guarded {
         let imcsave = "verdicts = { saved = \"item(s) saved\", exists = \"already exists\" }";
         let save = "verdicts = { saved = \"MTA database saved\" }";
         let mtacheck = "verdicts = { clean = \"Database clean, no errors detected\", \
              repaired = \"Database repaired, some data may have been lost\", \
              serious = \"Database has serious errors\", \
              missing = \"missing from the Boot Environment\" }";
-        [
+        let tools = [
             guarded_tool("imcsave", "imcsave", server, programs, imcsave),
             guarded_tool("save-mtadata", "save-mtadata", server, programs, save),
             guarded_tool("mtacheck", "mtacheck", server, programs, mtacheck),
-        ]
-        .concat()
+        ];
+        Guarded {
+            tools: tools.concat(),
+            ..Guarded::default()
+        }
     }
 
     fn break_site(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
