@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use mailmend_lab::awaited;
 use mailmend_lab::load::Load;
 use mailmend_lab::programs::Programs;
-use mailmend_lab::scenario::fleet::Fleet;
+use mailmend_lab::scenario::fleet::{Fleet, Guarded};
 use mailmend_lab::scenario::operator::Operator;
 use mailmend_lab::truth::{self, Fate};
 use mailmend_lab::world::{World, WorldSpec};
@@ -57,7 +57,7 @@ fn mail_that_a_failed_run_keeps_is_released_and_every_message_delivered_once() {
             .unwrap();
     }
     awaited::or_fail("the queue", LIMIT, || ill.waiting().unwrap() == MESSAGES).unwrap();
-    let mut fleet = Fleet::start(&world, &programs, &|_| String::new()).unwrap();
+    let mut fleet = Fleet::start(&world, &programs, &|_| Guarded::default()).unwrap();
     let operator = fleet.operator.clone();
     let file = folder.path().join("failing.toml");
     std::fs::write(&file, failing_policy()).unwrap();
