@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mailmend_agent::engine::Engine;
-use mailmend_agent::host::simulated::{ServiceFaults, run_until_killed};
+use mailmend_agent::host::simulated::{Crash, ServiceFaults, run_until_killed};
 use mailmend_agent::runner::{Rest, Waiting};
 use mailmend_proto::run::{BatchId, Custody, Ended, Event, Outcome, SectionEnd, StepState};
 use mailmend_proto::wire;
@@ -540,4 +540,134 @@ fn killed_at_any_point_of_an_answer_the_task_is_done_once() {
         killed += 1;
     }
     assert!(killed >= 4, "only {killed} points");
+}
+
+/// Mail that a duty of the watchdog set aside in doubt: a person knows what became of each message, says so,
+/// and what was not delivered is released.
+#[test]
+fn what_a_dead_service_left_in_doubt_is_settled_by_a_person_and_released_from_its_duty() {
+    let (mut released, mut settled) = (0, 0);
+    for at in (0..1200).step_by(40) {
+        let site = Site::healthy(at);
+        site.world.add_outbound(6, 100);
+        let engine = site.engine(0);
+        engine.recover().unwrap();
+        site.world.advance(Duration::from_millis(at));
+        site.world.kill_service(IMC);
+        engine.watch().unwrap();
+        let balance = site.world.balance();
+        let journal = site.journal();
+        let mut id = 100;
+        for run in journal.runs() {
+            let state = journal.state(run).unwrap().unwrap();
+            let mut held = false;
+            for (batch, entry) in state
+                .batches
+                .iter()
+                .flat_map(|(id, batch)| batch.entries.iter().map(move |entry| (id, entry)))
+                .filter(|(_, entry)| entry.custody == Custody::InDoubt)
+            {
+                id += 1;
+                let account = balance.by_spool_name(&entry.name).unwrap();
+                let custody = if account.delivered > 0 {
+                    wire::Custody::GoneWithEvidence
+                } else {
+                    held = true;
+                    wire::Custody::Held
+                };
+                settled += 1;
+                let said = wire::Settle {
+                    batch: batch.to_string(),
+                    entries: vec![wire::Range {
+                        first: entry.index,
+                        last: entry.index,
+                    }],
+                    custody: custody.into(),
+                };
+                let order = wire::Order {
+                    run: run.to_string(),
+                    ..site.order(id, What::Settle(said))
+                };
+                engine.order(&order).unwrap();
+            }
+            if held {
+                released += 1;
+                let order = wire::Order {
+                    run: run.to_string(),
+                    ..release(&site, 1)
+                };
+                engine.order(&order).unwrap();
+                assert_eq!(engine.carry_on(run).unwrap(), Rest::Over);
+            }
+        }
+        let told = format!("killed at {at} ms");
+        site.check(&told);
+        everything_once(&site, &told);
+    }
+    eprintln!("{settled} messages settled, {released} duties released");
+    assert!(settled > 5 && released > 2, "{settled}, {released}");
+}
+
+/// Every fifth point of a release, with a second death among the first calls of the life that mends it.
+#[test]
+fn killed_again_while_a_release_is_mended_the_end_balances() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let (mut twice, mut tried) = (0, 0);
+    for dies_at in (1..).step_by(5) {
+        let site = at_rest();
+        let mut deaths = vec![dies_at, rng.u64(1..60), 0].into_iter();
+        let mut killed = 0;
+        for dies_at in deaths.by_ref() {
+            let life = run_until_killed(|| {
+                let engine = site.engine(dies_at);
+                engine.recover().expect("recovery writes its records");
+                engine
+                    .order(&release(&site, 1))
+                    .expect("the order is taken");
+                engine.carry_on(site.run).expect("the release goes on");
+            });
+            if life.is_ok() {
+                break;
+            }
+            killed += 1;
+        }
+        let told = format!("killed {killed} times, first at {dies_at}");
+        site.check(&told);
+        everything_once(&site, &told);
+        assert_eq!(site.ended(), Some(Ended::Released), "{told}");
+        if killed == 0 {
+            break;
+        }
+        tried += 1;
+        twice += usize::from(killed == 2);
+    }
+    eprintln!("killed twice in {twice} of {tried} releases");
+    assert!(twice * 10 >= tried * 7, "{twice} of {tried}");
+}
+
+/// Power is lost in the middle of a release; the machine comes up and starts its services by itself.
+#[test]
+fn without_power_at_any_point_of_a_release_nothing_is_lost_and_service_comes_up() {
+    for dies_at in (1..).step_by(7) {
+        let site = at_rest();
+        let life = run_until_killed(|| {
+            let engine = site.engine(dies_at);
+            engine.recover().unwrap();
+            engine.order(&release(&site, 1)).unwrap();
+            engine.carry_on(site.run).unwrap();
+        });
+        if life.is_ok() {
+            break;
+        }
+        site.world.crash(Crash::Power);
+        site.world.advance(Duration::from_secs(30));
+        let engine = site.engine(0);
+        engine.recover().unwrap();
+        engine.order(&release(&site, 1)).unwrap();
+        engine.carry_on(site.run).unwrap();
+        engine.watch().unwrap();
+        let told = format!("power lost at {dies_at}: {life:?}");
+        site.check_after_power(&told);
+        assert!(site.ended().is_some(), "{told}: the release does not end");
+    }
 }

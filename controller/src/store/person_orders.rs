@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::row::{from_json, parsed, unsigned};
-use super::{Change, Store, StoreError};
+use super::{Change, Store, StoreError, Write};
 use crate::rollout::Told;
 
 /// A person's order.
@@ -65,6 +65,8 @@ pub enum Ordered {
     Stored(PersonOrder),
     /// Another one is under way that says the same or the opposite.
     Beside,
+    /// Another run works at the site, and a release disturbs service there too.
+    SiteTaken(RunId),
 }
 
 impl OrderKind {
@@ -129,6 +131,11 @@ impl Store {
         if let Some(stored) = stored {
             return Ok(Ordered::Stored(order(&stored)?));
         }
+        if new.kind == OrderKind::Release
+            && let Some(holder) = self.take_site(&mut write, new).await?
+        {
+            return Ok(Ordered::SiteTaken(holder));
+        }
         let step = match new.kind {
             OrderKind::Answer(step) => Some(step),
             OrderKind::Release | OrderKind::Settle => None,
@@ -157,6 +164,59 @@ impl Store {
         self.write_change(&mut write, change).await?;
         self.commit(write).await?;
         Ok(Ordered::Stored(new.clone()))
+    }
+
+    /// Takes the site's lock for the run of a release, as a run that begins does; whoever has it already
+    /// otherwise.
+    async fn take_site(
+        &self,
+        write: &mut Write<'_>,
+        new: &PersonOrder,
+    ) -> Result<Option<RunId>, StoreError> {
+        sqlx::query(
+            "INSERT INTO locks (site, run, since_ms) SELECT site, id, $2 FROM runs WHERE id = $1
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(new.run.to_string())
+        .bind(new.at_ms)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let holder: Option<String> = sqlx::query_scalar(
+            "SELECT l.run FROM locks l JOIN runs r ON r.site = l.site WHERE r.id = $1",
+        )
+        .bind(new.run.to_string())
+        .fetch_optional(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        match holder {
+            Some(holder) => {
+                let holder = RunId(parsed("locks", &holder)?);
+                Ok((holder != new.run).then_some(holder))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Frees the site of a run whose release is over: one that is not at rest any more holds it for nothing
+    /// else.
+    pub(super) async fn free_released(
+        &self,
+        write: &mut Write<'_>,
+        run: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM locks WHERE run = $1
+               AND EXISTS (SELECT 1 FROM runs WHERE id = $1 AND (rollout IS NULL
+                 OR phase IN ('succeeded', 'not-needed', 'failed', 'cancelled')))
+               AND NOT EXISTS (SELECT 1 FROM person_orders
+                 WHERE run = $1 AND kind = 'release' AND state = 'waiting')",
+        )
+        .bind(run)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(())
     }
 
     /// The orders that an agent has not answered, oldest first.
@@ -206,6 +266,18 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        if state == "refused" {
+            let run: Option<String> = sqlx::query_scalar(
+                "SELECT run FROM person_orders WHERE id = $1 AND kind = 'release' AND state = 'refused'",
+            )
+            .bind(id.to_string())
+            .fetch_optional(&mut *write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+            if let Some(run) = run {
+                self.free_released(&mut write, &run).await?;
+            }
+        }
         self.commit(write).await
     }
 

@@ -156,6 +156,7 @@ impl Store {
                     .execute(&mut *write)
                     .await
                     .map_err(|fault| self.fault(fault))?;
+                    self.free_released(&mut write, &run).await?;
                 }
                 _ => {}
             }

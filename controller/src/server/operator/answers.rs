@@ -159,6 +159,9 @@ fn current(run: &Run) -> String {
         .steps
         .iter()
         .filter_map(|step| match run.mark(step)? {
+            Mark::Intended if run.asks(step) => {
+                Some(format!("{} on {} asks a person", step.id, step.server))
+            }
             Mark::Intended => Some(format!("{} on {}", step.id, step.server)),
             Mark::Undoing => Some(format!("undoing {} on {}", step.id, step.server)),
             _ => None,

@@ -290,6 +290,10 @@ impl OperatorService {
                 self.controller.changed();
                 self.status(&order).await
             }
+            Ordered::SiteTaken(holder) => Err(Status::failed_precondition(format!(
+                "C037-refused: run {holder} works at the site of run {run}; release when it has ended: `mailmend run \
+                 show {holder}`"
+            ))),
             Ordered::Beside => Err(match kind {
                 OrderKind::Answer(step) => {
                     not_asked(format!("step {step} is being answered already"))

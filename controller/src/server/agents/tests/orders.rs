@@ -198,6 +198,13 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
         (stored.state(), stored.over),
         (wire::OrderState::Waiting, false)
     );
+    // A release disturbs service: nothing else begins at the site meanwhile.
+    let locks = world.controller.store().locks().await.unwrap();
+    let run = RunId(Uuid::from_u128(9));
+    assert_eq!(
+        locks.into_iter().collect::<Vec<_>>(),
+        [("oslo".parse().unwrap(), run)]
+    );
     let told = order(&mut line).await;
     assert_eq!(
         (told.by.as_str(), told.run.as_str()),
@@ -250,6 +257,8 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
     acknowledged(&mut line, 7, closed).await;
     let over = until(&service, &id, |one| one.over).await;
     assert_eq!(over.outcome, "1 messages were given back");
+    let locks = world.controller.store().locks().await.unwrap();
+    assert!(locks.is_empty(), "the site is free again");
     // What is answered is told no more: the first word after the welcome is of something else.
     drop(line);
     let mut line = world.dial("EXB1");
