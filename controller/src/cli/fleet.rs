@@ -120,13 +120,10 @@ fn told(symptoms: &[wire::SymptomView], all: bool, output: &Output, now_ms: i64)
 
 fn since(view: &wire::SymptomView, symptom: &wire::Symptom, now_ms: i64) -> String {
     let since = relative(symptom.since_ms, now_ms);
-    if view.stale {
-        format!(
-            "{since}; away, looked {}",
-            relative(symptom.looked_ms, now_ms)
-        )
-    } else {
-        since
+    match (view.stale, symptom.looked_ms) {
+        (false, _) => since,
+        (true, 0) => "away".to_owned(),
+        (true, looked_ms) => format!("{since}; away, looked {}", relative(looked_ms, now_ms)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use mailmend_policy::name::ServerName;
 use mailmend_policy::parse::parse;
+use mailmend_policy::plan::Server;
 use mailmend_policy::selector::Selector;
 use mailmend_policy::source::PolicySource;
 use mailmend_proto::wire;
@@ -12,8 +13,11 @@ use tonic::Status;
 use super::{OperatorService, invalid};
 use crate::orchestrator::request_of;
 use crate::planning::PlanningFault;
-use crate::react::{Answer, Binding, Decided, InHand, Proposal, Standing, Throttle, react};
-use crate::store::StoreError;
+use crate::react::{
+    Answer, Binding, Decided, InHand, Known, Proposal, Standing, Throttle, Word, react,
+};
+use crate::store::{AgentRow, StoreError, SymptomRow};
+use crate::watches::concerns;
 
 mod views;
 
@@ -138,24 +142,18 @@ impl OperatorService {
         let known = self.controller.known_of_symptoms().await?;
         let now_ms = self.controller.now_ms();
         let answers = react(&known, now_ms);
-        let selected: BTreeSet<ServerName> = store
-            .agents()
-            .await?
-            .iter()
-            .map(crate::store::AgentRow::server)
-            .filter(|server| {
-                selector
-                    .as_ref()
-                    .is_none_or(|selector| selector.selects(&server.labels))
-            })
-            .map(|server| server.name)
-            .collect();
+        let mut selected: Vec<Server> =
+            store.agents().await?.iter().map(AgentRow::server).collect();
+        selected.retain(|server| {
+            let selector = selector.as_ref();
+            selector.is_none_or(|selector| selector.selects(&server.labels))
+        });
+        let mut rows = store.symptoms().await?;
+        rows.retain(|row| selected.iter().any(|server| server.name == row.word.agent));
+        self.add_untold(&known, &selected, &mut rows).await?;
         let connected = self.controller.sessions().connected();
-        let symptoms = store
-            .symptoms()
-            .await?
+        let symptoms = rows
             .into_iter()
-            .filter(|row| selected.contains(&row.word.agent))
             .filter(|row| request.all || row.word.standing != Standing::Absent)
             .map(|row| {
                 let stale = !connected.contains(&row.word.agent);
@@ -163,6 +161,51 @@ impl OperatorService {
             })
             .collect();
         Ok(wire::ListSymptomsResponse { symptoms })
+    }
+
+    /// Adds what agents should look for and have said nothing of: an operator must not take it for
+    /// absent.
+    async fn add_untold(
+        &self,
+        known: &Known,
+        servers: &[Server],
+        rows: &mut Vec<SymptomRow>,
+    ) -> Result<(), Status> {
+        let store = self.controller.store();
+        for binding in known.bindings.values() {
+            let Some(revision) = self.controller.revisions().of(store, binding).await? else {
+                continue;
+            };
+            let Some(policy) = &revision.policy else {
+                continue;
+            };
+            for server in servers {
+                let told = rows
+                    .iter()
+                    .any(|row| row.word.agent == server.name && row.word.policy == binding.policy);
+                if told || !concerns(binding, policy, server) {
+                    continue;
+                }
+                rows.push(SymptomRow {
+                    word: Word {
+                        agent: server.name.clone(),
+                        policy: binding.policy.clone(),
+                        version: binding.version,
+                        standing: Standing::CannotTell,
+                        since_ms: binding.bound_ms,
+                        looked_ms: 0,
+                        heard_ms: 0,
+                        evidence: vec!["the agent has told nothing of it yet".to_owned()],
+                    },
+                    digest: revision.row.digest,
+                });
+            }
+        }
+        rows.sort_by(|one, other| {
+            let key = |row: &SymptomRow| (row.word.agent.clone(), row.word.policy.clone());
+            key(one).cmp(&key(other))
+        });
+        Ok(())
     }
 
     /// Rollouts that wait for a person's word.

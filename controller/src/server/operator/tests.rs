@@ -577,6 +577,11 @@ async fn a_standing_symptom_is_proposed_and_a_persons_word_starts_it_once() {
     let world = World::with_site().await;
     let _sessions = connected(&world).await;
     world.bind(wire::Reaction::Propose).await.unwrap();
+    let untold = world.symptoms().await.remove(0);
+    assert_eq!(untold.agent, "EXB1", "Server A has another role");
+    let symptom = untold.symptom.unwrap();
+    assert_eq!(symptom.state(), wire::SymptomState::CannotTell);
+    assert_eq!(symptom.evidence, ["the agent has told nothing of it yet"]);
     says(&world, Standing::Stands).await;
     let proposal = world.proposed(true).await.unwrap();
     assert_eq!(proposal.servers, ["EXB1"]);
