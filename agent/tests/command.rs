@@ -285,3 +285,100 @@ fn no_crate_of_the_workspace_enables_the_switches_for_safety_mechanisms() {
         }
     }
 }
+
+/// A journal with a duty that has ended and holds one message, whose file is gone.
+fn with_a_lost_message(server: &Server) -> mailmend_agent::journal::Journal {
+    use mailmend_policy::digest::Digest;
+    use mailmend_proto::run::{BatchId, Custody, Ended, Entry, Event, RunId};
+    fs::create_dir_all(server.path("data")).unwrap();
+    let journal = mailmend_agent::journal::Journal::open(&server.path("data/journal.db")).unwrap();
+    let batch = BatchId(uuid::Uuid::from_u128(2));
+    let entry = Entry {
+        index: 0,
+        name: "AAAAAAAA".into(),
+        file_id: 1,
+        size: 5,
+        modified_ms: 0,
+        hash: Digest::of(b"bytes"),
+        mts_id: String::new(),
+        message_id: String::new(),
+        custody: Custody::Live,
+    };
+    let events = vec![
+        Event::DutyBegan {
+            duty: "watchdog".into(),
+            service: "MSExchangeIMC".parse().unwrap(),
+            why: "it died".into(),
+        },
+        Event::BatchIntended {
+            batch,
+            step: None,
+            queue: "outbound-awaiting-delivery".into(),
+            source: server.path("exchsrvr/imcdata/Out").display().to_string(),
+            held: server
+                .path("exchsrvr/mailmend-held/2")
+                .display()
+                .to_string(),
+            files: 1,
+            bytes: 5,
+        },
+        Event::BatchEntries {
+            batch,
+            entries: vec![entry],
+        },
+        Event::BatchHeld {
+            batch,
+            left: Vec::new(),
+        },
+        Event::Closed {
+            how: Ended::Committed,
+            detail: "up again".into(),
+        },
+    ];
+    let run = RunId(uuid::Uuid::from_u128(0xabcd_ef12 << 96));
+    journal.append(run, 1, events).unwrap();
+    journal
+}
+
+#[test]
+fn an_audit_on_the_server_tells_what_disagrees_and_ends_with_3() {
+    let server = Server::new();
+    let journal = with_a_lost_message(&server);
+    // Beside a running agent: the journal is only read.
+    let audit = server.call(&["ledger", "audit", "--output", "json"]);
+    assert_eq!(end(&audit), (3, String::new()));
+    let told: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
+    assert_eq!(told["messages"], 1);
+    let found = &told["disagreements"][0];
+    assert_eq!(found["journal"], "held");
+    assert!(found["disk"].as_str().unwrap().contains("gone"), "{told}");
+    let audit = server.call(&["ledger", "audit", "--run", "abcdef"]);
+    assert!(text(&audit.stdout).contains("1 messages compared, 1 disagreements"));
+    assert_eq!(
+        end(&server.call(&["ledger", "audit", "--run", "012345"])).0,
+        2
+    );
+    drop(journal);
+}
+
+#[test]
+fn a_release_on_the_server_needs_a_stopped_agent_and_leaves_alone_what_it_cannot_judge() {
+    let server = Server::new();
+    let journal = with_a_lost_message(&server);
+    let release = ["release", "abcdef", "--why", "the next hop is back"];
+    let (code, told) = end(&server.call(&release));
+    assert_eq!(code, 5);
+    assert!(
+        told.contains("A010-journal-in-use") && told.contains("mailmend custody release abcdef"),
+        "{told}"
+    );
+    let before = journal.head();
+    drop(journal);
+    // No service manager answers here: whether the service may be stopped cannot be told.
+    let (code, told) = end(&server.call(&release));
+    assert_eq!(code, 5, "{told}");
+    assert!(told.contains("A073-release-refused"), "{told}");
+    let journal = mailmend_agent::journal::Journal::read(&server.path("data/journal.db")).unwrap();
+    assert_eq!(journal.head(), before, "nothing was written down");
+    assert_eq!(end(&server.call(&["release", "012345", "--why", "x"])).0, 2);
+}

@@ -146,15 +146,28 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         return waiting;
     }
     if let Some((holder, owner)) = around.locks.get(&run.site) {
-        let owner = owner.unwrap_or(rollout.id);
+        let (whose, release) = match owner {
+            Some(owner) => (
+                format!("run {} of rollout {}", short(holder), short(owner)),
+                format!(
+                    "it ends with that run: mailmend rollout explain {}",
+                    short(owner)
+                ),
+            ),
+            // A duty holds a site only while a person has its held mail released.
+            None => (
+                format!("run {}, whose held mail is released", short(holder)),
+                format!(
+                    "it ends with the release: mailmend run show {}",
+                    short(holder)
+                ),
+            ),
+        };
         return of(
             run,
             format!("no other run works at site {}", run.site),
-            format!("run {} of rollout {}", short(holder), short(owner)),
-            format!(
-                "it ends with that run: mailmend rollout explain {}",
-                short(owner)
-            ),
+            whose,
+            release,
         );
     }
     let away: Vec<&ServerName> = run

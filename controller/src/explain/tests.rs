@@ -246,3 +246,51 @@ fn a_server_in_hand_is_named_with_who_has_it_and_the_command_that_gives_it_back(
         "mailmend agent give-back oslo-A"
     );
 }
+
+#[test]
+fn what_a_run_keeps_is_told_with_its_commands_also_after_the_rollout_has_ended() {
+    let mut rollout = rollout(&["oslo"]);
+    let around = around(&rollout);
+    let run = &mut rollout.runs[0];
+    run.phase = RunPhase::NeedsPerson;
+    let id = short(run.id);
+    for (part, state) in run.parts.values_mut().zip(["held", "in-doubt"]) {
+        part.told.begun = true;
+        part.told.custody.insert(state.into(), 3);
+    }
+    let releases = |rollout: &Rollout| -> Vec<String> {
+        let waiting = explain(rollout, &around).into_iter();
+        waiting.map(|waiting| waiting.release).collect()
+    };
+    // At rest and not closed yet: the abort comes first.
+    let told = releases(&rollout);
+    let abort = format!("mailmend rollout abort {}, then ", short(rollout.id));
+    assert!(
+        told[0].starts_with(&format!("{abort}mailmend custody release {id} --why")),
+        "{told:?}"
+    );
+    assert!(
+        told[1].contains(&format!("mailmend custody settle {id}")),
+        "{told:?}"
+    );
+    rollout.state = RolloutState::Aborted;
+    let run = &mut rollout.runs[0];
+    run.phase = RunPhase::Failed;
+    for part in run.parts.values_mut() {
+        part.told.closed = Some(crate::rollout::Closing::Unwound);
+    }
+    let told = releases(&rollout);
+    assert_eq!(told.len(), 2, "an ended rollout waits for nothing else");
+    assert!(
+        told[0].starts_with(&format!("mailmend custody release {id}")),
+        "{told:?}"
+    );
+    // While it is given back nothing is asked of a person.
+    let part = rollout.runs[0].parts.values_mut().next().unwrap();
+    part.told.releasing = Some("0198c5aa-1234".into());
+    let told = releases(&rollout);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("mailmend run order 0198c5aa"), "{told:?}");
+    rollout.runs[0].parts.clear();
+    assert!(releases(&rollout).is_empty());
+}
