@@ -13,20 +13,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mailmend_agent::custody::quarantine::{self, Take};
 use mailmend_agent::custody::replay::{self, Give, Which};
-use mailmend_agent::custody::{Desk, Evidence, HowStopped, Limits, Stopped};
-use mailmend_agent::evidence::{MessageKey, Sent};
-use mailmend_agent::host::unix::{UnixHost, UnixSettings};
-use mailmend_agent::host::{
-    Clock, Events, Host, HostError, ProcessIdentity, Registry, ServiceState, ServiceStatus,
-    Services, Spool, Tools,
-};
+use mailmend_agent::custody::{Desk, HowStopped, Limits, Stopped};
 use mailmend_agent::journal::Journal;
-use mailmend_policy::condition::{PathRoot, Queue};
+use mailmend_policy::condition::Queue;
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{BatchId, Event, RunId};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
+
+#[path = "machine/stopped.rs"]
+mod stopped;
+use stopped::{Machine, Silent};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -283,81 +281,4 @@ fn custody(root: &Path, out: &Path, round: usize, count: usize, times: &mut Time
     times.place = began.elapsed();
     assert_eq!(given.placed, count as u64, "all files are given back");
     Ok(())
-}
-
-/// Reading logs is the evidence reader's work, not custody's.
-struct Silent;
-
-impl Evidence for Silent {
-    fn of(&self, messages: &[MessageKey]) -> Vec<Sent> {
-        vec![Sent::NotSeen; messages.len()]
-    }
-}
-
-/// This machine's files, and a service that is stopped.
-struct Machine(UnixHost);
-
-impl Machine {
-    fn new() -> Self {
-        let nowhere = PathBuf::from("/nonexistent");
-        Self(UnixHost::new(UnixSettings {
-            service_socket: nowhere.clone(),
-            registry_file: nowhere.clone(),
-            events_file: nowhere,
-            clock_factor: 1.0,
-        }))
-    }
-}
-
-impl Host for Machine {
-    fn services(&self) -> &dyn Services {
-        self
-    }
-    fn spool(&self) -> &dyn Spool {
-        self.0.spool()
-    }
-    fn registry(&self) -> &dyn Registry {
-        self.0.registry()
-    }
-    fn events(&self) -> &dyn Events {
-        self.0.events()
-    }
-    fn tools(&self) -> &dyn Tools {
-        self.0.tools()
-    }
-    fn clock(&self) -> &dyn Clock {
-        self.0.clock()
-    }
-    fn root(&self, root: PathRoot) -> std::result::Result<PathBuf, HostError> {
-        self.0.root(root)
-    }
-}
-
-impl Services for Machine {
-    fn query(&self, _: &ServiceName) -> std::result::Result<ServiceStatus, HostError> {
-        Ok(ServiceStatus {
-            state: ServiceState::Stopped,
-            process: None,
-            exit_code: Some(0),
-            accepts_stop: false,
-        })
-    }
-    fn request_stop(&self, _: &ServiceName) -> std::result::Result<(), HostError> {
-        Ok(())
-    }
-    fn request_start(&self, _: &ServiceName) -> std::result::Result<(), HostError> {
-        Ok(())
-    }
-    fn end_process(&self, _: &ProcessIdentity) -> std::result::Result<(), HostError> {
-        Ok(())
-    }
-    fn process_alive(&self, _: &ProcessIdentity) -> std::result::Result<bool, HostError> {
-        Ok(false)
-    }
-    fn running_dependents(
-        &self,
-        _: &ServiceName,
-    ) -> std::result::Result<Vec<ServiceName>, HostError> {
-        Ok(Vec::new())
-    }
 }

@@ -6,7 +6,7 @@
 //! what was taken; [`verify`] reads it again; [`replay`] gives back; [`settle`] learns what became
 //! of it; [`in_doubt`] sets aside what may have been sent; [`withdraw`] takes back what a replay
 //! placed; [`word`] takes a person's; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
-//! [`ledger`] tells it all to people; [`audit`] compares it with disk and logs. [`search`] decides how to find what crashes the service.
+//! [`whole`] takes a large queue with its folder; [`ledger`] tells it all to people; [`audit`] compares it with disk and logs. [`search`] decides how to find what crashes the service.
 
 pub mod audit;
 mod halves;
@@ -22,6 +22,7 @@ pub mod search;
 pub mod settle;
 pub mod survey;
 pub mod verify;
+pub mod whole;
 pub mod withdraw;
 pub mod word;
 
@@ -261,7 +262,7 @@ impl Desk<'_> {
             return Ok(batch);
         };
         let mut unused = batch;
-        while state.batches.contains_key(&unused) {
+        while state.batches.contains_key(&unused) || state.folders.contains_key(&unused) {
             let hash = blake3::derive_key("mailmend next batch", unused.0.as_bytes());
             let mut bytes = [0; 16];
             bytes.copy_from_slice(&hash[..16]);

@@ -44,6 +44,9 @@ pub struct Limits {
     pub bytes_per_action: u64,
     /// Bytes that must stay free on a volume; less, and nothing is begun.
     pub least_free_bytes: u64,
+    /// A queue with so many files is held as a whole folder, so that the time without service does not grow
+    /// with it; 0: never.
+    pub whole_folder_from: u64,
 }
 
 impl Default for Limits {
@@ -56,6 +59,7 @@ impl Default for Limits {
             files_per_action: 100_000,
             bytes_per_action: 16 << 30,
             least_free_bytes: 64 << 20,
+            whole_folder_from: 5_000,
         }
     }
 }

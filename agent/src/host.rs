@@ -303,6 +303,51 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// Any error means that durability is unknown; it must not be tried again (the pages may be gone).
     fn sync_folder(&self, folder: &Path) -> Result<(), HostError>;
+    /// The names in a folder and what they are, in any order: less than [`Self::list`] tells, and much faster.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    fn names(&self, folder: &Path) -> Result<Vec<(String, FileKind)>, HostError> {
+        let entries = self.list(folder)?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| (entry.name, entry.kind))
+            .collect())
+    }
+    /// Makes an empty folder with the owner and mode of another one, and syncs its parent. One that is
+    /// there already is no error.
+    ///
+    /// # Errors
+    /// As [`HostErrorKind`] says; `Denied` where the machine cannot do that.
+    fn make_folder_like(&self, folder: &Path, like: &Path) -> Result<(), HostError> {
+        Err(cannot(format!(
+            "make the folder `{}` like `{}`",
+            folder.display(),
+            like.display()
+        )))
+    }
+    /// Lets two folders exchange their names, in one step: whole or not at all, also over a power loss.
+    ///
+    /// # Errors
+    /// As [`HostErrorKind`] says; `Denied` where the machine cannot do that.
+    fn exchange_folders(&self, a: &Path, b: &Path) -> Result<(), HostError> {
+        Err(cannot(format!(
+            "exchange the folders `{}` and `{}`",
+            a.display(),
+            b.display()
+        )))
+    }
+    /// Moves a folder within a volume; fails with `Exists` rather than replace.
+    ///
+    /// # Errors
+    /// As [`HostErrorKind`] says; `Denied` where the machine cannot do that.
+    fn move_folder_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        Err(cannot(format!(
+            "move the folder `{}` to `{}`",
+            from.display(),
+            to.display()
+        )))
+    }
     /// Removes the name of a regular file.
     ///
     /// # Errors
@@ -324,6 +369,11 @@ pub trait Spool: Send + Sync {
 pub trait LogFile: Read + Seek + Send {}
 
 impl<F: Read + Seek + Send> LogFile for F {}
+
+fn cannot(attempted: String) -> HostError {
+    let reason = "this machine has no such call";
+    HostError::unchanged(HostErrorKind::Denied, attempted, reason)
+}
 
 /// What [`Spool::open_each`] gives each opened file to.
 pub type OpenedFile<'a> = dyn FnMut(usize, Result<Box<dyn Read + Send>, HostError>) + 'a;

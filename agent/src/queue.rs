@@ -12,7 +12,7 @@ use crate::ablation::{Mechanism, off};
 use crate::condition::EVENT_STARTED;
 use crate::custody::quarantine::Take;
 use crate::custody::recover::{Circumstances, recover};
-use crate::custody::{CustodyError, Desk, HowStopped, Limits, Records, Stopped, index};
+use crate::custody::{CustodyError, Desk, HowStopped, Limits, Records, Stopped, index, whole};
 use crate::faults::known;
 use crate::host::{HostErrorKind, ServiceState, ServiceStatus};
 use crate::inbox::held_root;
@@ -159,6 +159,18 @@ impl<'a> QueueCare<'a> {
             }
             _ => Ok(Ok(proof)),
         }
+    }
+
+    /// Lists the files of folders that this run holds whole, the service being up again: they become batches.
+    pub(crate) fn list_whole_folders(&self) -> Result<(), CustodyError> {
+        let state = self.station.state(self.run)?;
+        let folders: Vec<BatchId> = state.folders.keys().copied().collect();
+        drop(state);
+        for batch in folders {
+            let survey = self.station.kept_survey(batch);
+            whole::take_stock(&self.desk(), batch, survey, &self.records())?;
+        }
+        Ok(())
     }
 
     /// Finishes what custody was interrupted in, in this run.

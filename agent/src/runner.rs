@@ -372,6 +372,15 @@ pub(crate) fn closing(state: &RunState, how: Ended, detail: String) -> Vec<Event
             text: format!("the run ends and {kept} messages stay in custody; {detail}"),
         });
     }
+    for folder in state.folders.values() {
+        events.push(Event::Alarm {
+            code: const { known("A064-mail-kept") }.into(),
+            text: format!(
+                "the run ends, and the queue's folder `{}` is held whole as `{}`: its messages could not be listed",
+                folder.source, folder.held
+            ),
+        });
+    }
     if how == Ended::AtRest {
         events.push(Event::Alarm {
             code: const { known("A068-at-rest") }.into(),

@@ -1,14 +1,16 @@
 //! The station: what every part of the agent works with, and the two locks between them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use mailmend_policy::name::{ServerName, ServiceName};
-use mailmend_proto::run::{Event, RunId, RunState, ServiceChange};
+use mailmend_proto::run::{BatchId, Event, RunId, RunState, ServiceChange};
 
 use crate::ablation::{Mechanism, off};
 use crate::allowance::Allowance;
+use crate::custody::survey::Survey;
 use crate::guard::Guard;
 use crate::host::{Facts, Host, Uptime};
 use crate::journal::{Journal, JournalError};
@@ -33,6 +35,8 @@ pub struct Station {
     facts: RwLock<Facts>,
     allowance: Allowance,
     left_down: LeftDown,
+    /// What was found in folders that are held whole, until their files are listed.
+    surveys: Mutex<BTreeMap<BatchId, Survey>>,
     disturbance: Mutex<()>,
     stopping: AtomicBool,
 }
@@ -81,6 +85,7 @@ impl Station {
             facts: RwLock::default(),
             allowance,
             left_down,
+            surveys: Mutex::default(),
             disturbance: Mutex::new(()),
             stopping: AtomicBool::new(false),
         })
@@ -141,6 +146,20 @@ impl Station {
     /// Replaces the facts that the agent reports.
     pub fn set_facts(&self, facts: Facts) {
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// Keeps what was found in a folder before it was held whole.
+    pub(crate) fn keep_survey(&self, batch: BatchId, survey: Survey) {
+        self.surveys().insert(batch, survey);
+    }
+
+    /// What was found in a folder before it was held whole; nothing after a restart.
+    pub(crate) fn kept_survey(&self, batch: BatchId) -> Option<Survey> {
+        self.surveys().remove(&batch)
+    }
+
+    fn surveys(&self) -> MutexGuard<'_, BTreeMap<BatchId, Survey>> {
+        self.surveys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever disturbs a service, or moves what it may read, holds this meanwhile.

@@ -9,7 +9,7 @@ mod reconciled;
 mod search;
 mod state;
 
-pub use custody::{Batch, Custody, Entry, Left, Replay, Settlement};
+pub use custody::{Batch, Custody, Entry, HeldFolder, Left, Replay, Settlement};
 pub use event::{BatchId, Ended, Event, Outcome, Record, RunId, SectionEnd, ServiceChange};
 pub use reconciled::{Fate, ReconciledMessage, Reconciliation};
 pub use search::{SearchMark, SearchObservation, SearchStart, SearchState, SearchSuspect};

@@ -297,6 +297,17 @@ fn event() -> impl Strategy<Value = Event> {
                 batch
             }
         ),
+        (batch(), text(), text(), text(), any::<u64>(), any::<bool>()).prop_map(
+            |(batch, queue, source, held, folder_id, unclean)| Event::FolderIntended {
+                batch,
+                step: unclean.then_some(7),
+                queue,
+                source,
+                held,
+                folder_id,
+                unclean,
+            }
+        ),
         (any::<u128>(), text(), text()).prop_map(|(order, by, why)| Event::SettleOrdered {
             order: uuid::Uuid::from_u128(order),
             by,

@@ -61,6 +61,13 @@ pub(super) fn allowed(guard: &Guard) -> Vec<Allowed> {
         ("files an action", limits.files_per_action.to_string()),
         ("bytes an action", write_size(limits.bytes_per_action)),
         ("bytes that stay free", write_size(limits.least_free_bytes)),
+        (
+            "queue held as a folder, from files",
+            match limits.whole_folder_from {
+                0 => "never".into(),
+                files => files.to_string(),
+            },
+        ),
     ] {
         rows.push(row(what, value));
     }

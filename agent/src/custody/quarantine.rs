@@ -15,7 +15,7 @@ use super::halves::on_two_threads;
 use super::survey::{Survey, Suspect, survey};
 use super::{
     CustodyError, Desk, Evidence, HowStopped, Limits, Stopped, alarm, direction, held_folder,
-    list_if_there, manifest, text, verify, withdraw,
+    list_if_there, manifest, text, verify, whole, withdraw,
 };
 use crate::ablation::{Mechanism, off};
 use crate::evidence::{MessageKey, Sent};
@@ -61,6 +61,8 @@ impl Take {
 pub struct Prepared {
     take: Take,
     survey: Survey,
+    /// Whether an empty folder stands where the queue's may go whole.
+    whole: bool,
 }
 
 /// What a quarantine came to.
@@ -78,7 +80,13 @@ pub struct Taken {
     pub withdrawn: u64,
     /// Message files that stayed in the queue, and why.
     pub left: Vec<Suspect>,
+    /// The queue's folder is held whole: its files are to be listed by [`whole::take_stock`], with this
+    /// survey, when the service is up again.
+    pub unlisted: Option<Box<Survey>>,
 }
+
+/// Files that could not be read.
+pub(super) type Suspects = Vec<Suspect>;
 
 /// Reads the queue while the service still runs and checks everything that can be checked before the
 /// stop: volume, folders, limits, room. Makes the folder for held mail.
@@ -93,7 +101,11 @@ pub fn prepare(desk: &Desk<'_>, take: Take) -> Result<Prepared, CustodyError> {
     };
     let survey = survey(desk.host, &take.source)?;
     ready(desk, &take, survey.files.len() as u64, survey.bytes())?;
-    Ok(Prepared { take, survey })
+    Ok(Prepared {
+        take,
+        survey,
+        whole: false,
+    })
 }
 
 /// Checks folders, volume, limits and room, and makes the folder for held mail.
@@ -131,7 +143,7 @@ pub(super) fn ready(
     within_limits(desk, take, files, bytes)
 }
 
-fn still_empty(desk: &Desk<'_>, take: &Take) -> Result<(), CustodyError> {
+pub(super) fn still_empty(desk: &Desk<'_>, take: &Take) -> Result<(), CustodyError> {
     match list_if_there(desk.host, &take.held())? {
         Some(entries) if !entries.is_empty() => Err(CustodyError::refused(
             const { known("A081-custody-precondition") },
@@ -144,7 +156,12 @@ fn still_empty(desk: &Desk<'_>, take: &Take) -> Result<(), CustodyError> {
     }
 }
 
-fn within_limits(desk: &Desk<'_>, take: &Take, files: u64, bytes: u64) -> Result<(), CustodyError> {
+pub(super) fn within_limits(
+    desk: &Desk<'_>,
+    take: &Take,
+    files: u64,
+    bytes: u64,
+) -> Result<(), CustodyError> {
     let too_many = files > take.limits.files || bytes > take.limits.bytes;
     if too_many && !off(Mechanism::GuardFileLimit) {
         return Err(CustodyError::refused(
@@ -183,6 +200,21 @@ impl Prepared {
         &self.survey
     }
 
+    /// The same, to be taken as a whole folder where it has so many files and the machine can do that; 0
+    /// is never. To be called while the service still runs: an empty folder is made.
+    #[must_use]
+    pub fn whole_from(self, desk: &Desk<'_>, files: u64) -> Self {
+        if files == 0 || (self.survey.files.len() as u64) < files {
+            return self;
+        }
+        let spool = desk.host.spool();
+        let whole = spool.make_folder_like(&self.take.held(), &self.take.source);
+        Self {
+            whole: whole.is_ok(),
+            ..self
+        }
+    }
+
     /// Takes the files, the service being stopped. What the logs prove delivered is settled so, what
     /// may have been sent is in doubt; after an unclean stop that is everything that the logs cannot
     /// clear. What an earlier replay placed is taken back into its own batch.
@@ -199,7 +231,21 @@ impl Prepared {
         evidence: &dyn Evidence,
     ) -> Result<Taken, CustodyError> {
         stopped.still(desk.host)?;
-        let Self { take, survey } = self;
+        let Self {
+            mut take,
+            survey,
+            whole,
+        } = self;
+        if whole {
+            if let Some(taken) = whole::take(desk, &take, &survey, stopped)? {
+                return Ok(Taken {
+                    unlisted: Some(Box::new(survey)),
+                    ..taken
+                });
+            }
+            // Where the exchange was refused its id is used up.
+            take.batch = desk.unused(take.batch)?;
+        }
         let survey = survey.again(desk.host, &take.source)?;
         within_limits(desk, &take, survey.files.len() as u64, survey.bytes())?;
         let judged = judge(survey, take.queue, stopped, evidence);
@@ -272,7 +318,11 @@ pub(super) fn judge(
 }
 
 /// One verdict for each message, in order.
-fn verdicts(keys: &[MessageKey], how: HowStopped, evidence: &dyn Evidence) -> Vec<Verdict> {
+pub(super) fn verdicts(
+    keys: &[MessageKey],
+    how: HowStopped,
+    evidence: &dyn Evidence,
+) -> Vec<Verdict> {
     let no_answer = || Sent::CannotTell {
         why: "no answer".into(),
     };

@@ -7,7 +7,7 @@
 use mailmend_proto::run::{BatchId, Event, RunState, ServiceChange};
 
 use super::settle::settle;
-use super::{CustodyError, Desk, Evidence, Stopped, quarantine, replay, withdraw};
+use super::{CustodyError, Desk, Evidence, Stopped, quarantine, replay, whole, withdraw};
 
 /// What recovery knows of the service that owns the queues.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,7 @@ pub fn needed(state: &RunState) -> bool {
         .batches
         .values()
         .any(|batch| !batch.taken || batch.replays.values().any(|replay| !replay.placed))
+        || !state.folders.is_empty()
 }
 
 /// Finishes the run's batches and replays that were interrupted, and withdrawals of any run. Call it
@@ -74,9 +75,15 @@ pub fn recover(
             open.map(|(number, _)| (*id, *number))
         })
         .collect();
+    let folders: Vec<BatchId> = state.folders.keys().copied().collect();
     // Whoever holds the state while the journal appends to it makes it copy all entries.
     drop(state);
 
+    for id in folders {
+        let ran = circumstances.may_have_run || started_after(desk, Intention::Batch(id))?;
+        whole::finish(desk, id, circumstances.stopped, ran)?;
+        recovered.batches.push(id);
+    }
     for id in batches {
         let ran = circumstances.may_have_run || started_after(desk, Intention::Batch(id))?;
         let interrupted = quarantine::Interrupted::Yes {
@@ -114,7 +121,9 @@ fn started_after(desk: &Desk<'_>, what: Intention) -> Result<bool, CustodyError>
     let mut intended = false;
     for record in desk.journal.records(desk.run)? {
         match record.event {
-            Event::BatchIntended { batch, .. } => intended |= what == Intention::Batch(batch),
+            Event::BatchIntended { batch, .. } | Event::FolderIntended { batch, .. } => {
+                intended |= what == Intention::Batch(batch)
+            }
             Event::ReplayIntended { batch, replay, .. } => {
                 intended |= what == Intention::Replay(batch, replay);
             }

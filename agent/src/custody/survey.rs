@@ -89,6 +89,12 @@ impl Survey {
         self.files.iter().map(|file| file.info.size).sum()
     }
 
+    /// Whether it has a file of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let by_name = |file: &Surveyed| file.info.name.as_str().cmp(name);
+        self.files.binary_search_by(by_name).is_ok()
+    }
+
     /// Looks again, after the stop: the identity of each file is compared, and only what changed, is
     /// new or was written just before it was read is read (again).
     ///

@@ -248,6 +248,7 @@ fn limits(table: &Table<'_>) -> Limits {
         files_per_action: large("files_per_action", 0, limits.files_per_action),
         bytes_per_action: large("bytes_per_action", 0, limits.bytes_per_action),
         least_free_bytes: large("least_free_bytes", 0, limits.least_free_bytes),
+        whole_folder_from: large("whole_folder_from", 0, limits.whole_folder_from),
     };
     below.finish();
     limits

@@ -62,7 +62,34 @@ impl Start {
 impl Care<'_> {
     /// Starts the service, after what may have been sent was set aside where it did not stop cleanly,
     /// and watches it. Tries again where it dies.
+    ///
+    /// Folders that the run holds whole are listed then: that takes long, and service does not wait for it.
     pub(crate) fn start(&self, how: Start) -> Result<Result<String, NotStarted>, Trouble> {
+        let started = self.start_and_watch(how)?;
+        if !self.station.state(self.run)?.folders.is_empty() {
+            self.list_whole_folders()?;
+        }
+        Ok(started)
+    }
+
+    fn list_whole_folders(&self) -> Result<(), Trouble> {
+        let Ok(care) = QueueCare::open(self.station, self.run, Queue::OutboundAwaitingDelivery)
+        else {
+            return Ok(());
+        };
+        match care.list_whole_folders() {
+            Ok(()) => Ok(()),
+            Err(CustodyError::Journal(error)) => Err(error.into()),
+            Err(CustodyError::Unsure { why }) => Err(JournalError::Poisoned { why }.into()),
+            // It is tried again by whatever step needs the messages.
+            Err(error) => {
+                tracing::error!(run = %self.run, %error, "the held folder could not be listed");
+                Ok(())
+            }
+        }
+    }
+
+    fn start_and_watch(&self, how: Start) -> Result<Result<String, NotStarted>, Trouble> {
         let mut never_ran = true;
         let mut why = String::new();
         for attempt in 1..=how.attempts.max(1) {

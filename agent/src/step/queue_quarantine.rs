@@ -39,7 +39,10 @@ fn look(work: &Work<'_>, queue: Queue) -> Result<Result<Prepared, StepEnd>, Trou
         most,
     );
     match quarantine::prepare(&care.desk(), take) {
-        Ok(prepared) => Ok(Ok(prepared)),
+        Ok(prepared) => {
+            let from = work.station.guard.limits().whole_folder_from;
+            Ok(Ok(prepared.whole_from(&care.desk(), from)))
+        }
         Err(error) => Ok(Err(ended(error)?)),
     }
 }
@@ -61,9 +64,21 @@ pub(super) fn apply(work: &Work<'_>, queue: Queue) -> StepResult {
         Err(why) => return Ok(StepEnd::no_effect(why)),
     };
     match prepared.take(&care.desk(), &stopped, &care.records()) {
-        Ok(taken) => Ok(told(&taken)),
+        Ok(mut taken) => {
+            if let (Some(batch), Some(survey)) = (taken.batch, taken.unlisted.take()) {
+                work.station.keep_survey(batch, *survey);
+                return Ok(held_whole(taken.held));
+            }
+            Ok(told(&taken))
+        }
         Err(error) => ended(error),
     }
+}
+
+fn held_whole(files: u64) -> StepEnd {
+    StepEnd::done(format!(
+        "the queue's folder with {files} messages is held whole; they are listed when service is up again"
+    ))
 }
 
 fn told(taken: &Taken) -> StepEnd {
@@ -105,6 +120,12 @@ pub(super) fn recover(work: &Work<'_>) -> StepResult {
         return ended(error);
     }
     let state = work.state()?;
+    let here = |step: Option<u32>| step == Some(work.step.index);
+    if state.folders.values().any(|folder| here(folder.step)) {
+        return Ok(StepEnd::done(
+            "the queue's folder is held whole; finished after an interruption",
+        ));
+    }
     let batch = state
         .batches
         .values()
@@ -159,6 +180,9 @@ pub(super) fn undo(work: &Work<'_>) -> StepResult {
         Ok(care) => care,
         Err(why) => return Ok(StepEnd::no_effect(why)),
     };
+    if let Err(error) = care.list_whole_folders() {
+        return ended(error);
+    }
     let section = undo_section(work.plan, work.step.index);
     let state = work.state()?;
     let open = state.section.is_some();

@@ -8,8 +8,10 @@ use mailmend_proto::run::{BatchId, Custody};
 use super::queue_quarantine::ended;
 use super::{Ready, StepEnd, StepResult, Trouble, Work};
 use crate::condition::wall_before;
+use crate::custody::CustodyError;
 use crate::custody::named::set_named_aside;
 use crate::custody::replay::{Checked, Give, Which, check};
+use crate::journal::JournalError;
 use crate::queue::QueueCare;
 
 /// Reads the held files and checks that they are whole, while service still runs.
@@ -88,6 +90,13 @@ pub(super) fn held_by<'a>(
         Ok(care) => care,
         Err(why) => return Ok(Err(why)),
     };
+    if let Err(error) = care.list_whole_folders() {
+        return match error {
+            CustodyError::Journal(error) => Err(error.into()),
+            CustodyError::Unsure { why } => Err(JournalError::Poisoned { why }.into()),
+            error => Ok(Err(error.to_string())),
+        };
+    }
     let batches = care.batches_of_step(index)?;
     Ok(Ok((care, batches)))
 }

@@ -19,3 +19,5 @@ mod service;
 mod site;
 #[cfg(test)]
 mod sweep;
+#[cfg(test)]
+mod whole;

@@ -5,6 +5,7 @@
 //! the policy's times short ([`crate::site::changed`]): a life of the agent should take some 10 ms.
 
 pub(crate) mod stuck_outbound_routing;
+pub(crate) mod stuck_outbound_whole;
 
 use mailmend_policy::library;
 use mailmend_proto::run::Ended;

@@ -180,6 +180,20 @@ impl Site {
         }
     }
 
+    /// Every site that a power loss can leave now.
+    pub(crate) fn power_cuts(&self) -> Vec<Self> {
+        let left = |world| Self {
+            people: self.people,
+            world,
+            storage: self.storage.fork(),
+            guard: Arc::clone(&self.guard),
+            plan: self.plan.clone(),
+            assignment: self.assignment.clone(),
+            run: self.run,
+        };
+        self.world.power_cuts().into_iter().map(left).collect()
+    }
+
     pub(crate) fn switch(&self) -> KillSwitch {
         self.world.kill_switch()
     }

@@ -106,6 +106,23 @@ pub struct Batch {
     pub replays: BTreeMap<u32, Replay>,
 }
 
+/// A queue's folder that is held whole, or is about to be: its files are not listed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldFolder {
+    /// The step that takes it; none in a duty.
+    pub step: Option<u32>,
+    /// The queue's name in policies.
+    pub queue: String,
+    /// The queue's folder.
+    pub source: String,
+    /// The folder that exchanges names with it.
+    pub held: String,
+    /// The identity of the queue's folder: where it is tells whether the exchange has happened.
+    pub folder_id: u64,
+    /// The service did not stop cleanly.
+    pub unclean: bool,
+}
+
 /// One giving back of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {

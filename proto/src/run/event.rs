@@ -276,6 +276,23 @@ pub enum Event {
         /// What the person knows, and from where.
         why: String,
     },
+    /// A queue's folder is about to be held whole; its batch follows when its files were listed.
+    FolderIntended {
+        /// The batch.
+        batch: BatchId,
+        /// The step that takes it; none in a duty.
+        step: Option<u32>,
+        /// The queue's name in policies.
+        queue: String,
+        /// The queue's folder.
+        source: String,
+        /// The empty folder that exchanges names with it.
+        held: String,
+        /// The identity of the queue's folder.
+        folder_id: u64,
+        /// The service did not stop cleanly.
+        unclean: bool,
+    },
     /// A search for poison begins, or its list of suspects goes on.
     SearchBegan {
         /// The searching step's index.
@@ -422,6 +439,7 @@ impl Event {
             Self::Answered { .. } => "answered",
             Self::ReleaseOrdered { .. } => "release-ordered",
             Self::SettleOrdered { .. } => "settle-ordered",
+            Self::FolderIntended { .. } => "folder-intended",
             Self::SearchBegan { .. } => "search-began",
             Self::SearchStarted { .. } => "search-started",
             Self::SearchObserved { .. } => "search-observed",

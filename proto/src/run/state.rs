@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServiceName;
 
-use super::custody::{Batch, Custody, Replay};
+use super::custody::{Batch, Custody, HeldFolder, Replay};
 use super::event::{BatchId, Ended, Event, Outcome, SectionEnd, ServiceChange};
 use super::reconciled::Reconciliation;
 use super::search::{SearchStart, SearchState};
@@ -34,6 +34,8 @@ pub struct RunState {
     pub ended_sections: BTreeMap<u32, SectionEnd>,
     /// Files in custody.
     pub batches: BTreeMap<BatchId, Batch>,
+    /// Folders that are held whole, or about to be, and whose files were not listed yet.
+    pub folders: BTreeMap<BatchId, HeldFolder>,
     /// Starts of services that were intended.
     pub restarts: u32,
     /// The last change of each service.
@@ -347,6 +349,28 @@ impl RunState {
                 }
                 self.services.insert(service.clone(), *change);
             }
+            Event::FolderIntended {
+                batch,
+                step,
+                queue,
+                source,
+                held,
+                folder_id,
+                unclean,
+            } => {
+                if self.batches.contains_key(batch) || self.folders.contains_key(batch) {
+                    return illegal(format!("batch {batch} exists already"));
+                }
+                let folder = HeldFolder {
+                    step: *step,
+                    queue: queue.clone(),
+                    source: source.clone(),
+                    held: held.clone(),
+                    folder_id: *folder_id,
+                    unclean: *unclean,
+                };
+                self.folders.insert(*batch, folder);
+            }
             Event::BatchIntended {
                 batch,
                 step,
@@ -369,6 +393,7 @@ impl RunState {
                     taken: false,
                     replays: BTreeMap::new(),
                 };
+                self.folders.remove(batch);
                 self.batches.insert(*batch, batch_state);
             }
             Event::BatchEntries { batch, entries } => {

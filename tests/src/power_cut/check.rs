@@ -59,6 +59,14 @@ impl Ground {
     /// in doubt.
     fn balances(&self, journal: &Journal, messages: u64, seed: u64) -> Result<u64, String> {
         let queue = files(&self.out())?;
+        let archives = if seed % 2 == 0 {
+            vec![self.out().join("Archive")]
+        } else {
+            Vec::new()
+        };
+        if self.archives() != archives {
+            return Err(format!("the archive is at {:?}", self.archives()));
+        }
         let mut held: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         if self.held().is_dir() {
             for entry in std::fs::read_dir(self.held()).map_err(|e| e.to_string())? {

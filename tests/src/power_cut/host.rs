@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mailmend_agent::host::unix::{UnixHost, UnixSettings};
 use mailmend_agent::host::{
-    Clock, Events, FileInfo, Host, HostError, ProcessIdentity, Registry, ServiceState,
+    Clock, Events, FileInfo, FileKind, Host, HostError, ProcessIdentity, Registry, ServiceState,
     ServiceStatus, Services, Spool, Tools, Uptime,
 };
 use mailmend_agent::journal::Journal;
@@ -180,6 +180,18 @@ impl Spool for CutHost {
     }
     fn sync_folder(&self, folder: &Path) -> Result<(), HostError> {
         self.around(|spool| spool.sync_folder(folder))
+    }
+    fn names(&self, folder: &Path) -> Result<Vec<(String, FileKind)>, HostError> {
+        self.unix.spool().names(folder)
+    }
+    fn make_folder_like(&self, folder: &Path, like: &Path) -> Result<(), HostError> {
+        self.around(|spool| spool.make_folder_like(folder, like))
+    }
+    fn exchange_folders(&self, a: &Path, b: &Path) -> Result<(), HostError> {
+        self.around(|spool| spool.exchange_folders(a, b))
+    }
+    fn move_folder_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        self.around(|spool| spool.move_folder_new(from, to))
     }
     fn remove(&self, path: &Path) -> Result<(), HostError> {
         self.around(|spool| spool.remove(path))

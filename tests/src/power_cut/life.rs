@@ -8,7 +8,7 @@ use std::time::Duration;
 use mailmend_agent::custody::quarantine::{self, Take};
 use mailmend_agent::custody::recover::{self, Circumstances};
 use mailmend_agent::custody::replay::{self, Give, Which};
-use mailmend_agent::custody::{CustodyError, Desk, Evidence, HowStopped, Limits, Stopped};
+use mailmend_agent::custody::{CustodyError, Desk, Evidence, HowStopped, Limits, Stopped, whole};
 use mailmend_agent::evidence::{MessageKey, Sent};
 use mailmend_agent::host::Host;
 use mailmend_agent::journal::Journal;
@@ -72,6 +72,21 @@ impl Ground {
         self.top.join("mailmend-held")
     }
 
+    /// Whether the queue is taken as a whole folder: where the world has an archive in it.
+    fn whole(&self) -> bool {
+        self.archives().iter().any(|archive| archive.is_dir())
+    }
+
+    /// Where the archive may be: in the queue's folder, or held with it until it is put back.
+    pub(super) fn archives(&self) -> Vec<PathBuf> {
+        let held = std::fs::read_dir(self.held()).into_iter().flatten();
+        let held = held.filter_map(|entry| Some(entry.ok()?.path().join("Archive")));
+        std::iter::once(self.out().join("Archive"))
+            .chain(held)
+            .filter(|archive| archive.is_dir())
+            .collect()
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.top.join("data/agent.journal")
     }
@@ -81,6 +96,10 @@ impl Ground {
         for folder in [self.out(), self.top.join("data")] {
             std::fs::create_dir_all(&folder)
                 .attempting(|| format!("make `{}`", folder.display()))?;
+        }
+        if seed % 2 == 0 {
+            let archive = self.out().join("Archive");
+            std::fs::create_dir(&archive).attempting(|| format!("make `{}`", archive.display()))?;
         }
         for number in 0..messages {
             let (name, bytes) = message(number, seed);
@@ -148,7 +167,15 @@ impl Ground {
             stopped: Some(&stopped),
             may_have_run: false,
         };
-        recover::recover(&desk, circumstances, &NothingSent).map(drop)
+        recover::recover(&desk, circumstances, &NothingSent)?;
+        let folders: Vec<BatchId> = match journal.state(RUN)? {
+            Some(state) => state.folders.keys().copied().collect(),
+            None => Vec::new(),
+        };
+        for folder in folders {
+            whole::take_stock(&desk, folder, None, &NothingSent)?;
+        }
+        Ok(())
     }
 
     fn stopped(&self, host: &dyn Host) -> Result<Stopped, CustodyError> {
@@ -192,7 +219,13 @@ impl Ground {
                 },
             };
             let stopped = self.stopped(host)?;
-            quarantine::prepare(&desk, take)?.take(&desk, &stopped, &NothingSent)?;
+            // Half of the queues are taken as whole folders.
+            let whole_from = u64::from(self.whole());
+            let prepared = quarantine::prepare(&desk, take)?.whole_from(&desk, whole_from);
+            let taken = prepared.take(&desk, &stopped, &NothingSent)?;
+            if let (Some(batch), Some(survey)) = (taken.batch, taken.unlisted) {
+                whole::take_stock(&desk, batch, Some(*survey), &NothingSent)?;
+            }
             self.give_back(&desk, &stopped)?;
         }
         Ok(())

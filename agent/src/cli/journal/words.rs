@@ -143,6 +143,12 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
         Event::ReleaseOrdered { by, why, .. } | Event::SettleOrdered { by, why, .. } => {
             format!("by {by}: {why}")
         }
+        Event::FolderIntended {
+            batch,
+            source,
+            held,
+            ..
+        } => format!("batch {}: `{source}` whole, as `{held}`", short(batch)),
         Event::SearchBegan {
             batch, suspects, ..
         } => format!("batch {}: {} files", short(batch), suspects.len()),

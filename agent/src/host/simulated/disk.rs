@@ -35,6 +35,8 @@ enum Node {
 pub(super) struct Disk {
     nodes: BTreeMap<u64, Node>,
     next: u64,
+    /// Changes of names that a file system makes durable together: those of folders.
+    coupled: Vec<[(u64, String); 2]>,
     /// Free bytes; what is written takes them, what is removed gives them back.
     pub(super) free: u64,
 }
@@ -51,6 +53,7 @@ impl Disk {
         Self {
             nodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
+            coupled: Vec::new(),
             free,
         }
     }
@@ -289,9 +292,57 @@ impl Disk {
     pub(super) fn sync(&mut self, folder: &Path) -> Result<()> {
         let id = self.node(folder)?;
         self.names(id)?;
-        if let Some(Node::Folder { names, durable, .. }) = self.nodes.get_mut(&id) {
-            durable.clone_from(names);
+        self.make_durable(id, None);
+        let (with, without): (Vec<_>, Vec<_>) = std::mem::take(&mut self.coupled)
+            .into_iter()
+            .partition(|pair| pair.iter().any(|(folder, _)| *folder == id));
+        self.coupled = without;
+        for (folder, name) in with.into_iter().flatten() {
+            self.make_durable(folder, Some(&name));
         }
+        Ok(())
+    }
+
+    /// Makes one name of a folder durable, or all.
+    fn make_durable(&mut self, folder: u64, name: Option<&str>) {
+        let Some(Node::Folder { names, durable, .. }) = self.nodes.get_mut(&folder) else {
+            return;
+        };
+        match name {
+            None => durable.clone_from(names),
+            Some(name) => {
+                match names.get(name) {
+                    Some(&id) => durable.insert(name.to_owned(), id),
+                    None => durable.remove(name),
+                };
+            }
+        }
+    }
+
+    /// Lets two folders exchange their names.
+    pub(super) fn exchange_folders(&mut self, a: &Path, b: &Path) -> Result<()> {
+        let ((folder_a, name_a), (folder_b, name_b)) = (self.place(a)?, self.place(b)?);
+        let (id_a, id_b) = (self.node(a)?, self.node(b)?);
+        self.names(id_a)?;
+        self.names(id_b)?;
+        self.one_volume(id_a, id_b)?;
+        self.names_mut(folder_a)?.insert(name_a.clone(), id_b);
+        self.names_mut(folder_b)?.insert(name_b.clone(), id_a);
+        self.coupled.push([(folder_a, name_a), (folder_b, name_b)]);
+        Ok(())
+    }
+
+    pub(super) fn move_folder_new(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let ((source, old), (target, new)) = (self.place(from)?, self.place(to)?);
+        let id = self.node(from)?;
+        self.names(id)?;
+        self.one_volume(source, target)?;
+        if self.names(target)?.contains_key(&new) {
+            return Err(THERE);
+        }
+        self.names_mut(source)?.remove(&old);
+        self.names_mut(target)?.insert(new.clone(), id);
+        self.coupled.push([(source, old), (target, new)]);
         Ok(())
     }
 

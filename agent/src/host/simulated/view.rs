@@ -374,6 +374,25 @@ impl Spool for SimHost {
         })
     }
 
+    fn make_folder_like(&self, folder: &Path, _: &Path) -> Result<(), HostError> {
+        // Folders of this world have neither owner nor mode.
+        self.make_folder(folder)
+    }
+
+    fn exchange_folders(&self, a: &Path, b: &Path) -> Result<(), HostError> {
+        let attempted = || format!("exchange `{}` and `{}`", a.display(), b.display());
+        let points = ("exchange two folders", "exchanged two folders");
+        self.file_change(points, attempted, |world| world.disk.exchange_folders(a, b))
+    }
+
+    fn move_folder_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let attempted = || format!("move `{}` to `{}`", from.display(), to.display());
+        let points = ("move a folder", "moved a folder");
+        self.file_change(points, attempted, |world| {
+            world.disk.move_folder_new(from, to)
+        })
+    }
+
     fn sync_folder(&self, folder: &Path) -> Result<(), HostError> {
         let attempted = || format!("sync the folder `{}`", folder.display());
         let points = ("sync a folder", "synced a folder");

@@ -102,6 +102,33 @@ impl Folder {
         Ok(entries)
     }
 
+    /// The names and what they are, without a look at each where the file system tells it.
+    pub(super) fn names(&self) -> Result<Vec<(String, FileKind)>, Errno> {
+        let mut names = Vec::new();
+        for entry in fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Ok(text) = name.to_str() else {
+                names.push((name.to_string_lossy().into_owned(), FileKind::Other));
+                continue;
+            };
+            let kind = match entry.file_type() {
+                FileType::RegularFile => FileKind::File,
+                FileType::Directory => FileKind::Folder,
+                FileType::Unknown => match self.look(OsStr::new(text))? {
+                    Some(info) => info.kind,
+                    None => continue,
+                },
+                _ => FileKind::Other,
+            };
+            names.push((text.to_owned(), kind));
+        }
+        Ok(names)
+    }
+
     pub(super) fn look(&self, name: &OsStr) -> Result<Option<FileInfo>, Errno> {
         match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(info(name.to_string_lossy().into_owned(), &stat))),

@@ -6,12 +6,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::folder::Folder;
 use super::{changing, reading};
 use crate::ablation::{Mechanism, off};
-use crate::host::{FileInfo, HostError, HostErrorKind, LogFile, OpenedFile, Spool};
+use crate::host::{FileInfo, FileKind, HostError, HostErrorKind, LogFile, OpenedFile, Spool};
 
 #[derive(Debug)]
 pub(super) struct UnixSpool;
@@ -174,6 +175,40 @@ impl Spool for UnixSpool {
         opened.sync(folder)
     }
 
+    fn names(&self, folder: &Path) -> Result<Vec<(String, FileKind)>, HostError> {
+        Folder::open(folder)?.names().map_err(|errno| {
+            reading(
+                format!("list the folder `{}`", folder.display()),
+                &errno.into(),
+            )
+        })
+    }
+
+    fn make_folder_like(&self, folder: &Path, like: &Path) -> Result<(), HostError> {
+        let attempted = || format!("make the folder `{}`", folder.display());
+        let like =
+            fs::fstat(&Folder::open(like)?).map_err(|errno| reading(attempted(), &errno.into()))?;
+        let (parent, name) = Folder::of(folder)?;
+        parent.make(name, folder)?;
+        let made = Folder::open(folder)?;
+        let owner = (Uid::from_raw(like.st_uid), Gid::from_raw(like.st_gid));
+        fs::fchown(&made, Some(owner.0), Some(owner.1))
+            .and_then(|()| fs::fchmod(&made, Mode::from_raw_mode(like.st_mode)))
+            .map_err(|errno| changing(attempted(), errno))?;
+        made.sync(folder)?;
+        parent.sync(folder.parent().unwrap_or(folder))
+    }
+
+    fn exchange_folders(&self, a: &Path, b: &Path) -> Result<(), HostError> {
+        let attempted = || format!("exchange `{}` and `{}`", a.display(), b.display());
+        rename_folders(a, b, RenameFlags::EXCHANGE, &attempted)
+    }
+
+    fn move_folder_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let attempted = || format!("move `{}` to `{}`", from.display(), to.display());
+        rename_folders(from, to, RenameFlags::NOREPLACE, &attempted)
+    }
+
     fn remove(&self, path: &Path) -> Result<(), HostError> {
         let attempted = || format!("remove `{}`", path.display());
         let (folder, name) = Folder::of(path)?;
@@ -288,6 +323,28 @@ fn move_in(
     fs::renameat_with(source, old, target, new, flags).map_err(|errno| changing(attempted(), errno))
 }
 
+fn rename_folders(
+    from: &Path,
+    to: &Path,
+    flags: RenameFlags,
+    attempted: &dyn Fn() -> String,
+) -> Result<(), HostError> {
+    let (source, old) = Folder::of(from)?;
+    let (target, new) = Folder::of(to)?;
+    for (at, (folder, name)) in [(&source, old), (&target, new)].into_iter().enumerate() {
+        let found = folder
+            .look(name)
+            .map_err(|errno| reading(attempted(), &errno.into()))?;
+        let is_folder = found.is_some_and(|info| info.kind == FileKind::Folder);
+        let needed = at == 0 || flags == RenameFlags::EXCHANGE;
+        if needed && !is_folder {
+            return Err(reading(attempted(), &Errno::NOTDIR.into()));
+        }
+    }
+    fs::renameat_with(&source, old, &target, new, flags)
+        .map_err(|errno| changing(attempted(), errno))
+}
+
 fn link_in(
     (source, old): Named<'_>,
     (target, new): Named<'_>,
@@ -307,7 +364,7 @@ fn link_in(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Effect, FileKind};
+    use crate::host::Effect;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
@@ -561,5 +618,44 @@ mod tests {
         let error = UnixSpool.sync_folder(&gone).unwrap_err();
         assert_eq!(error.effect, Effect::Unknown);
         assert!(error.to_string().contains("gone"), "{error}");
+    }
+
+    #[test]
+    fn folders_exchange_their_names_and_nothing_is_replaced_or_followed() {
+        let (_keep, root) = folder();
+        let (queue, empty) = (root.join("Out"), root.join("held"));
+        std::fs::create_dir(&queue).unwrap();
+        std::fs::write(queue.join("MAIL0001"), "one").unwrap();
+        std::fs::create_dir(queue.join("Archive")).unwrap();
+        fs::chmod(&queue, Mode::from_raw_mode(0o2770)).unwrap();
+        let spool = UnixSpool;
+        spool.make_folder_like(&empty, &queue).unwrap();
+        spool.make_folder_like(&empty, &queue).unwrap();
+        let mode = |path: &Path| fs::stat(path).unwrap().st_mode & 0o7777;
+        assert_eq!(mode(&empty), 0o2770);
+        let id = spool.look(&queue).unwrap().unwrap().file_id;
+        spool.exchange_folders(&queue, &empty).unwrap();
+        assert_eq!(spool.look(&empty).unwrap().unwrap().file_id, id);
+        assert!(spool.names(&queue).unwrap().is_empty());
+        let mut names = spool.names(&empty).unwrap();
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        let file = ("MAIL0001".to_owned(), FileKind::File);
+        assert_eq!(names, [("Archive".to_owned(), FileKind::Folder), file]);
+        let (from, to) = (empty.join("Archive"), queue.join("Archive"));
+        spool.move_folder_new(&from, &to).unwrap();
+        std::fs::create_dir(&from).unwrap();
+        let again = spool.move_folder_new(&from, &to).unwrap_err();
+        assert_eq!(again.kind, HostErrorKind::Exists);
+        // Neither a file nor a link is a folder.
+        let file = empty.join("MAIL0001");
+        assert!(spool.exchange_folders(&file, &queue).is_err());
+        assert!(spool.move_folder_new(&file, &root.join("x")).is_err());
+        symlink(&queue, root.join("link")).unwrap();
+        assert!(spool.exchange_folders(&root.join("link"), &empty).is_err());
+        assert!(
+            spool
+                .exchange_folders(&queue, &root.join("nothing"))
+                .is_err()
+        );
     }
 }

@@ -48,3 +48,4 @@ macro_rules! sweeps {
 }
 
 sweeps!(stuck_outbound_routing);
+sweeps!(stuck_outbound_whole);

@@ -6,6 +6,7 @@
 //!   does not, whatever becomes of the others: a move across two folders is two changes.
 //! - One promise: whatever has a name now and had a durable one keeps at least one of them. A move
 //!   that was cut leaves the old name, the new one or both, never neither.
+//! - A folder is moved, or exchanges names with another, whole or not at all: it never has two names.
 //! - A sync of a folder makes all its names durable, and nothing else.
 //! - Of a file that was not synced, nothing is left, or the first half, or all. No other byte changes.
 
@@ -110,7 +111,15 @@ impl Disk {
             }
         }
         let mut old: Vec<(u64, String, u64)> = Vec::new();
-        for ((folder, name), keep) in self.changes().into_iter().zip(keeps) {
+        let changes = self.changes();
+        let mut keeps = keeps.to_vec();
+        for [first, second] in &self.coupled {
+            let at = |wanted| changes.iter().position(|change| change == wanted);
+            if let (Some(first), Some(second)) = (at(first), at(second)) {
+                keeps[second] = keeps[first];
+            }
+        }
+        for ((folder, name), keep) in changes.into_iter().zip(keeps) {
             let Some(Node::Folder { names, durable, .. }) = self.nodes.get(&folder) else {
                 continue;
             };
@@ -152,6 +161,7 @@ impl Disk {
     }
 
     fn become_what_remains(&mut self, (after, lengths): &Remains) {
+        self.coupled.clear();
         for (folder, kept) in after {
             if let Some(Node::Folder { names, durable, .. }) = self.nodes.get_mut(folder) {
                 durable.clone_from(kept);
