@@ -155,7 +155,11 @@ impl Controller {
         Ok(planned.map_err(|fault| fault.to_string()))
     }
 
-    async fn store_reaction(&self, known: &Known, reaction: &Reaction) -> Result<(), StoreError> {
+    pub(super) async fn store_reaction(
+        &self,
+        known: &Known,
+        reaction: &Reaction,
+    ) -> Result<(), StoreError> {
         let (store, now_ms) = (self.store(), self.now_ms());
         match reaction {
             Reaction::Judge { run, effect, why } => {

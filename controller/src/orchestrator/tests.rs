@@ -754,3 +754,36 @@ async fn a_decision_is_stored_once_and_is_void_where_its_grounds_have_changed() 
     assert_eq!(store.rollouts(10).await.unwrap().len(), 1);
     controller.stop().await;
 }
+
+#[tokio::test]
+async fn a_binding_that_gave_up_raises_an_alarm_with_its_proposal_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("controller.db")).await;
+    inventory(&store).await;
+    bind(&store, Answer::Auto).await;
+    let server: ServerName = "EXB1".parse().unwrap();
+    let controller = Controller::start(store.clone(), Clock::of(|| 1000));
+    let known = controller.known_of_symptoms().await.unwrap();
+    let gave_up = crate::react::Reaction::Propose {
+        policy: "stuck-outbound-routing".parse().unwrap(),
+        site: "oslo".parse().unwrap(),
+        servers: BTreeSet::from([server.clone()]),
+        why: "3 runs in a row did not hold".into(),
+    };
+    for _ in 0..2 {
+        controller.store_reaction(&known, &gave_up).await.unwrap();
+    }
+    let alarms = store.agent_alarms(&server).await.unwrap();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(
+        alarms[0].starts_with("C110-binding-gave-up: "),
+        "{alarms:?}"
+    );
+    let proposals = store.proposals(true).await.unwrap();
+    assert_eq!(
+        proposals.iter().filter(|one| one.decided.is_none()).count(),
+        proposals.len().min(1)
+    );
+    assert!(alarms[0].contains(&proposals[0].id.to_string()));
+    controller.stop().await;
+}
