@@ -131,6 +131,7 @@ fn bookmarks(path: &Path, lines: usize) -> Result<()> {
         service_socket: "/nowhere".into(),
         registry_file: "/nowhere".into(),
         events_file: path.to_owned(),
+        counters_file: None,
         clock_factor: 1.0,
     });
     let last_ms = i64::MAX;

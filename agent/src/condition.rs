@@ -75,6 +75,8 @@ pub struct Scene<'a> {
     pub run_began_ms: Option<i64>,
     /// How an earlier step of the run ended here; none where that is not known on this server.
     pub ended: &'a dyn Fn(&StepId) -> Option<StepEnded>,
+    /// What a person answered to an earlier step of the run; none where nobody did.
+    pub answered: &'a dyn Fn(&StepId) -> Option<String>,
 }
 
 /// How an earlier step of the run ended on this server.
@@ -128,6 +130,13 @@ pub fn judge(condition: &Condition, scene: Scene<'_>) -> Judgement {
                 };
                 Judgement::of(ended == wanted, format!("step `{step}` is {word}"))
             }
+        },
+        Condition::Answered { step, answer } => match (scene.answered)(step) {
+            None => Judgement::of(false, format!("nobody answered step `{step}`")),
+            Some(given) => Judgement::of(
+                given == *answer,
+                format!("step `{step}` was answered `{given}`"),
+            ),
         },
         Condition::Fact { fact, equals } => match scene.facts.get(fact) {
             None => Judgement::cannot_tell(format!("the server reports no `{fact}`")),
@@ -246,7 +255,36 @@ pub fn queue_folder(queue: Queue, host: &dyn Host) -> Result<PathBuf, String> {
     Ok(imcdata.join(folder))
 }
 
+/// A queue that the store keeps: the service counts it, and nobody knows since when its messages wait.
+fn judge_store_queue(queue: Queue, test: QueueTest, scene: Scene<'_>) -> Judgement {
+    let count = match scene.host.counters().queued(queue) {
+        Ok(count) => count,
+        Err(error) => return cannot(&error),
+    };
+    let name = queue.name();
+    match test {
+        QueueTest::CountOver(bound) => Judgement::of(
+            count > bound,
+            format!(
+                "`{name}` has {count} messages by the service's counter, asked for over {bound}"
+            ),
+        ),
+        QueueTest::CountUnder(bound) => Judgement::of(
+            count < bound,
+            format!(
+                "`{name}` has {count} messages by the service's counter, asked for under {bound}"
+            ),
+        ),
+        QueueTest::OldestOver(_) | QueueTest::OldestUnder(_) => Judgement::cannot_tell(format!(
+            "`{name}` is kept in the store, where the agent cannot see how long a message waits"
+        )),
+    }
+}
+
 fn judge_queue(queue: Queue, test: QueueTest, scene: Scene<'_>) -> Judgement {
+    if queue.folder().is_none() {
+        return judge_store_queue(queue, test, scene);
+    }
     let folder = match queue_folder(queue, scene.host) {
         Ok(folder) => folder,
         Err(why) => return Judgement::cannot_tell(why),

@@ -78,6 +78,8 @@ pub enum HostSettings {
         registry_file: PathBuf,
         /// The event log, as a text file.
         events_file: PathBuf,
+        /// The counters of the mail service, as a text file; none: nothing is counted.
+        counters_file: Option<PathBuf>,
         /// How many times faster than the wall clock time runs; 1 outside the lab.
         clock_factor: f64,
     },

@@ -15,6 +15,7 @@ use mailmend_policy::name::ServerName;
 use mailmend_proto::run::{RunId, RunState};
 
 use crate::aftercare::Aftercare;
+use crate::escrow::Kept;
 use crate::guard::Guard;
 use crate::host::{Facts, Host};
 use crate::journal::{Journal, JournalError};
@@ -27,6 +28,12 @@ use crate::watchdog::Watchdog;
 
 /// The longest that a thread waits for a command before it looks again by itself, in real time.
 const MOST_WAIT: Duration = Duration::from_secs(5);
+
+/// The time between two looks of escrow through its folders, in uptime.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How long escrow waits to be told of a file before it looks whether it shall go on, in real time.
+const TOLD: Duration = Duration::from_millis(200);
 
 /// The time between two looks of the watchdog, in uptime.
 const WATCH: Duration = Duration::from_secs(5);
@@ -173,6 +180,7 @@ impl Engine {
                 self.start_runner(run);
             }
             self.start_watchdog();
+            self.start_escrow();
         }
         Ok(())
     }
@@ -384,6 +392,32 @@ impl Engine {
         seen
     }
 
+    /// Lets escrow look once. Not for an engine with threads.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read or written.
+    pub fn keep_escrow(&self) -> Result<Kept, JournalError> {
+        self.0.station.escrow.sweep(&self.0.station)
+    }
+
+    fn start_escrow(&self) {
+        let station = Arc::clone(&self.0.station);
+        let spawned = std::thread::Builder::new()
+            .name("escrow".into())
+            .spawn(move || {
+                while !station.stopping() {
+                    if let Err(error) = keep_while_ordered(&station) {
+                        tracing::error!(%error, "escrow cannot go on as it is; it begins anew");
+                        station.escrow.wait(MOST_WAIT);
+                    }
+                }
+            });
+        match spawned {
+            Ok(thread) => lock(&self.0.working).threads.push(thread),
+            Err(error) => tracing::error!(%error, "could not start escrow"),
+        }
+    }
+
     fn start_watchdog(&self) {
         let station = Arc::clone(&self.0.station);
         let engine = self.clone();
@@ -404,4 +438,34 @@ impl Engine {
             Err(error) => tracing::error!(%error, "could not start the watchdog"),
         }
     }
+}
+
+/// Keeps what appears in the folders that are watched now, until others are to be watched or the agent ends.
+fn keep_while_ordered(station: &Station) -> Result<(), Box<dyn std::error::Error>> {
+    let folders = station.escrow.watched(station)?;
+    if folders.is_empty() {
+        station.escrow.wait(MOST_WAIT);
+        return Ok(());
+    }
+    let mut watch = station.host.spool().watch(&folders)?;
+    let mut sweep = Duration::ZERO;
+    while !station.stopping() && station.escrow.watched(station)? == folders {
+        let now = station.now().since_boot;
+        if now >= sweep {
+            station.escrow.sweep(station)?;
+            sweep = now + SWEEP;
+        }
+        let Some(watch) = &mut watch else {
+            station.escrow.wait(TOLD);
+            continue;
+        };
+        let appeared = watch.wait(TOLD)?;
+        for (folder, name) in &appeared {
+            station.escrow.appeared(station, folder, name)?;
+        }
+        if appeared.is_empty() {
+            station.escrow.sync(station.host.as_ref());
+        }
+    }
+    Ok(())
 }

@@ -12,8 +12,10 @@ pub mod event_log;
 pub mod event_text;
 pub(crate) mod lines;
 pub mod log_time;
+pub mod reconcile;
 mod records;
 pub mod sent_again;
+mod smtp_inbound;
 pub mod smtp_log;
 pub mod spool_file;
 pub mod tracking_log;
@@ -133,6 +135,12 @@ fn fold(id: &str) -> String {
         .collect()
 }
 
+/// Whether two ids are the same one, as the records write them.
+#[must_use]
+pub(crate) fn same_id(a: &str, b: &str) -> bool {
+    fold(a) == fold(b)
+}
+
 fn address(text: &str) -> String {
     text.trim()
         .trim_start_matches('<')
@@ -154,6 +162,30 @@ pub fn what_was_sent(host: &dyn Host, since_ms: i64, keys: &[MessageKey]) -> Vec
     }
     keys.iter()
         .map(|key| records.judge(key, &namesakes))
+        .collect()
+}
+
+/// Whether the service has done its part for each of `keys`: the next hop has taken it, or, inbound, it is in
+/// the message transfer system (1004 and 9 are all that 4.0 writes). What cannot be told was not.
+#[must_use]
+pub(crate) fn left_the_service(host: &dyn Host, since_ms: i64, keys: &[MessageKey]) -> Vec<bool> {
+    const HANDED_IN: [u32; 3] = [
+        tracking_log::TRANSFERRED_INBOUND,
+        tracking_log::GATEWAY_IN,
+        tracking_log::DELIVERED,
+    ];
+    let records = Records::read(host, since_ms);
+    let namesakes = HashMap::new();
+    keys.iter()
+        .map(|key| match key.direction {
+            Direction::Inbound => {
+                let own = records.tracked(key);
+                own.iter().any(|record| HANDED_IN.contains(&record.event))
+            }
+            Direction::Outbound => {
+                matches!(records.judge(key, &namesakes), Sent::Delivered { .. })
+            }
+        })
         .collect()
 }
 

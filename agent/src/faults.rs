@@ -398,6 +398,16 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Look for it by its MTS-ID in the tracking log and by its digest in backups; its line is in `MANIFEST.tsv`.",
     ),
     (
+        "A090-escrow-full",
+        "Escrow keeps nothing more of a queue: a limit of the guard file is reached, or the disk says no. What it has is kept.",
+        "See how much there is in the folder that is named; remove what you do not need by hand, raise `escrow_files` or `escrow_bytes` in the guard file, or mend the disk.",
+    ),
+    (
+        "A091-escrow-refused",
+        "Second names of a queue's files cannot be kept on this server; the reason is told. Nothing was changed.",
+        "Let `hold` in the guard file be on the queue's volume, and `escrow_files` more than 0.",
+    ),
+    (
         "A100-watches-refused",
         "The controller sent more policies to watch than an agent watches at a time.",
         "Unbind policies that need not be looked for: `mailmend policy bindings`, `mailmend policy unbind NAME`.",

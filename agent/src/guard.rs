@@ -47,6 +47,10 @@ pub struct Limits {
     /// A queue with so many files is held as a whole folder, so that the time without service does not grow
     /// with it; 0: never.
     pub whole_folder_from: u64,
+    /// The most files that the escrow of one queue may keep; 0 ends escrow.
+    pub escrow_files: u64,
+    /// The most bytes that the escrow of one queue may keep.
+    pub escrow_bytes: u64,
 }
 
 impl Default for Limits {
@@ -60,6 +64,8 @@ impl Default for Limits {
             bytes_per_action: 16 << 30,
             least_free_bytes: 64 << 20,
             whole_folder_from: 5_000,
+            escrow_files: 100_000,
+            escrow_bytes: 4 << 30,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io::{Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mailmend_policy::condition::PathRoot;
+use mailmend_policy::condition::{PathRoot, Queue};
 use mailmend_policy::name::ServiceName;
 
 use crate::evidence::bookmark::Bookmarks;
@@ -44,6 +44,10 @@ pub trait Host: Send + Sync {
     /// Where the readers of its logs keep what they have read; without, they read all each time.
     fn bookmarks(&self) -> Option<&Bookmarks> {
         None
+    }
+    /// The counters of its mail service.
+    fn counters(&self) -> &dyn Counters {
+        &NoCounters
     }
 
     /// The folder that a path variable stands for, found in the registry.
@@ -358,6 +362,13 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// Where that cannot be told.
     fn free_bytes(&self, path: &Path) -> Result<u64, HostError>;
+    /// Tells from now on of files that appear in these folders; `None` where the machine cannot.
+    ///
+    /// # Errors
+    /// Where a folder cannot be watched.
+    fn watch(&self, _folders: &[PathBuf]) -> Result<Option<Box<dyn Watch>>, HostError> {
+        Ok(None)
+    }
     /// Whether both paths are on one volume; both must exist.
     ///
     /// # Errors
@@ -373,6 +384,39 @@ impl<F: Read + Seek + Send> LogFile for F {}
 fn cannot(attempted: String) -> HostError {
     let reason = "this machine has no such call";
     HostError::unchanged(HostErrorKind::Denied, attempted, reason)
+}
+
+/// Tells of files that appear in folders, also of those that are gone again at once.
+pub trait Watch: Send {
+    /// Waits for files to appear, at most so long; each with its folder and name. Names may be told twice,
+    /// and after an overflow some are not told: a look at the folders is the truth, this is a hint.
+    ///
+    /// # Errors
+    /// Where nothing will be told any more.
+    fn wait(&mut self, limit: Duration) -> Result<Vec<(PathBuf, String)>, HostError>;
+}
+
+/// The performance counters of the Internet Mail Service, which are there while it runs (Q159335).
+pub trait Counters: Send + Sync {
+    /// How many messages a queue holds by the service's own count: `Queued MTS-OUT` and the others.
+    ///
+    /// # Errors
+    /// `NotFound` where the service does not run or the machine has no counters.
+    fn queued(&self, queue: Queue) -> Result<u64, HostError>;
+}
+
+/// The counters of a machine that has none.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCounters;
+
+impl Counters for NoCounters {
+    fn queued(&self, queue: Queue) -> Result<u64, HostError> {
+        Err(HostError::unchanged(
+            HostErrorKind::NotFound,
+            format!("read the counter of `{}`", queue.name()),
+            "the agent is not told where this machine's counters are",
+        ))
+    }
 }
 
 /// What [`Spool::open_each`] gives each opened file to.

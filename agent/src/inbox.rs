@@ -283,6 +283,17 @@ fn allowed(step: &PlannedStep, facts: Known<'_>) -> Result<(), Refusal> {
             guard.allows_path(&imcdata.join(folder))?;
             guard.allows_path(&held_root(guard, imcdata))?;
         }
+        Action::MailReconcile { store, .. } => {
+            if let Some(tool) = store {
+                guard.allows_tool(tool)?;
+            }
+        }
+        Action::MailEscrow { queue, .. } => {
+            let imcdata = imcdata(step, facts)?;
+            let folder = queue.folder().unwrap_or_default();
+            guard.allows_path(&imcdata.join(folder))?;
+            guard.allows_path(&crate::escrow::kept_in(guard, imcdata, folder))?;
+        }
         Action::QueueResetIndex {} => {
             guard.allows_path(&imcdata(step, facts)?.join(INDEX))?;
         }

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod custody;
 pub mod engine;
 pub mod enrol;
+pub mod escrow;
 pub mod evidence;
 pub mod facts;
 pub mod faults;

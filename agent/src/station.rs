@@ -11,6 +11,7 @@ use mailmend_proto::run::{BatchId, Event, RunId, RunState, ServiceChange};
 use crate::ablation::{Mechanism, off};
 use crate::allowance::Allowance;
 use crate::custody::survey::Survey;
+use crate::escrow::Keeper;
 use crate::guard::Guard;
 use crate::host::{Facts, Host, Uptime};
 use crate::journal::{Journal, JournalError};
@@ -32,6 +33,8 @@ pub struct Station {
     pub guard: Arc<Guard>,
     /// The server's name, which is the agent's.
     pub me: ServerName,
+    /// Who keeps second names of what appears in the queues.
+    pub escrow: Keeper,
     facts: RwLock<Facts>,
     allowance: Allowance,
     left_down: LeftDown,
@@ -82,6 +85,7 @@ impl Station {
             journal,
             guard,
             me,
+            escrow: Keeper::default(),
             facts: RwLock::default(),
             allowance,
             left_down,
@@ -212,6 +216,7 @@ impl Station {
     /// Asks everything that waits to come to an end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.escrow.wake();
     }
 
     /// Whether the agent is shutting down.

@@ -6,7 +6,9 @@
 mod check;
 mod detect;
 mod human_task;
+mod mail_escrow;
 mod mail_probe;
+mod mail_reconcile;
 mod queue_quarantine;
 mod queue_replay;
 mod queue_reset_index;
@@ -42,11 +44,13 @@ pub(crate) use queue_settle::await_evidence;
 pub use crate::station::Trouble;
 
 /// The actions that this agent carries out, by name.
-pub const SUPPORTED: [&str; 14] = [
+pub const SUPPORTED: [&str; 16] = [
     "check",
     "detect",
     "human.task",
+    "mail.escrow",
     "mail.probe",
+    "mail.reconcile",
     "queue.quarantine",
     "queue.replay",
     "queue.reset-index",
@@ -211,6 +215,10 @@ impl Work<'_> {
             facts: self.facts,
             run_began_ms: (!detecting).then_some(self.run_began_ms),
             ended: &|id| ended(id, &state, self.plan, self.station),
+            answered: &|id| {
+                let step = self.earlier(id)?;
+                state.answers.get(&step).map(|given| given.answer.clone())
+            },
         }))
     }
 
@@ -296,12 +304,14 @@ pub fn apply(work: &Work<'_>) -> StepResult {
         Action::Check { all } => check::apply(work, all),
         Action::ToolRun { tool, with, accept } => tool_run::apply(work, tool, with, accept),
         Action::HumanTask { accept, .. } => human_task::ended(work, accept),
-        Action::QueueSearch { .. } | Action::MailReconcile { .. } | Action::MailEscrow { .. } => {
-            Ok(StepEnd::no_effect(format!(
-                "A044-action-unsupported: this agent cannot carry out `{}`; update it",
-                work.step.action.name()
-            )))
+        Action::MailReconcile { over, grace, store } => {
+            mail_reconcile::apply(work, *over, *grace, store.as_ref())
         }
+        Action::MailEscrow { queue, keep } => mail_escrow::apply(work, *queue, *keep),
+        Action::QueueSearch { .. } => Ok(StepEnd::no_effect(format!(
+            "A044-action-unsupported: this agent cannot carry out `{}`; update it",
+            work.step.action.name()
+        ))),
     }
 }
 

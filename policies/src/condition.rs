@@ -63,6 +63,13 @@ pub enum Condition {
         /// How it must have ended.
         was: StepWas,
     },
+    /// A person gave an earlier `human.task` step of the same run this answer.
+    Answered {
+        /// The earlier step.
+        step: StepId,
+        /// One of its answers.
+        answer: String,
+    },
     /// A fact that the agent reports, such as `ims.direction`, equals a text.
     Fact {
         /// The fact's name.
@@ -277,6 +284,7 @@ impl std::fmt::Display for Condition {
                 step,
                 was: StepWas::Skipped,
             } => write!(f, "`{step}` was skipped"),
+            Self::Answered { step, answer } => write!(f, "`{step}` was answered `{answer}`"),
             Self::Fact { fact, equals } => write!(f, "{fact} is `{equals}`"),
             Self::All(all) => joined(f, all, " and "),
             Self::Any(any) => joined(f, any, " or "),

@@ -274,7 +274,7 @@ fn what(action: &Action) -> String {
             let ask = ask.split_whitespace().collect::<Vec<_>>().join(" ");
             format!("ask a person: {ask} (goes on with {})", accept.join(" or "))
         }
-        Action::MailReconcile { over, grace } => format!(
+        Action::MailReconcile { over, grace, .. } => format!(
             "compare SMTP log, tracking log and queues over the last {}, list what has been missing for {}",
             write_duration(*over),
             write_duration(*grace)

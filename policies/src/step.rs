@@ -166,6 +166,9 @@ pub enum Action {
         over: Duration,
         /// How long a message may be under way before it counts as missing.
         grace: Duration,
+        /// The tool in the guard file that prints the MTS-IDs of what is in MTS-OUT, one a line; none: only
+        /// the service's counter tells how many there are.
+        store: Option<ToolName>,
     },
     /// Keep a second name of every file that appears in the queue folders, so that what the server
     /// deletes can be had back.

@@ -25,6 +25,7 @@ fn host(dir: &ServerDir) -> UnixHost {
         service_socket: dir.manager_socket(),
         registry_file: dir.registry(),
         events_file: dir.events(),
+        counters_file: None,
         clock_factor: 1.0,
     })
 }

@@ -221,6 +221,7 @@ fn host(server: &ServerDir) -> UnixHost {
         service_socket: server.manager_socket(),
         registry_file: server.registry(),
         events_file: server.events(),
+        counters_file: None,
         clock_factor: 60.0,
     })
 }

@@ -31,6 +31,7 @@ impl Machine {
             service_socket: nowhere.clone(),
             registry_file: nowhere.clone(),
             events_file: nowhere,
+            counters_file: None,
             clock_factor: 1.0,
         }))
     }
@@ -81,10 +82,7 @@ impl Services for Machine {
     fn process_alive(&self, _: &ProcessIdentity) -> Result<bool, HostError> {
         Ok(false)
     }
-    fn running_dependents(
-        &self,
-        _: &ServiceName,
-    ) -> Result<Vec<ServiceName>, HostError> {
+    fn running_dependents(&self, _: &ServiceName) -> Result<Vec<ServiceName>, HostError> {
         Ok(Vec::new())
     }
 }

@@ -332,12 +332,14 @@ pub(super) fn host(config: &Config) -> Result<Arc<dyn Host>, Failure> {
         service_socket,
         registry_file,
         events_file,
+        counters_file,
         clock_factor,
     } = config.host.value.clone();
     let host = UnixHost::new(UnixSettings {
         service_socket,
         registry_file,
         events_file,
+        counters_file,
         clock_factor,
     });
     Ok(Arc::new(host.with_log_times(config.log_times())))

@@ -27,6 +27,7 @@ fn verdict_at(world: &SimWorld, condition: &Condition, began: Option<i64>) -> Ve
             facts: &facts,
             run_began_ms: began,
             ended: &|id| (id.as_str() == "mine").then_some(StepEnded::Done),
+            answered: &|_| None,
         },
     );
     assert!(!judged.evidence.is_empty());

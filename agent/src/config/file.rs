@@ -193,6 +193,7 @@ fn host(table: Table<'_>) -> Option<HostSettings> {
     let service_socket = table.path("service_socket");
     let registry_file = table.path("registry_file");
     let events_file = table.path("events_file");
+    let counters_file = table.path("counters_file");
     let factor = table.real("lab_clock_factor");
     if let Some(factor) = &factor
         && !(1.0..=100_000.0).contains(&factor.value)
@@ -206,6 +207,7 @@ fn host(table: Table<'_>) -> Option<HostSettings> {
         service_socket: service_socket?.value,
         registry_file: registry_file?.value,
         events_file: events_file?.value,
+        counters_file: counters_file.map(|path| path.value),
         clock_factor: factor.map_or(1.0, |factor| factor.value),
     })
 }

@@ -43,6 +43,7 @@ impl Config {
             service_socket,
             registry_file,
             events_file,
+            counters_file,
             clock_factor,
         } = &self.host.value;
         let mut shown = vec![
@@ -71,6 +72,9 @@ impl Config {
                 &self.look_every,
             ),
         ];
+        if let Some(file) = counters_file {
+            shown.push(of("host.counters_file", file.display(), &self.host));
+        }
         shown.extend(self.facts.iter().map(|(name, value)| Shown {
             key: format!("facts.{name}"),
             value: value.clone(),

@@ -59,6 +59,29 @@ pub fn records_dropped(events: &dyn Events, since_ms: i64) -> Result<Option<Stri
     Ok(None)
 }
 
+/// Every event since `since_ms` that says that tracking records were dropped: when, and for people.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub fn all_records_dropped(
+    events: &dyn Events,
+    since_ms: i64,
+) -> Result<Vec<(i64, String)>, HostError> {
+    let mut found = Vec::new();
+    for (source, id) in DROPPED {
+        for event in events.read(source, since_ms)? {
+            if event.id == id {
+                let text = format!(
+                    "event {id} of {source} at {} says that tracking records were dropped",
+                    time(event.at_ms)
+                );
+                found.push((event.at_ms, text));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// A moment for people: RFC 3339, UTC.
 pub(crate) fn time(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |at| at.to_string())

@@ -91,6 +91,35 @@ impl Records {
         records
     }
 
+    /// Records that were read elsewhere, of whose gaps somebody else knows.
+    pub(super) fn of(
+        since_ms: i64,
+        tracking: Vec<Record>,
+        smtp: Vec<Transaction>,
+        malformed: Vec<Malformed>,
+    ) -> Self {
+        let mut records = Self {
+            since_ms,
+            tracking: vec![Arc::new(tracking)],
+            smtp: vec![Arc::new(smtp)],
+            malformed,
+            ..Self::default()
+        };
+        records.index();
+        records
+    }
+
+    /// The tracking records of an MTS-ID, in order.
+    pub(super) fn tracked_under(&self, mts_id: &str) -> Vec<&Record> {
+        let found = self.by_mts_id.get(&fold(mts_id));
+        found.map_or_else(Vec::new, |found| {
+            found
+                .iter()
+                .map(|&(log, at)| &self.tracking[log][at])
+                .collect()
+        })
+    }
+
     fn read_tracking(&mut self, host: &dyn Host) -> Result<(), HostError> {
         let folder = host.root(PathRoot::Trackinglog)?;
         // The day before, too: its last records may be stamped an hour off.

@@ -24,6 +24,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 pub(crate) use self::conversation::Reader;
+pub(super) use self::conversation::{Stamp, path};
 use super::event_log::time;
 use super::lines::{self, Malformed};
 use super::log_time::LogTime;

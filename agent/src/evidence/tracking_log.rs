@@ -29,6 +29,8 @@ pub const TRANSFERRED_OUTBOUND: u32 = 1011;
 pub const RECEIVED_INBOUND: u32 = 1012;
 /// The store has taken an inbound message (5.0 and 5.5).
 pub const TRANSFERRED_INBOUND: u32 = 1013;
+/// The store has delivered a message.
+pub const DELIVERED: u32 = 9;
 /// The last of the events that came with 5.0.
 const REPORT_ABSORBED: u32 = 1018;
 
@@ -52,6 +54,8 @@ pub struct Record {
     pub remote: Option<(String, String)>,
     /// The originator.
     pub originator: String,
+    /// The subject; of a report, the MTS-ID of the message that it is about.
+    pub about: String,
     /// The recipients, as written.
     pub recipients: Vec<String>,
 }
@@ -214,6 +218,7 @@ fn parse(text: &str, log: &str, line: u64) -> Option<(Record, usize)> {
         partner: partner.to_owned(),
         remote: remote_id(remote),
         originator: originator.to_owned(),
+        about: fields[11..fields.len() - 1].join("\t"),
         recipients: Vec::new(),
     };
     Some((record, recipients))

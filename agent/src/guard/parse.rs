@@ -249,6 +249,8 @@ fn limits(table: &Table<'_>) -> Limits {
         bytes_per_action: large("bytes_per_action", 0, limits.bytes_per_action),
         least_free_bytes: large("least_free_bytes", 0, limits.least_free_bytes),
         whole_folder_from: large("whole_folder_from", 0, limits.whole_folder_from),
+        escrow_files: large("escrow_files", 0, limits.escrow_files),
+        escrow_bytes: large("escrow_bytes", 0, limits.escrow_bytes),
     };
     below.finish();
     limits

@@ -5,12 +5,14 @@
 //! formats: a socket that speaks one JSON object per line, a TOML file and a text file.
 
 mod clock;
+mod counters;
 mod events;
 mod folder;
 mod registry;
 mod services;
 mod spool;
 mod tools;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +20,15 @@ use mailmend_policy::condition::PathRoot;
 use rustix::io::Errno;
 
 use self::clock::UnixClock;
+use self::counters::CounterFile;
 use self::events::EventFile;
 use self::registry::RegistryFile;
 use self::services::ServiceManager;
 use self::spool::UnixSpool;
 use self::tools::Programs;
 use super::{
-    Clock, Effect, Events, Host, HostError, HostErrorKind, Registry, RegistryValue, Services,
-    Spool, Tools,
+    Clock, Counters, Effect, Events, Host, HostError, HostErrorKind, Registry, RegistryValue,
+    Services, Spool, Tools,
 };
 use crate::evidence::bookmark::Bookmarks;
 use crate::evidence::log_time::LogTimes;
@@ -39,6 +42,8 @@ pub struct UnixSettings {
     pub registry_file: PathBuf,
     /// The event log, in one of the forms of [`crate::evidence::event_text`].
     pub events_file: PathBuf,
+    /// The counters of the mail service: a text file that it writes; none: nothing is counted.
+    pub counters_file: Option<PathBuf>,
     /// How many times faster than the wall clock the uptime runs; 1 outside the lab. Values that
     /// are not a number of at least 1 are taken as 1.
     ///
@@ -59,6 +64,7 @@ pub struct UnixHost {
     clock: UnixClock,
     log_times: LogTimes,
     bookmarks: Bookmarks,
+    counters: CounterFile,
 }
 
 impl UnixHost {
@@ -74,6 +80,7 @@ impl UnixHost {
             clock: UnixClock::with_factor(settings.clock_factor),
             log_times: LogTimes::default(),
             bookmarks: Bookmarks::default(),
+            counters: CounterFile(settings.counters_file),
         }
     }
 
@@ -150,6 +157,9 @@ impl Host for UnixHost {
     }
     fn bookmarks(&self) -> Option<&Bookmarks> {
         Some(&self.bookmarks)
+    }
+    fn counters(&self) -> &dyn Counters {
+        &self.counters
     }
 
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {

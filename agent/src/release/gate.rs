@@ -120,6 +120,7 @@ pub(super) fn stop_forbidden(station: &Station, service: &ServiceName) -> Option
             facts: &facts,
             run_began_ms: None,
             ended: &|_| None,
+            answered: &|_| None,
         },
     );
     match judged.verdict {

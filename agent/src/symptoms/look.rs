@@ -30,6 +30,7 @@ pub(super) fn look(
         run_began_ms: None,
         // No run is there of which a step could have ended.
         ended: &|_| None,
+        answered: &|_| None,
     };
     let judged = watching.watched.iter().filter_map(|watched| {
         let (standing, evidence) = match &watched.policy {

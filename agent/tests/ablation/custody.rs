@@ -127,6 +127,7 @@ fn unix() -> UnixHost {
         service_socket: nowhere.clone(),
         registry_file: nowhere.clone(),
         events_file: nowhere,
+        counters_file: None,
         clock_factor: 1.0,
     })
 }

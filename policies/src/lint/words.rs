@@ -1,6 +1,6 @@
 //! Rules about what conditions and texts say.
 
-use crate::condition::{Condition, FileTest, QueueTest};
+use crate::condition::{Condition, FileTest, QueueTest, StepWas};
 use crate::fault::FaultCode;
 use crate::step::Action;
 
@@ -108,6 +108,20 @@ fn exclude(one: &Condition, other: &Condition) -> bool {
                 was: other,
             },
         ) => a == b && was != other,
+        (
+            Condition::Answered { step: a, answer },
+            Condition::Answered {
+                step: b,
+                answer: other,
+            },
+        ) => a == b && answer != other,
+        (
+            Condition::Answered { step: a, .. },
+            Condition::Step {
+                step: b,
+                was: StepWas::Skipped,
+            },
+        ) => a == b,
         _ => false,
     }
 }

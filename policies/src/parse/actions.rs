@@ -68,7 +68,7 @@ pub(crate) const KINDS: [Kind; 16] = [
     kind("check", &["all"], &[], 30, "Judge conditions once; the run fails, with nothing changed, where they do not hold."),
     kind("tool.run", &["tool", "accept"], &["with"], 1800, "Run a tool of the guard file and judge its output by the verdicts defined there."),
     kind("human.task", &["ask", "answers", "accept"], &[], 86_400, "Ask a person to do something that no program can, and take a typed answer."),
-    kind("mail.reconcile", &["over", "grace"], &[], 600, "List the messages that vanished between the logs and the queues."),
+    kind("mail.reconcile", &["over", "grace"], &["store"], 600, "List the messages that vanished between the logs and the queues."),
     kind("mail.escrow", &["queue", "keep"], &[], 30, "Keep a second name of every file that appears in a queue folder."),
 ];
 
@@ -224,9 +224,13 @@ pub(crate) fn read(kind: &Kind, reader: &Reader<'_>, ctx: &Context<'_>) -> Optio
         "mail.reconcile" => {
             let over = reader.need_duration("over", MINUTE, 30 * DAY, "over = \"24h\"");
             let grace = reader.need_duration("grace", SECOND, 7 * DAY, "grace = \"1h\"");
+            let store = or_default(reader, "store", None, |key| {
+                reader.name(key).map(|name| Some(name.value))
+            });
             Some(Action::MailReconcile {
                 over: over?,
                 grace: grace?,
+                store: store?,
             })
         }
         "mail.escrow" => {

@@ -377,7 +377,29 @@ fn registry(reader: &Reader<'_>) -> Option<Condition> {
 
 fn step(reader: &Reader<'_>, place: Place, ctx: &Context<'_>) -> Option<Condition> {
     let step = reader.name("step");
-    let was = reader.need_word("was", &STEP_WAS);
+    let answered = reader.has("answered");
+    let (was, answer) = if answered {
+        if reader.has("was") {
+            let message = "the condition has both `was` and `answered`";
+            let hint = "give one of them: a step that was answered so was done";
+            ctx.sink
+                .hinted(FaultCode::WrongKeys, &reader.span, message, hint);
+            let (_, _) = (reader.get("was"), reader.get("answered"));
+            return None;
+        }
+        (
+            None,
+            reader.text("answered").and_then(|found| {
+                let value = super::value::prose(&found, "answered", 200, false, ctx.sink)?;
+                Some(Located {
+                    value,
+                    span: found.span.clone(),
+                })
+            }),
+        )
+    } else {
+        (reader.need_word("was", &STEP_WAS), None)
+    };
     if place == Place::Detect {
         let message = "a step is named where no step has been carried out yet";
         let hint = "detection looks at the server only; write the condition at a step";
@@ -386,6 +408,14 @@ fn step(reader: &Reader<'_>, place: Place, ctx: &Context<'_>) -> Option<Conditio
         return None;
     }
     let step = step?;
+    if answered {
+        let answer = answer?;
+        ctx.asks_answer_of(&step, answer.clone());
+        return Some(Condition::Answered {
+            step: step.value,
+            answer: answer.value,
+        });
+    }
     ctx.refers(&step);
     Some(Condition::Step {
         step: step.value,

@@ -17,12 +17,14 @@ pub(crate) enum Place {
 }
 
 /// How a step refers to an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Why {
     /// By `of`: it must take files into custody.
     Of,
     /// By a condition on its outcome.
     Outcome,
+    /// By a condition on the answer that a person gave: it must ask for it.
+    Answer(Located<String>),
 }
 
 /// A step that names another.
@@ -80,6 +82,11 @@ impl<'s> Context<'s> {
     /// Notes that the step at hand takes the files of another.
     pub(crate) fn takes_of(&self, to: &Located<StepId>) {
         self.note(to, Why::Of);
+    }
+
+    /// Notes that the step at hand asks for the answer that a person gave to another.
+    pub(crate) fn asks_answer_of(&self, to: &Located<StepId>, answer: Located<String>) {
+        self.note(to, Why::Answer(answer));
     }
 
     fn note(&self, to: &Located<StepId>, why: Why) {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::fault::{FaultCode, Sink};
+use crate::step::Action;
 
 use super::context::{Reference, Why};
 use super::header::DetectDraft;
+use super::reader::Located;
 use super::roles::RoleDraft;
 use super::steps::StepDraft;
 use super::words::{did_you_mean, listed};
@@ -109,7 +111,7 @@ fn earlier_step(reference: &Reference, steps: &[StepDraft], sink: &Sink) {
         return;
     }
     let (target, from) = (&steps[at], &steps[reference.from]);
-    if reference.why == Why::Of
+    if matches!(reference.why, Why::Of)
         && target
             .action
             .is_some_and(|action| action != "queue.quarantine")
@@ -119,6 +121,9 @@ fn earlier_step(reference: &Reference, steps: &[StepDraft], sink: &Sink) {
         sink.hinted(FaultCode::NotAQuarantine, &reference.span, message, hint);
         return;
     }
+    if let Why::Answer(answer) = &reference.why {
+        answer_offered(answer, target, sink);
+    }
     if let (Some(theirs), Some(ours)) = (&target.on, &from.on)
         && theirs.value != ours.value
     {
@@ -126,12 +131,33 @@ fn earlier_step(reference: &Reference, steps: &[StepDraft], sink: &Sink) {
             "the step `{}` runs on `{}`, this one on `{}`",
             reference.to, theirs.value, ours.value
         );
-        let hint = match reference.why {
+        let hint = match &reference.why {
             Why::Of => "mail goes back only to the server that it was taken from",
-            Why::Outcome => {
+            Why::Outcome | Why::Answer(_) => {
                 "an agent knows the outcome of its own steps only; a failed step of another role ends the run anyway"
             }
         };
         sink.hinted(FaultCode::OtherRole, &reference.span, message, hint);
+    }
+}
+
+/// A condition can only hold for an answer that the other step offers and takes for done.
+fn answer_offered(answer: &Located<String>, target: &StepDraft, sink: &Sink) {
+    let Some(Action::HumanTask { accept, .. }) = target.step.as_ref().map(|step| &step.action)
+    else {
+        if target.action.is_some_and(|action| action != "human.task") {
+            let message = "the step that is named asks nobody".to_owned();
+            let hint = "name a `human.task` step";
+            sink.hinted(FaultCode::AnswerNotOffered, &answer.span, message, hint);
+        }
+        return;
+    };
+    if !accept.contains(&answer.value) {
+        let message = format!("the step that is named does not accept `{}`", answer.value);
+        let hint =
+            did_you_mean(&answer.value, accept.iter().map(String::as_str)).unwrap_or_else(|| {
+                "name one of its `accept`: with any other the run ends there".to_owned()
+            });
+        sink.hinted(FaultCode::AnswerNotOffered, &answer.span, message, hint);
     }
 }

@@ -56,14 +56,19 @@ pub(super) fn of(kind: &str) -> Value {
                 }),
             ) }),
         ),
-        "step" => object(
-            "How an earlier step of the same role ended.",
-            &["step", "was"],
-            json!({
-                "step": named("kebab", "The earlier step."),
-                "was": words(&STEP_WAS, "How it ended."),
-            }),
-        ),
+        "step" => {
+            let mut schema = object(
+                "How an earlier step of the same role ended, or what a person answered to it.",
+                &["step"],
+                json!({
+                    "step": named("kebab", "The earlier step."),
+                    "was": words(&STEP_WAS, "How it ended."),
+                    "answered": line("The answer that a person gave to that `human.task`."),
+                }),
+            );
+            schema["oneOf"] = exactly_one(&["was", "answered"]);
+            schema
+        }
         "fact" => object(
             "A fact that the agent reports.",
             &["fact", "equals"],

@@ -83,6 +83,10 @@ fn own(key: &str, action: &str) -> Value {
             "How often to try where it dies while watched; 1 unless told.",
         ),
         ("tool", _) => named("kebab", "A tool that the agent's guard file defines."),
+        ("store", _) => named(
+            "kebab",
+            "A tool that the agent's guard file defines and that prints the MTS-IDs in MTS-OUT, one a line.",
+        ),
         ("until", _) => super::conditions("All must hold before the timeout ends."),
         ("all", _) => super::conditions("All must hold."),
         ("poll", _) => described("duration", "The time between two looks; 5s unless told."),

@@ -33,6 +33,7 @@ impl CutHost {
                 service_socket: nowhere.clone(),
                 registry_file: nowhere.clone(),
                 events_file: nowhere,
+                counters_file: None,
                 clock_factor: 1.0,
             }),
             journal,

@@ -34,6 +34,7 @@ impl Disk {
                 service_socket: nowhere.clone(),
                 registry_file: nowhere.clone(),
                 events_file: nowhere,
+                counters_file: None,
                 clock_factor: 1.0,
             }),
             switch: KillSwitch::default(),

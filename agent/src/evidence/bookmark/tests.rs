@@ -25,6 +25,7 @@ fn host() -> UnixHost {
         service_socket: "/nowhere/scm.sock".into(),
         registry_file: "/nowhere/registry.toml".into(),
         events_file: "/nowhere/events.log".into(),
+        counters_file: None,
         clock_factor: 1.0,
     })
 }

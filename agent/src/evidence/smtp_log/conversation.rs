@@ -373,7 +373,7 @@ fn begins_mail(text: &str) -> bool {
 }
 
 /// The address of `MAIL FROM:<a@b> SIZE=1`, `RCPT TO:<a@b>` or, as some show it, `RCPT TO:a@b`.
-fn path(command: &str) -> String {
+pub(in crate::evidence) fn path(command: &str) -> String {
     let after = command
         .split_once(':')
         .map_or("", |(_, after)| after)
@@ -393,14 +393,14 @@ fn path(command: &str) -> String {
 
 /// Reads the stamps of lines. Most have the minute of the one before.
 #[derive(Debug, Clone)]
-pub(super) struct Stamp {
+pub(in crate::evidence) struct Stamp {
     zone: TimeZone,
     /// Date, hour and minute as they stood there, and that moment.
     last: ([i16; 3], [i8; 2], Option<i64>),
 }
 
 impl Stamp {
-    pub(super) fn new(clock: LogTime) -> Self {
+    pub(in crate::evidence) fn new(clock: LogTime) -> Self {
         Self {
             zone: clock.zone(),
             last: ([0; 3], [-1; 2], None),
@@ -408,7 +408,7 @@ impl Stamp {
     }
 
     /// `11/5/97 7:51:02 PM : text`.
-    pub(super) fn split<'a>(&mut self, line: &'a str) -> Option<(i64, &'a str)> {
+    pub(in crate::evidence) fn split<'a>(&mut self, line: &'a str) -> Option<(i64, &'a str)> {
         let mut rest = line;
         let month = number(&mut rest, b'/')?;
         let day = number(&mut rest, b'/')?;

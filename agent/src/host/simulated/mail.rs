@@ -142,6 +142,11 @@ impl World {
         number
     }
 
+    /// How many messages MTS-OUT holds.
+    pub(super) fn in_mts_out(&self) -> usize {
+        self.messages.iter().filter(|one| one.in_mts_out).count()
+    }
+
     /// Converts a submitted message: its spool file appears in Out and it is scheduled.
     pub(super) fn convert(&mut self, number: usize) {
         let message = &mut self.messages[number];

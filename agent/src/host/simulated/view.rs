@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use mailmend_policy::condition::PathRoot;
+use mailmend_policy::condition::{PathRoot, Queue};
 use mailmend_policy::name::ServiceName;
 
 use super::world::{IMCDATA, MTADATA, TRACKING, World};
 use super::{SimWorld, SimulatedKill};
 use crate::evidence::bookmark::Bookmarks;
 use crate::host::{
-    Clock, Effect, EventRecord, Events, FileInfo, Host, HostError, HostErrorKind, LogFile,
-    ProcessIdentity, Registry, RegistryValue, ServiceStatus, Services, Spool, ToolOutput, Tools,
-    Uptime,
+    Clock, Counters, Effect, EventRecord, Events, FileInfo, Host, HostError, HostErrorKind,
+    LogFile, ProcessIdentity, Registry, RegistryValue, ServiceStatus, Services, Spool, ToolOutput,
+    Tools, Uptime,
 };
 
 /// An agent's view of a [`SimWorld`], for one life.
@@ -144,6 +144,21 @@ impl SimHost {
     }
 }
 
+impl Counters for SimHost {
+    fn queued(&self, queue: Queue) -> Result<u64, HostError> {
+        let attempted = || format!("read the counter of `{}`", queue.name());
+        self.read("read a counter", attempted, |world| {
+            if world.ims.pid.is_none() {
+                return Err((HostErrorKind::NotFound, "the service does not run"));
+            }
+            Ok(match queue {
+                Queue::OutboundAwaitingConversion => world.in_mts_out() as u64,
+                _ => 0,
+            })
+        })
+    }
+}
+
 impl Host for SimHost {
     fn services(&self) -> &dyn Services {
         self
@@ -165,6 +180,9 @@ impl Host for SimHost {
     }
     fn bookmarks(&self) -> Option<&Bookmarks> {
         Some(&self.bookmarks)
+    }
+    fn counters(&self) -> &dyn Counters {
+        self
     }
 
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {

@@ -10,9 +10,12 @@ use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::folder::Folder;
+use super::watch::FolderWatch;
 use super::{changing, reading};
 use crate::ablation::{Mechanism, off};
-use crate::host::{FileInfo, FileKind, HostError, HostErrorKind, LogFile, OpenedFile, Spool};
+use crate::host::{
+    FileInfo, FileKind, HostError, HostErrorKind, LogFile, OpenedFile, Spool, Watch,
+};
 
 #[derive(Debug)]
 pub(super) struct UnixSpool;
@@ -70,6 +73,10 @@ impl Spool for UnixSpool {
         link_in((&source, old), (&target, new), &|| {
             (from.to_owned(), to.to_owned())
         })
+    }
+
+    fn watch(&self, folders: &[PathBuf]) -> Result<Option<Box<dyn Watch>>, HostError> {
+        Ok(Some(Box::new(FolderWatch::of(folders)?)))
     }
 
     // The four below open each folder once: reaching it costs more than what is done in it.
