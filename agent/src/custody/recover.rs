@@ -122,7 +122,7 @@ fn started_after(desk: &Desk<'_>, what: Intention) -> Result<bool, CustodyError>
     for record in desk.journal.records(desk.run)? {
         match record.event {
             Event::BatchIntended { batch, .. } | Event::FolderIntended { batch, .. } => {
-                intended |= what == Intention::Batch(batch)
+                intended |= what == Intention::Batch(batch);
             }
             Event::ReplayIntended { batch, replay, .. } => {
                 intended |= what == Intention::Replay(batch, replay);
