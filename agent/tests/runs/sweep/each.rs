@@ -47,5 +47,6 @@ macro_rules! sweeps {
     };
 }
 
+sweeps!(stuck_message);
 sweeps!(stuck_outbound_routing);
 sweeps!(stuck_outbound_whole);
