@@ -125,10 +125,14 @@ async fn acknowledged(line: &mut Line, seq: u64, event: Event) {
     );
 }
 
+/// The next order. What the controller decides about the run in its own time may come before it.
 async fn order(line: &mut Line) -> wire::Order {
-    match line.hear().await.unwrap() {
-        to_agent::Message::Order(order) => order,
-        other => panic!("{other:?} instead of an order"),
+    loop {
+        match line.hear().await.unwrap() {
+            to_agent::Message::Order(order) => return order,
+            to_agent::Message::Advance(_) => {}
+            other => panic!("{other:?} instead of an order"),
+        }
     }
 }
 
@@ -564,7 +568,8 @@ async fn a_task_is_shown_with_its_command_and_answered_once() {
         note: String::new(),
     };
     line.say(record(6, answered)).await;
-    line.hear().await.unwrap();
+    let stored = to_agent::Message::Acknowledge(wire::Acknowledge { seq: 6 });
+    while line.hear().await.unwrap() != stored {}
     let shown = service
         .get_run(admin(wire::GetRunRequest {
             id: assignment.run.clone(),
