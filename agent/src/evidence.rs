@@ -7,6 +7,7 @@
 //! Mistakes are made on the safe side, in this order: nothing is called sent that may not have
 //! been (it would be lost), nothing is called unsent that may have been (it would be sent twice).
 
+pub mod begun;
 pub mod bookmark;
 pub mod event_log;
 pub mod event_text;

@@ -3,7 +3,7 @@
 //!
 //! A001–A009 configuration and guard file, A010–A019 journal and data folder, A020–A029 identity
 //! and connection, A030–A039 the guard refuses, A040–A049 an assignment or order is refused, A050–A079
-//! steps, sections and services, A080–A099 custody, A100–A109 symptoms.
+//! steps, sections and services, A080–A099 custody, A100–A109 symptoms, A110–A119 searches for poison.
 
 /// Code, what it means, remedy; in order of the code.
 pub const FAULTS: &[(&str, &str, &str)] = &[
@@ -426,6 +426,31 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "A110-sent-again",
         "After a start of the machine the mail service sent again what it had sent, or begun to send, before: it was up before the agent could look.",
         "Tell the recipients of the named messages, if a second copy matters. Set the service to start by hand and list it in the guard file's `[watchdog]`, so that the agent looks first.",
+    ),
+    (
+        "A120-search-contradiction",
+        "What a search for poison saw contradicts itself: files that crashed the service together do not crash it alone, or what it had stayed up with crashed it later.",
+        "Look at the suspected messages of the step's evidence, and for another cause (memory, an add-in, a virus scanner). Everything is held; give it back in small parts with `mailmend run release`.",
+    ),
+    (
+        "A121-search-cut-short",
+        "A search for poison reached a limit before it was over. Everything that is not settled is held.",
+        "Raise the limit that is told (`max_restarts`, `max_crashes`, `max_duplicates` or `timeout` of the step, `restarts_per_hour` of the guard file), or look at what is suspected.",
+    ),
+    (
+        "A122-poison-not-in-spool",
+        "The service dies although its queues are empty.",
+        "Exclude the administrator's mailbox (Q149542), the dial-up name (Q199771) and imcext.dll (Q169681); then look at MTS-IN and MTS-OUT in the store (Q165505) and at the MTA.",
+    ),
+    (
+        "A123-suspects-not-taken-up",
+        "The service stays up and does not take up the files that are suspected, so nothing can be learned of them.",
+        "See why they wait (next hop, route, retry times), then begin anew.",
+    ),
+    (
+        "A124-may-be-sent-twice",
+        "Messages were in flight when the service crashed, and a search gave them to it again, as its policy allows.",
+        "Tell their recipients where it matters: they are named in the alarm, in the step's evidence and in the ledger.",
     ),
 ];
 

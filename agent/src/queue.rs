@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use mailmend_policy::condition::{PathRoot, Queue};
 use mailmend_policy::name::ServiceName;
-use mailmend_proto::run::{BatchId, Event, RunId, RunState, ServiceChange};
+use mailmend_proto::run::{Batch, BatchId, Event, RunId, RunState, ServiceChange};
 use uuid::{Builder, Uuid};
 
 use crate::ablation::{Mechanism, off};
 use crate::condition::EVENT_STARTED;
-use crate::custody::quarantine::Take;
+use crate::custody::quarantine::{Take, Taken};
 use crate::custody::recover::{Circumstances, recover};
-use crate::custody::{CustodyError, Desk, HowStopped, Limits, Records, Stopped, index, whole};
+use crate::custody::{CustodyError, Desk, HowStopped, Limits, Records, Stopped, index, whole, withdraw};
 use crate::faults::known;
 use crate::host::{HostErrorKind, ServiceState, ServiceStatus};
 use crate::inbox::held_root;
@@ -230,6 +230,25 @@ impl<'a> QueueCare<'a> {
             .map_or(true, |events| {
                 events.iter().any(|event| event.id == EVENT_STARTED)
             }))
+    }
+
+    /// Takes back from the queue what replays of this batch placed there, and nothing else.
+    pub(crate) fn take_back(&self, batch: BatchId, stopped: &Stopped) -> Result<Taken, CustodyError> {
+        withdraw::take_back(&self.desk(), batch, &self.folder, stopped, &self.records())
+    }
+
+    /// The queue of that name, which a batch came from.
+    pub(crate) fn of_batch(
+        station: &'a Station,
+        run: RunId,
+        batch: &Batch,
+    ) -> Result<Self, String> {
+        let queue = Queue::ALL
+            .iter()
+            .find(|(name, _)| *name == batch.queue)
+            .map(|(_, queue)| *queue)
+            .ok_or_else(|| format!("`{}` is no queue", batch.queue))?;
+        Self::open(station, run, queue)
     }
 
     /// Sets aside what may have been sent, before a start after an unclean stop.

@@ -219,7 +219,10 @@ impl Runner {
     fn until(&self, step: &PlannedStep, state: &RunState) -> Duration {
         let now = self.station.now();
         let timeout = now.since_boot + step.timeout;
+        let search = matches!(step.action, Action::QueueSearch { .. });
         match &state.section {
+            // The budget is for each start of a search, which keeps to it by itself.
+            Some(open) if search && open.boot == now.boot => timeout,
             // No time is left: whatever there is to find out is found out at once.
             Some(open) if open.boot != now.boot => now.since_boot,
             Some(open) => timeout.min(exit_due(open)),
@@ -335,7 +338,7 @@ impl Runner {
         }
         if let Some(index) = state.acting() {
             let step = self.step(index)?;
-            if disturbs(&step.action) {
+            if disturbs(&step.action) || matches!(step.action, Action::QueueSearch { .. }) {
                 self.carry_out(index, true)?;
             } else {
                 let why = "A067-shutdown: the agent was shut down while the step waited";
@@ -391,7 +394,8 @@ pub(crate) fn closing(state: &RunState, how: Ended, detail: String) -> Vec<Event
     events
 }
 
-/// Whether an action changes a service, or what it may read.
+/// Whether an action changes a service, or what it may read. A search does too, and takes the lock by itself,
+/// for it watches the service for hours in between.
 const fn disturbs(action: &Action) -> bool {
     matches!(
         action,

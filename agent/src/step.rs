@@ -12,6 +12,7 @@ mod mail_reconcile;
 mod queue_quarantine;
 mod queue_replay;
 mod queue_reset_index;
+mod queue_search;
 mod queue_settle;
 mod routing_recalculate;
 mod service_kill;
@@ -30,7 +31,8 @@ use mailmend_policy::plan::{Plan, PlannedStep};
 use mailmend_policy::step::Action;
 use mailmend_proto::run::{Event, Outcome, RunId, RunState, StepState};
 
-use crate::condition::{Judgement, Scene, StepEnded, judge, judge_all};
+use crate::ablation::{Mechanism, off};
+use crate::condition::{Judgement, Scene, StepEnded, Verdict, judge, judge_all};
 use crate::custody::{quarantine, replay};
 use crate::host::{Effect, Facts, Host, HostError};
 use crate::journal::JournalError;
@@ -44,7 +46,7 @@ pub(crate) use queue_settle::await_evidence;
 pub use crate::station::Trouble;
 
 /// The actions that this agent carries out, by name.
-pub const SUPPORTED: [&str; 16] = [
+pub const SUPPORTED: [&str; 17] = [
     "check",
     "detect",
     "human.task",
@@ -54,6 +56,7 @@ pub const SUPPORTED: [&str; 16] = [
     "queue.quarantine",
     "queue.replay",
     "queue.reset-index",
+    "queue.search",
     "queue.settle",
     "routing.recalculate",
     "service.kill",
@@ -204,6 +207,30 @@ impl Work<'_> {
         self.in_scene(|scene| judge(condition, scene))
     }
 
+    /// Which `forbid` stands in the way of a step; with `strict` also one that cannot be judged.
+    pub(crate) fn forbidden(&self, strict: bool) -> Result<Option<String>, JournalError> {
+        let asked = |_: &&_| !off(Mechanism::ForbiddenStop);
+        for forbid in self.step.forbid.iter().filter(asked) {
+            let judged = self.judge(&forbid.condition)?;
+            match judged.verdict {
+                Verdict::True => {
+                    return Ok(Some(format!(
+                        "A057-forbidden: {}: {}",
+                        forbid.why, judged.evidence
+                    )));
+                }
+                Verdict::CannotTell if strict => {
+                    return Ok(Some(format!(
+                        "A058-cannot-tell: whether the step is forbidden ({}): {}",
+                        forbid.why, judged.evidence
+                    )));
+                }
+                Verdict::False | Verdict::CannotTell => {}
+            }
+        }
+        Ok(None)
+    }
+
     fn in_scene(
         &self,
         judge: impl FnOnce(Scene<'_>) -> Judgement,
@@ -270,6 +297,7 @@ pub fn prepare(work: &Work<'_>) -> Result<Result<(), String>, Trouble> {
         Action::ServiceStart { service, .. } => Ok(service_start::prepare(work, service)),
         Action::QueueQuarantine { queue, .. } => queue_quarantine::prepare(work, *queue),
         Action::QueueReplay { of, .. } => queue_replay::prepare(work, of),
+        Action::QueueSearch { service, .. } => queue_search::prepare(work, service),
         Action::RoutingRecalculate { tool, .. } | Action::ToolRun { tool, .. } => Ok(work
             .station
             .guard
@@ -303,15 +331,12 @@ pub fn apply(work: &Work<'_>) -> StepResult {
         Action::WaitUntil { until, poll } => wait_until::apply(work, until, *poll),
         Action::Check { all } => check::apply(work, all),
         Action::ToolRun { tool, with, accept } => tool_run::apply(work, tool, with, accept),
+        Action::QueueSearch { .. } => queue_search::apply(work),
         Action::HumanTask { accept, .. } => human_task::ended(work, accept),
         Action::MailReconcile { over, grace, store } => {
             mail_reconcile::apply(work, *over, *grace, store.as_ref())
         }
         Action::MailEscrow { queue, keep } => mail_escrow::apply(work, *queue, *keep),
-        Action::QueueSearch { .. } => Ok(StepEnd::no_effect(format!(
-            "A044-action-unsupported: this agent cannot carry out `{}`; update it",
-            work.step.action.name()
-        ))),
     }
 }
 
@@ -325,6 +350,7 @@ pub fn recover(work: &Work<'_>) -> StepResult {
         Action::ToolRun { tool, .. } => Ok(tool_run::recover(tool)),
         Action::QueueQuarantine { .. } => queue_quarantine::recover(work),
         Action::QueueReplay { .. } => queue_replay::recover(work),
+        Action::QueueSearch { .. } => queue_search::recover(work),
         // Looking again, stopping what is stopped, starting what runs and setting an index aside that is
         // aside already are all harmless; so is a second test message or recalculation.
         _ => apply(work),

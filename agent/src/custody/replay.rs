@@ -171,7 +171,7 @@ impl Checked {
 }
 
 /// Indices in order, as inclusive ranges.
-fn ranges(indices: &[u32]) -> Vec<(u32, u32)> {
+pub(crate) fn ranges(indices: &[u32]) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for &index in indices {
         match ranges.last_mut() {

@@ -100,7 +100,7 @@ pub(super) fn unchanged(
 
 /// What an entry's message is known by in the records. The envelope is not in the journal; it is read
 /// from the held file where that can be read, and without it less can be proven.
-pub(super) fn key(
+pub(crate) fn key(
     desk: &Desk<'_>,
     batch: &Batch,
     held: &Path,

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use mailmend_proto::run::{BatchId, Custody, Event, RunId, Settlement};
 
-use super::quarantine::{Taken, Verdict};
+use super::quarantine::{Taken, Verdict, verdicts};
 use super::survey::Surveyed;
-use super::{CustodyError, Desk};
+use super::verify::key;
+use super::{CustodyError, Desk, Evidence, Stopped};
 use crate::ablation::{Mechanism, off};
 use crate::host::HostErrorKind;
 
@@ -89,6 +90,69 @@ pub(super) fn from_queue(
     if ours.is_empty() {
         return Ok(others);
     }
+    let ours = ours
+        .into_iter()
+        .map(|(file, verdict, found): (Surveyed, _, _)| (file.info.name, verdict, found))
+        .collect();
+    withdraw(desk, source, ours, taken)?;
+    Ok(others)
+}
+
+/// Takes out of a queue folder what replays of this batch placed there, and nothing else: for a search, between
+/// two starts. Only with the service proven stopped. What may have been sent is in doubt, what was
+/// delivered is gone; everything else is held again.
+///
+/// # Errors
+/// As [`super::quarantine::Prepared::take`].
+pub fn take_back(
+    desk: &Desk<'_>,
+    id: BatchId,
+    source: &Path,
+    stopped: &Stopped,
+    evidence: &dyn Evidence,
+) -> Result<Taken, CustodyError> {
+    stopped.still(desk.host)?;
+    let mut taken = Taken::default();
+    let mut placed = placed_in(desk, source)?;
+    placed.retain(|_, found| found.batch == id);
+    if placed.is_empty() {
+        return Ok(taken);
+    }
+    let batch = desk.batch(id)?;
+    let held = Path::new(&batch.held);
+    let (mut names, mut keys) = (Vec::new(), Vec::new());
+    for info in super::list_if_there(desk.host, source)?.unwrap_or_default() {
+        let Some(found) = placed.remove(&info.file_id) else {
+            continue;
+        };
+        let Some(entry) = batch.entries.get(found.index as usize) else {
+            continue;
+        };
+        if is_escrow(desk, &found, info.file_id)? {
+            keys.push(key(desk, &batch, held, entry, &info.name));
+            names.push((info.name, found));
+        }
+    }
+    let verdicts = verdicts(&keys, stopped.how(), evidence);
+    let ours = names
+        .into_iter()
+        .zip(verdicts)
+        .map(|((name, found), verdict)| (name, verdict, found))
+        .collect();
+    withdraw(desk, source, ours, &mut taken).map_err(CustodyError::under_way)?;
+    Ok(taken)
+}
+
+/// Settles these by their verdicts and removes their names from the queue.
+fn withdraw(
+    desk: &Desk<'_>,
+    source: &Path,
+    ours: Vec<(String, Verdict, Placed)>,
+    taken: &mut Taken,
+) -> Result<(), CustodyError> {
+    if ours.is_empty() {
+        return Ok(());
+    }
     let mut before = Groups::new();
     let mut after = Groups::new();
     for (_, verdict, found) in &ours {
@@ -125,12 +189,11 @@ pub(super) fn from_queue(
         }
     }
     append(desk, before)?;
-    for (file, ..) in &ours {
-        remove_name(desk, &source.join(&file.info.name))?;
+    for (name, ..) in &ours {
+        remove_name(desk, &source.join(name))?;
     }
     desk.sync(source)?;
-    append(desk, after)?;
-    Ok(others)
+    append(desk, after)
 }
 
 /// Removes from the queues every name of a file whose entry is no longer being replayed: an interrupted

@@ -5,7 +5,6 @@ use mailmend_policy::step::Action;
 use mailmend_proto::run::Event;
 
 use super::{Runner, failed, intended, millis};
-use crate::ablation::{Mechanism, off};
 use crate::condition::Verdict;
 use crate::journal::JournalError;
 use crate::station::Trouble;
@@ -22,7 +21,7 @@ impl Runner {
             return Ok(());
         };
         let first = self.step(section.first)?;
-        let _alone = self.station.disturb();
+        let alone = self.station.disturb();
         self.ready.clear();
         let prepare_until = self.station.now().since_boot + first.timeout;
         if let Some(events) = self.not_now(&self.work(first, prepare_until))? {
@@ -38,7 +37,7 @@ impl Runner {
             if !work.judge_all(&step.when)?.holds() {
                 continue;
             }
-            let refused = match forbidden(&work, false)? {
+            let refused = match work.forbidden(false)? {
                 Some(why) => Some(why),
                 None => step::prepare(&work)?.err(),
             };
@@ -61,6 +60,8 @@ impl Runner {
         let state = self.station.state(self.run)?;
         let work = self.work(first, self.until(first, &state));
         drop(state);
+        // A search takes the lock by itself, from start to start.
+        let _alone = (!matches!(first.action, Action::QueueSearch { .. })).then_some(alone);
         let end = step::apply(&work)?;
         Ok(self.finish(first, end)?)
     }
@@ -125,30 +126,6 @@ impl Runner {
                 return Ok(Some(failed(index, StepEnd::no_effect(why))));
             }
         }
-        Ok(forbidden(work, true)?.map(|why| failed(index, StepEnd::no_effect(why))))
+        Ok(work.forbidden(true)?.map(|why| failed(index, StepEnd::no_effect(why))))
     }
-}
-
-/// Which `forbid` stands in the way of a step; with `strict` also one that cannot be judged.
-fn forbidden(work: &Work<'_>, strict: bool) -> Result<Option<String>, JournalError> {
-    let asked = |_: &&_| !off(Mechanism::ForbiddenStop);
-    for forbid in work.step.forbid.iter().filter(asked) {
-        let judged = work.judge(&forbid.condition)?;
-        match judged.verdict {
-            Verdict::True => {
-                return Ok(Some(format!(
-                    "A057-forbidden: {}: {}",
-                    forbid.why, judged.evidence
-                )));
-            }
-            Verdict::CannotTell if strict => {
-                return Ok(Some(format!(
-                    "A058-cannot-tell: whether the step is forbidden ({}): {}",
-                    forbid.why, judged.evidence
-                )));
-            }
-            Verdict::False | Verdict::CannotTell => {}
-        }
-    }
-    Ok(None)
 }

@@ -7,7 +7,7 @@ use mailmend_policy::condition::Queue;
 use mailmend_policy::name::ServiceName;
 use mailmend_policy::plan::Plan;
 use mailmend_policy::step::Action;
-use mailmend_proto::run::ServiceChange;
+use mailmend_proto::run::{Batch, BatchId, Outcome, ServiceChange, StepState};
 
 use super::{Care, POLL, pid};
 use crate::ablation::{Mechanism, off};
@@ -164,6 +164,50 @@ impl Care<'_> {
         }))
     }
 
+    /// Starts the service with its queue as it is: whoever calls this has set aside what may have been sent,
+    /// and prepared the queue. Waits until it runs; watching it is the caller's business.
+    pub(crate) fn start_prepared(&self, limit: Duration) -> Result<Prepared, Trouble> {
+        self.note(ServiceChange::StartIntended, 0)?;
+        if let Err(error) = self.station.host.services().request_start(self.service)
+            && error.kind != HostErrorKind::Service(1056)
+            && error.effect == Effect::None
+        {
+            return Ok(Prepared::Refused(format!(
+                "A051-service-not-started: could not {error}"
+            )));
+        }
+        Ok(match self.come_up(limit)? {
+            Ok(pid) => Prepared::Up(pid),
+            Err(Watched::Never(why) | Watched::Died(why)) => {
+                self.note(ServiceChange::Died, 0)?;
+                Prepared::Died(why)
+            }
+            Err(Watched::Up(pid)) => Prepared::Up(pid),
+        })
+    }
+
+    /// Whether the process that was started still runs: `None` where it does, else how it ended.
+    pub(crate) fn ended(&self, pid_up: u32) -> Option<String> {
+        match self.query() {
+            Ok(status)
+                if status.state != ServiceState::Stopped
+                    && pid(status.process.as_ref()) == pid_up =>
+            {
+                None
+            }
+            Ok(_) => Some(self.exit_text("it died")),
+            Err(_) => None,
+        }
+    }
+
+    /// Notes that the service was up for the whole time that it was watched, or was found dead.
+    pub(crate) fn note_watched(&self, up: Option<u32>) -> Result<(), Trouble> {
+        match up {
+            Some(pid) => self.note(ServiceChange::Started, pid),
+            None => self.note(ServiceChange::Died, 0),
+        }
+    }
+
     /// The services that this run stopped and that no step of its plan names: they depend on others.
     pub(crate) fn stopped_with_it(&self, plan: &Plan) -> Result<Vec<ServiceName>, Trouble> {
         let state = self.station.state(self.run)?;
@@ -238,6 +282,9 @@ impl Care<'_> {
         if !off(Mechanism::CustodyWholeBeforeStart) {
             self.finish_custody()?;
         }
+        if let Err(why) = self.take_back_searched()? {
+            return Ok(Err(why));
+        }
         if off(Mechanism::InDoubtSetAside) {
             return Ok(Ok(()));
         }
@@ -270,6 +317,54 @@ impl Care<'_> {
         Ok(Ok(()))
     }
 
+    /// Whatever a search has in the queue that did not come to its end may crash the service: it is taken back
+    /// before any start that is not the search's own.
+    fn take_back_searched(&self) -> Result<Result<(), String>, Trouble> {
+        let state = self.station.state(self.run)?;
+        // What a person ordered to be given back is no search any more.
+        if state.release.is_some() {
+            return Ok(Ok(()));
+        }
+        let ended = |step: &u32| {
+            matches!(
+                state.steps.get(step),
+                Some(StepState::Finished {
+                    outcome: Outcome::Done,
+                    ..
+                })
+            )
+        };
+        let open: Vec<(BatchId, Batch)> = state
+            .searches
+            .iter()
+            .filter(|(step, _)| !ended(step))
+            .filter_map(|(_, search)| {
+                let batch = state.batches.get(&search.batch)?;
+                Some((search.batch, batch.clone()))
+            })
+            .collect();
+        drop(state);
+        for (id, batch) in open {
+            let care = match QueueCare::of_batch(self.station, self.run, &batch) {
+                Ok(care) => care,
+                Err(why) => return Ok(Err(why)),
+            };
+            let stopped = match care.prove_stopped()? {
+                Ok(stopped) => stopped,
+                Err(why) => return Ok(Err(why)),
+            };
+            match care.take_back(id, &stopped) {
+                Ok(_) => {}
+                Err(CustodyError::Journal(error)) => return Err(error.into()),
+                Err(CustodyError::Unsure { why }) => {
+                    return Err(JournalError::Poisoned { why }.into());
+                }
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        Ok(Ok(()))
+    }
+
     /// Finishes what custody was interrupted in, while the service is still stopped: a replay that was
     /// intended and only half placed would look as if the service had taken the rest.
     fn finish_custody(&self) -> Result<(), Trouble> {
@@ -289,9 +384,9 @@ impl Care<'_> {
         }
     }
 
-    /// Waits until the service runs, then watches that the same process stays.
-    fn watch(&self, how: Start) -> Result<Watched, Trouble> {
-        let until = self.station.now().since_boot + how.limit;
+    /// Waits until the service runs. The pid, or how it did not come up.
+    fn come_up(&self, limit: Duration) -> Result<Result<u32, Watched>, Trouble> {
+        let until = self.station.now().since_boot + limit;
         let mut seen = false;
         // Coming up is never left half way: a shutdown waits for it.
         let up = self.station.wait_out(until, POLL, || {
@@ -305,18 +400,19 @@ impl Care<'_> {
                 ServiceState::Starting | ServiceState::Stopping => None,
             })
         })?;
-        let pid_up = match up {
-            Some(Some(pid)) => pid,
-            Some(None) if !seen => {
-                return Ok(Watched::Never(self.exit_text("it stopped at once")));
-            }
-            Some(None) => return Ok(Watched::Died(self.exit_text("it died while starting"))),
-            None => {
-                return Ok(Watched::Died(format!(
-                    "it did not run within {:?}",
-                    how.limit
-                )));
-            }
+        Ok(match up {
+            Some(Some(pid)) => Ok(pid),
+            Some(None) if !seen => Err(Watched::Never(self.exit_text("it stopped at once"))),
+            Some(None) => Err(Watched::Died(self.exit_text("it died while starting"))),
+            None => Err(Watched::Died(format!("it did not run within {limit:?}"))),
+        })
+    }
+
+    /// Waits until the service runs, then watches that the same process stays.
+    fn watch(&self, how: Start) -> Result<Watched, Trouble> {
+        let pid_up = match self.come_up(how.limit)? {
+            Ok(pid) => pid,
+            Err(not) => return Ok(not),
         };
         let since = self.station.now().since_boot;
         let wait = |look: &mut dyn FnMut() -> Result<Option<()>, Trouble>| {
@@ -357,6 +453,16 @@ impl Care<'_> {
             _ => what.to_owned(),
         }
     }
+}
+
+/// What became of a start whose queue was prepared by the caller.
+pub(crate) enum Prepared {
+    /// It runs, as this process.
+    Up(u32),
+    /// It died before it ran, and how.
+    Died(String),
+    /// It was not started, and why.
+    Refused(String),
 }
 
 enum Watched {

@@ -1,5 +1,7 @@
 //! A search for poison, as the journal tells it: the search itself is the fold of what was observed.
 
+use std::collections::BTreeSet;
+
 use super::event::BatchId;
 
 /// What is known against a file before a search.
@@ -66,4 +68,56 @@ pub struct SearchState {
     pub suspects: Vec<SearchSuspect>,
     /// The starts, in order.
     pub starts: Vec<SearchStart>,
+}
+
+impl SearchState {
+    /// Starts after which the service was dead, or had to be ended.
+    #[must_use]
+    pub fn crashes(&self) -> usize {
+        let crashed = |start: &&SearchStart| start.observed.as_ref().is_some_and(|seen| seen.crashed);
+        self.starts.iter().filter(crashed).count()
+    }
+
+    /// The entries of which a crash so far may have sent one already: in flight by the logs where those can
+    /// tell, otherwise all that were left; and what had begun before the search.
+    #[must_use]
+    pub fn exposed(&self) -> BTreeSet<u32> {
+        self.exposures(|_, _| {})
+    }
+
+    /// The entries that were given to the service again after a crash that may have sent them: every message
+    /// that the search may have sent twice.
+    #[must_use]
+    pub fn may_be_sent_twice(&self) -> BTreeSet<u32> {
+        let mut twice = BTreeSet::new();
+        self.exposures(|start, exposed| {
+            twice.extend(spread(&start.fed).filter(|index| exposed.contains(index)));
+        });
+        twice
+    }
+
+    fn exposures(&self, mut before: impl FnMut(&SearchStart, &BTreeSet<u32>)) -> BTreeSet<u32> {
+        let mut exposed: BTreeSet<u32> = self
+            .suspects
+            .iter()
+            .filter(|suspect| suspect.in_flight)
+            .map(|suspect| suspect.index)
+            .collect();
+        for start in &self.starts {
+            before(start, &exposed);
+            match &start.observed {
+                Some(seen) if seen.crashed => {
+                    let flying = seen.in_flight.as_deref().filter(|flying| !flying.is_empty());
+                    exposed.extend(spread(flying.unwrap_or(&seen.still_there)));
+                    exposed.extend(seen.named.into_iter().chain(seen.locked));
+                }
+                _ => {}
+            }
+        }
+        exposed
+    }
+}
+
+fn spread(ranges: &[(u32, u32)]) -> impl Iterator<Item = u32> {
+    ranges.iter().flat_map(|&(first, last)| first..=last)
 }
