@@ -233,7 +233,11 @@ impl<'a> QueueCare<'a> {
     }
 
     /// Takes back from the queue what replays of this batch placed there, and nothing else.
-    pub(crate) fn take_back(&self, batch: BatchId, stopped: &Stopped) -> Result<Taken, CustodyError> {
+    pub(crate) fn take_back(
+        &self,
+        batch: BatchId,
+        stopped: &Stopped,
+    ) -> Result<Taken, CustodyError> {
         withdraw::take_back(&self.desk(), batch, &self.folder, stopped, &self.records())
     }
 

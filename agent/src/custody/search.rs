@@ -17,7 +17,9 @@
 //!   and that took it up as far as the logs can tell. Nothing is cleared by arithmetic.
 //! - What evidence settled, and what left the queue without evidence, is never fed again.
 //! - [`Move::Found`] without poison means that no attributed start crashed. Each such crash is otherwise
-//!   explained by a poison that was in flight in it, or the search stops and escalates.
+//!   explained by a poison that was there, or the search stops and escalates.
+//! - Where the logs clear everything that they showed in flight at a crash, they did not show everything: they
+//!   are not believed again, and the crash is explained only by poison among all that was fed then.
 //! - With [`Limits::confirm`] each poison crashed the service alone, so no innocent message is accused,
 //!   and a group that crashes while none of it crashes alone is a contradiction: it escalates. Without
 //!   it, the last of a group is named by deduction ([`Proof::Deduced`]); of a message that crashes only
@@ -146,6 +148,11 @@ pub struct Search {
     pool: Vec<u32>,
     /// A set that holds at least one poison, in order of trying; empty where none is known.
     suspected: Vec<u32>,
+    /// Everything that was left at the crash behind `suspected`, where the logs chose fewer.
+    blamed: Vec<u32>,
+    /// What was left at crashes whose suspects by the logs were all cleared: the logs did not show
+    /// everything. Poison must be found in each before the search is over.
+    unexplained: Vec<Vec<u32>>,
     /// Of `suspected`: named or locked at the crash.
     hint: Option<u32>,
     /// No hint was wrong so far. One that lied is not asked again, so hints cost one start at most.
@@ -197,6 +204,8 @@ impl Search {
             files: known,
             pool,
             suspected: Vec::new(),
+            blamed: Vec::new(),
+            unexplained: Vec::new(),
             hint: None,
             hints_trusted: true,
             survives_nothing: false,
@@ -315,12 +324,23 @@ impl Search {
                 .map(|declared| declared.max(self.widest).into()),
             ..self.limits.case(self.files.len() as u64, bad)
         };
+        // Believing logs that did not show everything costs one narrowing, once.
+        let believed = Case {
+            bad: 1,
+            in_flight: self.limits.in_flight.map(u64::from),
+            ..case
+        };
+        let in_vain = if self.unexplained.is_empty() {
+            0
+        } else {
+            believed.crashes()
+        };
         Effort {
             starts: self.starts,
             crashes: self.crashes,
             disturbed: self.disturbed,
-            restarts_bound: case.restarts() + u64::from(self.disturbed),
-            crashes_bound: case.crashes(),
+            restarts_bound: case.restarts() + u64::from(self.disturbed) + in_vain,
+            crashes_bound: case.crashes() + in_vain,
             entropy: bounds::entropy(self.files.len() as u64, bad),
         }
     }

@@ -27,7 +27,10 @@ pub fn begun_since(host: &dyn Host, since_ms: i64, keys: &[MessageKey]) -> Optio
         return None;
     }
     // A transaction of nobody knows whom may be of any of them.
-    if records.unnamed_unanswered().any(|one| one.at_ms >= since_ms) {
+    if records
+        .unnamed_unanswered()
+        .any(|one| one.at_ms >= since_ms)
+    {
         return None;
     }
     let begun = |key: &MessageKey| {

@@ -9,7 +9,7 @@
 //! world work: it is the only way in which much time passes, each other call takes a millisecond.
 //!
 //! Differences from a real server, on purpose: what the server itself writes (logs, `queue.dat`,
-//! new spool files) is durable at once; inbound mail is not simulated; the tools are named by
+//! new spool files) is durable at once; nobody sends inbound mail but the test; the tools are named by
 //! `recalculate` or `submit` in their arguments, whatever the program.
 
 mod control;
@@ -30,7 +30,7 @@ use super::{HostErrorKind, RegistryValue, ServiceState, ToolOutput};
 
 pub use self::control::ServiceFaults;
 pub use self::kill::{KillSwitch, SimulatedKill, run_until_killed};
-pub use self::mail::{Account, Balance};
+pub use self::mail::{Account, Balance, Harm};
 pub use self::view::SimHost;
 
 /// How a simulated world begins and how fast it is. Times are in milliseconds of its own clock.
@@ -45,7 +45,7 @@ pub struct SimSettings {
     pub send_ms: u64,
     /// Between each of: next hop has it, reply logged, tracked, file removed.
     pub log_ms: u64,
-    /// How many messages may be on their way at once.
+    /// How many messages of a queue may be on their way at once.
     pub connections: usize,
     /// How long a service takes to start.
     pub start_ms: u64,
@@ -189,13 +189,36 @@ impl SimWorld {
     pub fn add_outbound(&self, count: usize, bytes: usize) -> Vec<String> {
         let mut world = self.lock();
         (0..count)
-            .map(|n| world.add(&format!("user{n}@next-hop.example"), bytes, false))
+            .map(|n| world.add(&format!("user{n}@next-hop.example"), bytes, Harm::Nothing))
             .collect()
     }
 
     /// Puts a message into Out of which the service dies; its spool name.
     pub fn add_poison(&self) -> String {
-        self.lock().add("poison@next-hop.example", 100, true)
+        self.add_bad_outbound(Harm::Crash)
+    }
+
+    /// Puts a message into Out that does this to the service; its spool name.
+    pub fn add_bad_outbound(&self, harm: Harm) -> String {
+        self.lock().add("poison@next-hop.example", 100, harm)
+    }
+
+    /// Puts messages into In as though they had been received just now; their spool names.
+    pub fn add_inbound(&self, count: usize, bytes: usize) -> Vec<String> {
+        (0..count)
+            .map(|_| self.receive(bytes, Harm::Nothing))
+            .collect()
+    }
+
+    /// Puts a message into In that does this to the service; its spool name.
+    pub fn add_bad_inbound(&self, harm: Harm) -> String {
+        self.receive(100, harm)
+    }
+
+    fn receive(&self, bytes: usize, harm: Harm) -> String {
+        let mut world = self.lock();
+        let number = world.receive(bytes, harm);
+        world.messages[number].spool_name.clone()
     }
 
     /// Lets the service take this file, hold it open and get nowhere.
@@ -333,8 +356,8 @@ impl SimWorld {
 }
 
 impl World {
-    fn add(&mut self, to: &str, bytes: usize, poison: bool) -> String {
-        let number = self.submit(to, bytes, poison);
+    fn add(&mut self, to: &str, bytes: usize, harm: Harm) -> String {
+        let number = self.submit(to, bytes, harm);
         self.convert(number);
         self.messages[number].spool_name.clone()
     }
@@ -367,7 +390,7 @@ impl World {
             let to = to
                 .map_or("probe@next-hop.example", String::as_str)
                 .to_owned();
-            let number = self.submit(&to, 200, false);
+            let number = self.submit(&to, 200, Harm::Nothing);
             return answer(0, &format!("submitted {}\n", self.messages[number].mts_id));
         }
         answer(2, "no such tool\n")

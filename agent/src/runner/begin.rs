@@ -126,6 +126,8 @@ impl Runner {
                 return Ok(Some(failed(index, StepEnd::no_effect(why))));
             }
         }
-        Ok(work.forbidden(true)?.map(|why| failed(index, StepEnd::no_effect(why))))
+        Ok(work
+            .forbidden(true)?
+            .map(|why| failed(index, StepEnd::no_effect(why))))
     }
 }

@@ -219,14 +219,22 @@ impl Hunt<'_> {
             .starts
             .len()
             .saturating_sub(search.effort().starts as usize);
-        let last = recorded.starts.last().and_then(|start| start.observed.as_ref());
+        let last = recorded
+            .starts
+            .last()
+            .and_then(|start| start.observed.as_ref());
         if given > 0 && last.is_some_and(|seen| seen.crashed) {
             return Ok(Err(Stop(
                 "A110-search-contradiction: files that the service had stayed up with crashed it when they were given back: a message that crashes only sometimes, or something else".into(),
             )));
         }
         let batch = self.entries()?;
-        let custody = |index: &u32| batch.entries.get(*index as usize).map(|entry| entry.custody);
+        let custody = |index: &u32| {
+            batch
+                .entries
+                .get(*index as usize)
+                .map(|entry| entry.custody)
+        };
         let mut good: Vec<u32> = tally.good.iter().chain(&tally.left).copied().collect();
         good.sort_unstable();
         good.retain(|index| {

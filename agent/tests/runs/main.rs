@@ -14,6 +14,8 @@ mod person;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod site;

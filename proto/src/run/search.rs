@@ -74,7 +74,8 @@ impl SearchState {
     /// Starts after which the service was dead, or had to be ended.
     #[must_use]
     pub fn crashes(&self) -> usize {
-        let crashed = |start: &&SearchStart| start.observed.as_ref().is_some_and(|seen| seen.crashed);
+        let crashed =
+            |start: &&SearchStart| start.observed.as_ref().is_some_and(|seen| seen.crashed);
         self.starts.iter().filter(crashed).count()
     }
 
@@ -107,7 +108,10 @@ impl SearchState {
             before(start, &exposed);
             match &start.observed {
                 Some(seen) if seen.crashed => {
-                    let flying = seen.in_flight.as_deref().filter(|flying| !flying.is_empty());
+                    let flying = seen
+                        .in_flight
+                        .as_deref()
+                        .filter(|flying| !flying.is_empty());
                     exposed.extend(spread(flying.unwrap_or(&seen.still_there)));
                     exposed.extend(seen.named.into_iter().chain(seen.locked));
                 }

@@ -41,7 +41,12 @@ impl Search {
             return Err(why.clone());
         }
         if self.survives_nothing && self.suspected.is_empty() && self.pool.is_empty() {
-            return Ok(None);
+            let explained = |left: &Vec<u32>| left.iter().any(|index| self.is_poison(*index));
+            return if self.unexplained.iter().all(explained) {
+                Ok(None)
+            } else {
+                Err(Why::NoneOfThem)
+            };
         }
         if self.starts >= self.limits.max_restarts {
             return Err(Why::Restarts);
@@ -107,6 +112,11 @@ impl Search {
             return size;
         }
         size.min(group::frugal(self.pool.len(), crashes))
+    }
+
+    fn is_poison(&self, index: u32) -> bool {
+        let file = self.files.get(&index);
+        file.is_some_and(|file| matches!(file.standing, Standing::Poison(_)))
     }
 
     fn found_any(&self) -> bool {

@@ -61,7 +61,8 @@ impl Search {
             .into_iter()
             .flatten()
             .find(|hint| remains.contains(hint));
-        let begun: BTreeSet<u32> = seen.in_flight.iter().flatten().copied().collect();
+        let told = seen.in_flight.as_ref().filter(|_| !self.logs_failed);
+        let begun: BTreeSet<u32> = told.into_iter().flatten().copied().collect();
         let mut suspects: Vec<u32> = remains
             .iter()
             .copied()
@@ -107,6 +108,11 @@ impl Search {
             self.pool.push(index);
         }
         self.hint = hint;
+        self.blamed = if shown && suspects.len() < remains.len() {
+            remains.to_vec()
+        } else {
+            Vec::new()
+        };
         match suspects.as_slice() {
             [] => self.stop(Why::CrashWithoutSuspect),
             [one] if proof == Proof::Alone || !self.limits.confirm => {
@@ -167,6 +173,11 @@ impl Search {
         match self.suspected.as_slice() {
             // A crash found it, or took its place.
             _ if seen.crashed && !seen.disturbed => {}
+            [] if !self.blamed.is_empty() && !self.logs_failed => {
+                self.logs_failed = true;
+                let blamed = std::mem::take(&mut self.blamed);
+                self.unexplained.push(blamed);
+            }
             [] => self.stop(Why::NoneOfThem),
             [one] if !self.limits.confirm => {
                 let one = *one;

@@ -278,9 +278,8 @@ proptest! {
             Move::Found(_) => {
                 // Each crash is explained by a poison that was there, so silence means that none was seen.
                 for crash in seen.iter().filter(|seen| seen.crashed) {
-                    let suspects = crash.in_flight.as_ref().filter(|flying| !flying.is_empty());
-                    let suspects = suspects.unwrap_or(&crash.still_there);
-                    prop_assert!(suspects.iter().any(|index| poison.contains(index)));
+                    let there = &crash.still_there;
+                    prop_assert!(there.iter().any(|index| poison.contains(index)));
                 }
                 prop_assert!(service.crashes == 0 || !poison.is_empty());
             }
@@ -612,6 +611,60 @@ fn logs_that_fail_to_tell_end_the_trust_in_their_telling() {
         search = answer(search, true);
     }
     assert_eq!(fed(&search).len(), 10);
+}
+
+/// A crash that the logs blame on others than did it.
+#[test]
+fn logs_that_blame_the_innocent_are_not_believed_again_and_the_poison_is_found() {
+    let limits = Limits {
+        in_flight: Some(2),
+        max_duplicates: 8,
+        confirm: true,
+        ..AMPLE
+    };
+    // 5 crashes it before anything of it is logged, while 0 is on its way.
+    let observe = |fed: &[u32]| {
+        let crashed = fed.contains(&5);
+        let flying = fed.iter().copied().filter(|index| *index == 0).collect();
+        Observation {
+            settled: if crashed { Vec::new() } else { fed.to_vec() },
+            still_there: if crashed { fed.to_vec() } else { Vec::new() },
+            in_flight: Some(flying),
+            crashed,
+            ..Observation::default()
+        }
+    };
+    let mut search = begun(files(10), limits);
+    while let Move::Feed(fed) = search.next() {
+        search = search.after(&observe(&fed));
+    }
+    let tally = found(&search);
+    assert_eq!(indices(&tally.poison), [5]);
+    let effort = search.effort();
+    assert!(
+        u64::from(effort.starts) <= effort.restarts_bound,
+        "{effort:?}"
+    );
+}
+
+#[test]
+fn a_crash_that_nothing_explains_in_the_end_escalates() {
+    let limits = Limits {
+        in_flight: Some(2),
+        confirm: true,
+        ..AMPLE
+    };
+    let mut search = begun(files(4), limits);
+    let mut starts = 0;
+    while let Move::Feed(fed) = search.next() {
+        starts += 1;
+        // It crashes once, with 0 on its way, and never again.
+        search = search.after(&Observation {
+            in_flight: Some(if starts == 1 { vec![0] } else { fed.clone() }),
+            ..seen(starts == 1, &fed)
+        });
+    }
+    assert_eq!(escalated(&search), Why::NoneOfThem);
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! The simulated Internet Mail Service: it takes files from Out, sends them, logs, removes them, and
-//! can be killed between any two of these.
+//! The simulated Internet Mail Service: it takes files from Out and sends them, takes files from In and hands
+//! them to the store, logs, removes them, and can be killed between any two of these.
 
 use std::path::Path;
 
-use super::world::{OUT, QUEUE_DAT, World};
+use super::mail::Harm;
+use super::world::{IN, OUT, QUEUE_DAT, World};
 
 /// How often it looks for new files.
 const POLL_MS: u64 = 100;
@@ -25,6 +26,7 @@ pub(super) struct Ims {
 pub(super) struct Flight {
     pub(super) name: String,
     pub(super) number: Option<usize>,
+    inbound: bool,
     connection: usize,
     stage: Stage,
     pub(super) due: u64,
@@ -43,6 +45,11 @@ enum Stage {
     Tracked,
     /// It holds the file open and gets nowhere.
     Hung,
+}
+
+/// The folder that a message is taken from.
+const fn folder(inbound: bool) -> &'static str {
+    if inbound { IN } else { OUT }
 }
 
 impl World {
@@ -115,30 +122,35 @@ impl World {
         for number in submitted {
             self.convert(number);
         }
-        if !self.ims.routes_fresh {
-            return;
+        self.poll_folder(true);
+        if self.ims.routes_fresh {
+            self.poll_folder(false);
         }
-        let Ok(entries) = self.disk.list(Path::new(OUT)) else {
+    }
+
+    fn poll_folder(&mut self, inbound: bool) {
+        let Ok(entries) = self.disk.list(Path::new(folder(inbound))) else {
             return;
         };
         for entry in entries {
-            if self.ims.in_flight.len() >= self.settings.connections {
+            let of_queue = |flight: &&Flight| flight.inbound == inbound;
+            let flying = || self.ims.in_flight.iter().filter(of_queue);
+            // Whatever hangs lets nothing else of its queue through.
+            if flying().any(|flight| flight.stage == Stage::Hung)
+                || flying().count() >= self.settings.connections
+            {
                 return;
             }
-            let free = !self
-                .ims
-                .in_flight
-                .iter()
-                .any(|flight| flight.name == entry.name);
+            let free = !flying().any(|flight| flight.name == entry.name);
             let spool_file = entry.name.len() == 8 && entry.kind == crate::host::FileKind::File;
-            if free && spool_file {
-                self.take(entry.name);
+            if free && spool_file && self.ims.pid.is_some() {
+                self.take(entry.name, inbound);
             }
         }
     }
 
-    fn take(&mut self, name: String) {
-        let Ok((_, content)) = self.disk.file(&Path::new(OUT).join(&name)) else {
+    fn take(&mut self, name: String, inbound: bool) {
+        let Ok((_, content)) = self.disk.file(&Path::new(folder(inbound)).join(&name)) else {
             return;
         };
         let number = self
@@ -150,13 +162,18 @@ impl World {
                 self.ims
                     .in_flight
                     .iter()
-                    .all(|flight| flight.connection != *n)
+                    .all(|flight| flight.inbound || flight.connection != *n)
             })
             .unwrap_or(0);
         let mut stage = Stage::Begun;
-        if self.hangs.contains(&name) {
+        let harm = number.map_or(Harm::Nothing, |number| self.messages[number].harm);
+        if harm == Harm::CrashUnlogged {
+            self.dies_of_a_message();
+            return;
+        }
+        if self.hangs.contains(&name) || harm == Harm::Hang {
             stage = Stage::Hung;
-        } else if let Some(number) = number {
+        } else if let (Some(number), false) = (number, inbound) {
             let message = self.messages[number].clone();
             self.smtp(connection, &format!("MAIL FROM:<{}>", message.sender));
             self.smtp(connection, "IO: |250 sender ok");
@@ -175,6 +192,7 @@ impl World {
         self.ims.in_flight.push(Flight {
             name,
             number,
+            inbound,
             connection,
             stage,
             due,
@@ -185,28 +203,27 @@ impl World {
         let step = self.settings.log_ms;
         let flight = &mut self.ims.in_flight[index];
         flight.due = self.up_ms + step;
-        let (number, connection) = (flight.number, flight.connection);
+        let (number, connection, inbound) = (flight.number, flight.connection, flight.inbound);
         let name = flight.name.clone();
         match flight.stage {
             Stage::Begun => {
                 flight.stage = Stage::Accepted;
                 match number {
-                    Some(number) if self.messages[number].poison => {
-                        self.event("DrWatson", 4097, "The application msexcimc.exe failed");
-                        self.ims_died(0xC000_0005);
-                    }
+                    Some(number) if self.harms(number) => self.dies_of_a_message(),
                     Some(number) => self.messages[number].deliveries.push(self.now_ms),
                     None => self.strangers_sent += 1,
                 }
             }
             Stage::Accepted => {
                 flight.stage = Stage::Replied;
-                self.smtp(connection, "IO: |250 message accepted");
+                if !inbound {
+                    self.smtp(connection, "IO: |250 message accepted");
+                }
             }
             Stage::Replied => {
                 flight.stage = Stage::Tracked;
                 if let Some(number) = number {
-                    self.track(number, 1011);
+                    self.track(number, if inbound { 1013 } else { 1011 });
                 }
             }
             Stage::Tracked => {
@@ -214,16 +231,34 @@ impl World {
                 // Whoever moved it away under the service's hands has it now; that is a fault of
                 // whoever did, and the balance will show it. The removal is not synced: after a
                 // power loss the file may be back.
-                let _ = self.disk.remove(&Path::new(OUT).join(&name));
+                let _ = self.disk.remove(&Path::new(folder(inbound)).join(&name));
                 self.write_queue_dat();
             }
             Stage::Hung => flight.due = u64::MAX,
         }
     }
 
+    fn harms(&mut self, number: usize) -> bool {
+        match self.messages[number].harm {
+            Harm::Crash => true,
+            Harm::Sometimes(of_ten) => self.rng.u8(..10) < of_ten,
+            Harm::Nothing | Harm::CrashUnlogged | Harm::Hang => false,
+        }
+    }
+
+    fn dies_of_a_message(&mut self) {
+        self.event(
+            "MSExchangeIMC",
+            4037,
+            "An exception (0xc0000005) was handled while a message was processed; the service ends.",
+        );
+        self.event("DrWatson", 4097, "The application msexcimc.exe failed");
+        self.ims_died(0xC000_0005);
+    }
+
     /// Whether the service has this file open.
     pub(super) fn ims_holds(&self, path: &Path) -> bool {
-        let held = |flight: &Flight| Path::new(OUT).join(&flight.name) == path;
+        let held = |flight: &Flight| Path::new(folder(flight.inbound)).join(&flight.name) == path;
         let queue = self.ims.pid.is_some() && path == Path::new(QUEUE_DAT);
         queue || self.ims.in_flight.iter().any(held)
     }

@@ -4,7 +4,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::world::{OUT, World};
+use super::world::{IN, OUT, World};
+
+/// What a message does to the service that comes upon it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Harm {
+    /// It is sent, or handed to the store.
+    #[default]
+    Nothing,
+    /// The service dies of it: outbound when its text is on the wire, inbound while it is converted.
+    Crash,
+    /// It dies before anything of it is logged.
+    CrashUnlogged,
+    /// It dies of it in so many of ten cases.
+    Sometimes(u8),
+    /// The service holds it open and gets nowhere, and with it nothing else of its queue.
+    Hang,
+}
 
 /// A message that was submitted.
 #[derive(Debug, Clone)]
@@ -15,7 +31,9 @@ pub(super) struct Message {
     pub(super) sender: String,
     pub(super) recipients: Vec<String>,
     pub(super) bytes: Arc<[u8]>,
-    pub(super) poison: bool,
+    pub(super) harm: Harm,
+    /// From In to the store, not from Out to the next hop.
+    pub(super) inbound: bool,
     /// Whether it waits in MTS-OUT: no spool file has been written yet.
     pub(super) in_mts_out: bool,
     /// When the next hop accepted it, in milliseconds since 1970.
@@ -38,17 +56,19 @@ pub struct Account {
     pub spool_name: String,
     /// Its Internet Message-ID.
     pub message_id: String,
-    /// Whether the service dies of it.
+    /// Whether the service dies of it, or hangs.
     pub poison: bool,
+    /// Whether it goes from In to the store.
+    pub inbound: bool,
     /// Whether it waits in MTS-OUT, not yet converted to a file.
     pub in_mts_out: bool,
-    /// Its names directly in the folder Out, unaltered.
+    /// Its names directly in the folder of its queue, unaltered.
     pub live: Vec<PathBuf>,
     /// Its names anywhere else, unaltered.
     pub elsewhere: Vec<PathBuf>,
     /// Files that hold its MTS-ID in a spool header but other bytes.
     pub altered: Vec<PathBuf>,
-    /// How often the next hop accepted it.
+    /// How often the next hop, or the store, accepted it.
     pub delivered: usize,
 }
 
@@ -99,7 +119,7 @@ impl Balance {
 
 impl World {
     /// Submits a message to MTS-OUT; the service converts it to a spool file when it next runs.
-    pub(super) fn submit(&mut self, to: &str, size: usize, poison: bool) -> usize {
+    pub(super) fn submit(&mut self, to: &str, size: usize, harm: Harm) -> usize {
         const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
         let spool_name = loop {
             let name: String = (0..8)
@@ -135,7 +155,8 @@ impl World {
             sender,
             recipients,
             bytes,
-            poison,
+            harm,
+            inbound: false,
             in_mts_out: true,
             deliveries: Vec::new(),
         });
@@ -158,6 +179,20 @@ impl World {
         self.track(number, 1010);
     }
 
+    /// A message that was received: its spool file appears in In.
+    pub(super) fn receive(&mut self, size: usize, harm: Harm) -> usize {
+        let number = self.submit("somebody@site.example", size, harm);
+        let message = &mut self.messages[number];
+        message.in_mts_out = false;
+        message.inbound = true;
+        let path = Path::new(IN).join(&message.spool_name);
+        let bytes = Arc::clone(&message.bytes);
+        self.disk.put(&path, &bytes, self.now_ms);
+        self.disk.free = self.disk.free.saturating_sub(bytes.len() as u64);
+        self.track(number, 1012);
+        number
+    }
+
     pub(super) fn balance(&self) -> Balance {
         let mut accounts: Vec<Account> = self
             .messages
@@ -166,7 +201,8 @@ impl World {
                 mts_id: message.mts_id.clone(),
                 spool_name: message.spool_name.clone(),
                 message_id: message.message_id.clone(),
-                poison: message.poison,
+                poison: message.harm != Harm::Nothing,
+                inbound: message.inbound,
                 in_mts_out: message.in_mts_out,
                 live: Vec::new(),
                 elsewhere: Vec::new(),
@@ -183,7 +219,8 @@ impl World {
         for (path, content) in self.disk.files() {
             if let Some(&number) = whole.get(&*content) {
                 let account = &mut accounts[number];
-                let place = if path.parent() == Some(Path::new(OUT)) {
+                let queue = if account.inbound { IN } else { OUT };
+                let place = if path.parent() == Some(Path::new(queue)) {
                     &mut account.live
                 } else {
                     &mut account.elsewhere

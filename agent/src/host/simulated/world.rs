@@ -12,6 +12,7 @@ use crate::host::{EventRecord, HostErrorKind, RegistryValue};
 
 pub(super) const IMCDATA: &str = "/exchsrvr/imcdata";
 pub(super) const OUT: &str = "/exchsrvr/imcdata/Out";
+pub(super) const IN: &str = "/exchsrvr/imcdata/In";
 pub(super) const LOG: &str = "/exchsrvr/imcdata/Log";
 pub(super) const ROUTE: &str = "/exchsrvr/imcdata/Log/Route.txt";
 pub(super) const QUEUE_DAT: &str = "/exchsrvr/imcdata/queue.dat";
@@ -68,7 +69,7 @@ impl World {
         let folders = [
             "/exchsrvr",
             IMCDATA,
-            "/exchsrvr/imcdata/In",
+            IN,
             "/exchsrvr/imcdata/In/Archive",
             OUT,
             "/exchsrvr/imcdata/Out/Archive",

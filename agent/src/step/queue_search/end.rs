@@ -2,19 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use mailmend_proto::run::{
-    Batch, Custody, Event, Outcome, SearchState, ServiceChange, Settlement,
-};
+use mailmend_proto::run::{Batch, Custody, Event, Outcome, SearchState, ServiceChange, Settlement};
 
 use super::start::refused;
-use super::{Hunt, Stop, StepEnd, StepResult, Trouble};
+use super::{Hunt, StepEnd, StepResult, Stop, Trouble};
 use crate::custody::search::{Effort, Poison, Proof, Search, Tally, Why};
 use crate::custody::settle::settle;
 use crate::faults::known;
 use crate::service::{Care, Start};
 
 /// What the ledger says of a message that is given again although a crash may have sent it.
-pub(super) const AGAIN: &str = "its sending had begun when the service crashed; the search for poison gives it again, so it may be sent twice";
+pub(super) const AGAIN: &str = "it was in flight, or may have been, when the service crashed; the search for poison gives it again, so it may be sent twice";
 
 /// So many names stand in one line.
 const IN_A_LINE: usize = 10;
@@ -83,12 +81,7 @@ impl Hunt<'_> {
         if let Err(left) = self.empty_queue()? {
             detail = format!("{detail}; {}", left.0);
         }
-        match settle(
-            &self.queue.desk(),
-            self.batch,
-            &self.queue.records(),
-            true,
-        ) {
+        match settle(&self.queue.desk(), self.batch, &self.queue.records(), true) {
             Ok(_) => {}
             Err(error) => {
                 if let Err(stop) = refused(error)? {
@@ -174,9 +167,7 @@ impl Hunt<'_> {
             .filter(|poison| {
                 let entry = batch.entries.get(poison.index as usize);
                 // Not what is still in a queue, nor what was delivered after all.
-                entry.is_some_and(|entry| {
-                    matches!(entry.custody, Custody::Held | Custody::InDoubt)
-                })
+                entry.is_some_and(|entry| matches!(entry.custody, Custody::Held | Custody::InDoubt))
             })
             .map(|poison| Settlement {
                 index: poison.index,
@@ -237,7 +228,7 @@ impl Hunt<'_> {
         }
         let names = names(batch, twice.into_iter());
         let text = format!(
-            "{} messages were in flight when the service crashed and were given to it again: {}",
+            "{} messages were in flight, or may have been, when the service crashed and were given to it again: {}",
             names.len(),
             names.join(", ")
         );

@@ -153,8 +153,8 @@ impl Hunt<'_> {
         let started = state.services.get(self.service) == Some(&ServiceChange::Started);
         let untouched = state
             .batches
-            .values()
-            .all(|batch| batch.replays.is_empty() && batch.taken);
+            .get(&self.batch)
+            .is_some_and(|batch| batch.replays.is_empty() && batch.taken);
         let Some(status) = self.status() else {
             return Ok(None);
         };
@@ -213,10 +213,14 @@ impl Hunt<'_> {
             return Ok(Ok(()));
         }
         let batch = self.entries()?;
+        let exposed = self.recorded()?.exposed();
         let again: Vec<Settlement> = fed
             .iter()
             .filter_map(|index| batch.entries.get(*index as usize))
-            .filter(|entry| entry.custody == Custody::InDoubt)
+            .filter(|entry| {
+                entry.custody == Custody::InDoubt
+                    || (entry.custody == Custody::Held && exposed.contains(&entry.index))
+            })
             .map(|entry| Settlement {
                 index: entry.index,
                 custody: Custody::Held,
@@ -264,10 +268,9 @@ impl Hunt<'_> {
 
     fn time_to_start(&self) -> Result<Duration, Trouble> {
         let state = self.work.state()?;
-        let left = state
-            .section
-            .as_ref()
-            .map_or(START_LIMIT, |open| exit_due(open).saturating_sub(self.now()));
+        let left = state.section.as_ref().map_or(START_LIMIT, |open| {
+            exit_due(open).saturating_sub(self.now())
+        });
         Ok(left.max(START_LIMIT))
     }
 
@@ -294,7 +297,9 @@ impl Hunt<'_> {
             Err(stop) => return Ok(Err(stop)),
         };
         if station.stopping() {
-            return Ok(Err(Stop("A067-shutdown: the agent is shutting down".into())));
+            return Ok(Err(Stop(
+                "A067-shutdown: the agent is shutting down".into(),
+            )));
         }
         if rebooted || (over && !self.is_up()) {
             return Ok(Err(Stop(
@@ -389,9 +394,8 @@ impl Hunt<'_> {
         events
             .read(self.service.as_str(), since_ms)
             .map_or(usize::MAX, |events| {
-                let started = |event: &&crate::host::EventRecord| {
-                    event.id == crate::condition::EVENT_STARTED
-                };
+                let started =
+                    |event: &&crate::host::EventRecord| event.id == crate::condition::EVENT_STARTED;
                 events.iter().filter(started).count()
             })
     }

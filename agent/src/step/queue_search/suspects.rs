@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use mailmend_policy::condition::Queue;
 use mailmend_proto::run::{Batch, Custody, Event, SearchMark, SearchSuspect};
 
 use super::{Hunt, StepEnd, Trouble};
@@ -50,6 +51,8 @@ pub(super) struct Before {
     pub(super) missing: BTreeSet<u32>,
     /// The last crash that an event tells of, milliseconds since 1970 UTC.
     pub(super) last_crash_ms: Option<i64>,
+    /// Whether the files are inbound.
+    pub(super) inbound: bool,
     /// How many in doubt may be given again.
     pub(super) max_duplicates: u64,
 }
@@ -79,13 +82,17 @@ pub(super) fn suspects(batch: &Batch, before: &Before) -> Vec<SearchSuspect> {
             } else {
                 SearchMark::Ordinary
             };
-            let in_flight = entry.custody == Custody::InDoubt;
-            let there = before.last_crash_ms.is_none_or(|at| entry.modified_ms <= at);
-            let suspicion = match (in_flight, there) {
+            let doubtful = entry.custody == Custody::InDoubt;
+            let there = before
+                .last_crash_ms
+                .is_none_or(|at| entry.modified_ms <= at);
+            let suspicion = match (doubtful, there) {
                 (true, _) => IN_FLIGHT,
                 (false, true) => THERE,
                 (false, false) => LATER,
             };
+            // No log tells which inbound message was handed over just before the crash.
+            let in_flight = doubtful || (before.inbound && there && before.last_crash_ms.is_some());
             SearchSuspect {
                 index: entry.index,
                 mark,
@@ -166,6 +173,7 @@ impl Hunt<'_> {
             locked,
             missing,
             last_crash_ms,
+            inbound: self.which == Queue::InboundAwaitingConversion,
             max_duplicates: self.limits.max_duplicates,
         }
     }
@@ -219,6 +227,7 @@ mod tests {
             locked: BTreeSet::from([0]),
             missing: BTreeSet::from([5]),
             last_crash_ms: Some(10),
+            inbound: false,
             max_duplicates: 2,
         };
         let found = suspects(&batch, &before);
@@ -237,6 +246,14 @@ mod tests {
         before.max_duplicates = 1;
         let found = suspects(&batch, &before);
         assert!(found.iter().all(|one| !one.in_flight), "{found:?}");
+        before.inbound = true;
+        let found = suspects(&batch, &before);
+        let exposed: Vec<u32> = found
+            .iter()
+            .filter(|one| one.in_flight)
+            .map(|one| one.index)
+            .collect();
+        assert_eq!(exposed, [0], "what was there when it crashed");
     }
 
     #[test]

@@ -151,9 +151,7 @@ impl Hunt<'_> {
             })
             .unzip();
         let probed = spool.probe_each(self.queue.folder(), &names);
-        let locked = |result: &Result<(), crate::host::HostError>| {
-            matches!(result, Err(error) if error.kind == HostErrorKind::Locked)
-        };
+        let locked = |result: &Result<(), crate::host::HostError>| matches!(result, Err(error) if error.kind == HostErrorKind::Locked);
         Ok(indices
             .into_iter()
             .zip(probed)

@@ -47,6 +47,7 @@ macro_rules! sweeps {
     };
 }
 
+sweeps!(corrupt_message);
 sweeps!(stuck_message);
 sweeps!(stuck_outbound_routing);
 sweeps!(stuck_outbound_whole);
