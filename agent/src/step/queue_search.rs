@@ -223,7 +223,7 @@ impl Hunt<'_> {
             .starts
             .last()
             .and_then(|start| start.observed.as_ref());
-        if given > 0 && last.is_some_and(|seen| seen.crashed) {
+        if given > 0 && last.is_some_and(|seen| seen.crashed && !seen.disturbed) {
             return Ok(Err(Stop(
                 "A110-search-contradiction: files that the service had stayed up with crashed it when they were given back: a message that crashes only sometimes, or something else".into(),
             )));

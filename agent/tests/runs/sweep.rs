@@ -54,7 +54,7 @@ impl Case {
             site.ended().is_some_and(|end| self.ends.contains(&end)),
             "{told}: ended {:?}: {:?} {:?}",
             site.ended(),
-            site.failed_steps(),
+            site.failures(),
             site.alarms()
         );
         (self.check)(site, told);

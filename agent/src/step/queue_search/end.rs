@@ -152,7 +152,7 @@ impl Hunt<'_> {
     }
 
     /// Whether it was started and died, and nobody has written that down yet.
-    fn died_unseen(&self) -> Result<bool, Trouble> {
+    pub(super) fn died_unseen(&self) -> Result<bool, Trouble> {
         let state = self.work.state()?;
         Ok(matches!(
             state.services.get(self.service),

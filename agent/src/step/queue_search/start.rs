@@ -342,11 +342,15 @@ impl Hunt<'_> {
         };
         let _alone = self.work.station.disturb();
         let up = self.is_up();
-        if !up {
+        let died = !up && self.died_unseen()?;
+        if died {
             self.care().note_watched(None)?;
         }
-        // It died and was started again, by whomever.
-        let crashed = !up || rebooted || self.starts_since(since_ms) > 1;
+        let failed = self
+            .status()
+            .is_some_and(|status| !up && status.exit_code.is_some_and(|code| code != 0));
+        // It died, perhaps while it was being stopped; or it died and was started again, by whomever.
+        let crashed = died || failed || rebooted || self.starts_since(since_ms) > 1;
         if up {
             if let Some(why) = self.work.forbidden(true)? {
                 return Ok(Err(Stop(why)));
