@@ -3,7 +3,7 @@
 //!
 //! A001–A009 configuration and guard file, A010–A019 journal and data folder, A020–A029 identity
 //! and connection, A030–A039 the guard refuses, A040–A049 an assignment or order is refused, A050–A079
-//! steps, sections and services, A080–A099 custody, A100–A109 symptoms, A110–A119 searches for poison.
+//! steps, sections and services, A080–A099 custody, A100–A109 symptoms, A110–A119 starts by others, A120–A129 searches for poison.
 
 /// Code, what it means, remedy; in order of the code.
 pub const FAULTS: &[(&str, &str, &str)] = &[

@@ -32,6 +32,8 @@ use mailmend_proto::run::{
     Batch, BatchId, Custody, Event, SearchMark, SearchObservation, SearchState,
 };
 
+pub(super) use end::ELSEWHERE;
+
 use super::queue_quarantine::how_to_stop;
 use super::queue_replay::held_by;
 use super::{StepEnd, StepResult, Trouble, Work, service_stop};
@@ -225,7 +227,7 @@ impl Hunt<'_> {
             .and_then(|start| start.observed.as_ref());
         if given > 0 && last.is_some_and(|seen| seen.crashed && !seen.disturbed) {
             return Ok(Err(Stop(
-                "A110-search-contradiction: files that the service had stayed up with crashed it when they were given back: a message that crashes only sometimes, or something else".into(),
+                "A120-search-contradiction: files that the service had stayed up with crashed it when they were given back: a message that crashes only sometimes, or something else".into(),
             )));
         }
         let batch = self.entries()?;
@@ -252,7 +254,7 @@ impl Hunt<'_> {
         }
         if given >= 3 {
             return Ok(Err(Stop(
-                "A111-search-cut-short: what was found good could not be given back in three starts".into(),
+                "A121-search-cut-short: what was found good could not be given back in three starts".into(),
             )));
         }
         Ok(Ok(Some(good)))

@@ -23,13 +23,13 @@ pub(super) fn told(why: &Why) -> Stop {
         Why::NotInSpool => {
             return Stop(format!(
                 "{}: the service dies with an empty queue: the poison is in the store, not in the spool. {ELSEWHERE}",
-                const { known("A112-poison-not-in-spool") }
+                const { known("A122-poison-not-in-spool") }
             ));
         }
-        Why::Restarts | Why::Crashes => const { known("A111-search-cut-short") },
-        Why::NotTakenUp => const { known("A113-suspects-not-taken-up") },
+        Why::Restarts | Why::Crashes => const { known("A121-search-cut-short") },
+        Why::NotTakenUp => const { known("A123-suspects-not-taken-up") },
         Why::CrashWithoutSuspect | Why::NoneOfThem | Why::PoisonDelivered(_) => {
-            const { known("A110-search-contradiction") }
+            const { known("A120-search-contradiction") }
         }
     };
     Stop(format!("{code}: {why}"))
@@ -232,7 +232,7 @@ impl Hunt<'_> {
             names.len(),
             names.join(", ")
         );
-        let code = const { known("A114-may-be-sent-twice") }.into();
+        let code = const { known("A124-may-be-sent-twice") }.into();
         self.work.record(vec![Event::Alarm { code, text }])?;
         Ok(lines("may have been sent twice", &names))
     }

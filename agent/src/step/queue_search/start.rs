@@ -463,7 +463,7 @@ impl Hunt<'_> {
 
 pub(super) fn out_of_time() -> Stop {
     Stop(
-        "A111-search-cut-short: the step's time is over; raise its `timeout`, or look at what is suspected"
+        "A121-search-cut-short: the step's time is over; raise its `timeout`, or look at what is suspected"
             .into(),
     )
 }

@@ -115,7 +115,7 @@ impl Hunt<'_> {
                 .filter(|entry| entry.custody == Custody::InDoubt)
                 .count();
             return Ok(Err(StepEnd::no_effect(format!(
-                "A111-search-cut-short: all {in_doubt} messages are in doubt, and `max_duplicates` allows to send {} twice; raise it, or settle them first",
+                "A121-search-cut-short: all {in_doubt} messages are in doubt, and `max_duplicates` allows to send {} twice; raise it, or settle them first",
                 self.limits.max_duplicates
             ))));
         }
