@@ -12,7 +12,7 @@ use mailmend_proto::run::{Event, Illegal, Record, RunId, RunState};
 use mailmend_proto::wire;
 
 use crate::rollout::Told;
-use crate::store::{AgentRow, Store, StoreError, StoredRun, Tail, kept};
+use crate::store::{AgentRow, PartKey, Store, StoreError, StoredRun, Tail, kept};
 
 /// A report that is not taken in. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
@@ -238,7 +238,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// A run begins for an agent only as it was assigned to it; a duty only under an id of its own.
+    /// A run begins for an agent only as it was assigned to it, and goes no further than was released; a
+    /// duty begins only under an id of its own.
     async fn check_begin(&self, store: &Store, record: &Record) -> Result<(), IngestFault> {
         let foreign = |why| IngestFault::Foreign {
             agent: self.agent.clone(),
@@ -247,17 +248,9 @@ impl Ledger {
             why,
         };
         match &record.event {
-            Event::Admitted { fence, plan, .. } => {
-                let Some(part) = store.part(record.run, &self.agent).await? else {
-                    return Err(foreign("which it has no part in"));
-                };
-                if part.plan != Some(*plan) {
-                    return Err(foreign("but with another plan than the one approved"));
-                }
-                if part.fence.is_none_or(|minted| *fence > minted) {
-                    return Err(foreign("with a fence that was never minted for it"));
-                }
-                Ok(())
+            Event::Admitted { .. } | Event::Advanced { .. } => {
+                let part = store.part(record.run, &self.agent).await?;
+                agrees(part, &record.event).map_err(foreign)
             }
             Event::DutyBegan { .. } => {
                 match store.runs_named(&record.run.to_string()).await?.first() {
@@ -267,6 +260,27 @@ impl Ledger {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a record of an agent agrees with its part in the run, and why not.
+fn agrees(part: Option<PartKey>, event: &Event) -> Result<(), &'static str> {
+    let Some(part) = part else {
+        return Err("which it has no part in");
+    };
+    match event {
+        Event::Admitted { plan, .. } if part.plan != Some(*plan) => {
+            Err("but with another plan than the one approved")
+        }
+        Event::Admitted { fence, .. } | Event::Advanced { fence, .. }
+            if part.fence.is_none_or(|minted| *fence > minted) =>
+        {
+            Err("with a fence that was never minted for it")
+        }
+        Event::Advanced { through, .. } if *through > part.through => {
+            Err("further than was released to it")
+        }
+        _ => Ok(()),
     }
 }
 

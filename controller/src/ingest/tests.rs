@@ -246,6 +246,28 @@ async fn an_agent_cannot_report_on_a_run_that_it_has_no_part_in_or_take_one_on_b
     );
 }
 
+#[test]
+fn an_agent_goes_no_further_than_was_released_to_it() {
+    let part = PartKey {
+        plan: Some(Digest::of(b"plan")),
+        fence: Some(3),
+        through: 5,
+    };
+    let advanced = |fence, through| agrees(Some(part), &Event::Advanced { fence, through });
+    assert_eq!(advanced(3, 5), Ok(()));
+    assert_eq!(advanced(2, 1), Ok(()));
+    assert_eq!(advanced(3, 6), Err("further than was released to it"));
+    assert_eq!(
+        advanced(4, 5),
+        Err("with a fence that was never minted for it")
+    );
+    let event = Event::Advanced {
+        fence: 1,
+        through: 1,
+    };
+    assert_eq!(agrees(None, &event), Err("which it has no part in"));
+}
+
 #[tokio::test]
 async fn a_record_that_makes_no_sense_is_refused_with_its_number() {
     let world = World::new().await;

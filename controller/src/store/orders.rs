@@ -50,6 +50,8 @@ pub struct PartKey {
     pub plan: Option<Digest>,
     /// The fence of the assignment; none while the run waits and for a duty.
     pub fence: Option<u64>,
+    /// The highest watermark that was released to the agent.
+    pub through: u32,
 }
 
 pub(super) fn unwinding(row: &SqliteRow) -> Result<Option<Unwinding>, StoreError> {
@@ -126,7 +128,7 @@ impl Store {
         .transpose()
     }
 
-    /// The plan digest and fence of an assigned run, where the agent has a part in it.
+    /// The plan digest, fence and watermark of an assigned run, where the agent has a part in it.
     ///
     /// # Errors
     /// Where the store fails.
@@ -136,7 +138,7 @@ impl Store {
         agent: &ServerName,
     ) -> Result<Option<PartKey>, StoreError> {
         sqlx::query(
-            "SELECT r.plan_digest, r.fence FROM parts p JOIN runs r ON r.id = p.run
+            "SELECT r.plan_digest, r.fence, p.through FROM parts p JOIN runs r ON r.id = p.run
              WHERE p.run = $1 AND p.agent = $2",
         )
         .bind(run.to_string())
@@ -154,6 +156,7 @@ impl Store {
                     .get::<Option<i64>, _>("fence")
                     .map(|fence| unsigned("runs", fence))
                     .transpose()?,
+                through: unsigned("parts", row.get("through"))?,
             })
         })
         .transpose()
