@@ -11,6 +11,7 @@ use stage::{Ended, Stage};
 
 use crate::cargo;
 use crate::lab_error::{Attempting, LabError};
+use crate::scenario::SCENARIOS;
 use crate::{power_cut, stop_signal};
 
 /// What to check.
@@ -179,6 +180,12 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
         60,
         &["storm", "--runs", &runs, "--seed", &seed],
     ));
+    for scenario in &SCENARIOS[1..] {
+        // Few: each variant has a test of its own; what is added here is kills.
+        let storm = ["storm", "--scenario", scenario.name, "--seed", &seed];
+        let size = ["--runs", "4", "--messages", "16"];
+        stages.push(lab(scenario.name, 15, &[&storm[..], &size[..]].concat()));
+    }
     stages
 }
 
