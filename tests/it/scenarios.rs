@@ -1,4 +1,5 @@
 //! Each scenario and variant with real processes and few messages.
 
+mod corrupt_message;
 mod stuck_message;
 mod stuck_outbound;

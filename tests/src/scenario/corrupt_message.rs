@@ -14,8 +14,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use super::bad_mail::{self, Lying};
 use super::fleet::Guarded;
 use super::ledger::Ledger;
@@ -67,7 +65,8 @@ struct Searches {
     bound: u64,
     information: u64,
     crashes: u64,
-    twice: u64,
+    /// Starts after the finding, which give back the others; not in the bound.
+    given_back: u64,
 }
 
 impl CorruptMessage {
@@ -179,10 +178,15 @@ impl Room for CorruptMessage {
         let factor = stage.world.spec.clock_factor;
         let too_long = factor.shorten(STUCK_AFTER);
         awaited::or_fail("the symptom", too_long + LIMIT, || {
-            stage.interrupted() || stage.world.both_ways().all(|server| ill(server, too_long))
+            let ill = |server: &Server| match self.watched {
+                // The agent may have mended it before anybody looks.
+                true => bad_mail::events(&server.dir, &[4037]).is_ok_and(|events| events > 0),
+                false => ill(server, too_long),
+            };
+            stage.interrupted() || stage.world.both_ways().all(ill)
         })?;
         stage.check_interrupted()?;
-        stage.waiting()
+        Ok(stage.waiting()?.max(self.culprits.len()))
     }
 
     fn late(&self) -> usize {
@@ -215,7 +219,9 @@ impl Room for CorruptMessage {
         for run in runs {
             let shown = stage.fleet()?.ask(&["run", "show", run])?;
             for step in rows(&shown["steps"]) {
-                self.found.add(&step["search"]);
+                if step["action"] == "queue.search" {
+                    self.found.add(step["detail"].as_str().unwrap_or_default());
+                }
             }
         }
         Ok(())
@@ -239,8 +245,9 @@ impl Room for CorruptMessage {
         let mut extra =
             |name: &str, value: u64| report.extras.insert(name.to_owned(), value.into());
         extra("culprits_named", named as u64);
+        extra("starts_to_give_back", found.given_back);
         extra("search_crashes", found.crashes);
-        extra("may_be_sent_twice", found.twice);
+        extra("may_be_sent_twice", ledger.twice.len() as u64);
         Ok(())
     }
 
@@ -251,7 +258,8 @@ impl Room for CorruptMessage {
             against.push(format!("{innocent} innocent message(s) are called poison"));
         }
         let found = self.found;
-        if found.bound > 0 && found.restarts > found.bound {
+        let over = report.rollout.starts_with("succeeded");
+        if over && found.restarts > found.bound {
             let Searches {
                 restarts, bound, ..
             } = found;
@@ -264,15 +272,26 @@ impl Room for CorruptMessage {
 }
 
 impl Searches {
-    /// Adds what a step of `mailmend run show` says of its search.
-    fn add(&mut self, search: &Value) {
-        let number = |key: &str| search[key].as_u64().unwrap_or_default();
-        self.restarts += number("restarts");
-        self.bound += number("restarts_bound");
-        self.information += number("restarts_information");
-        self.crashes += number("crashes");
-        self.twice += number("may_be_sent_twice");
+    /// Adds what a search says of itself at its end: `5 starts and 1 to give back the good (at most 9 for what was
+    /// found; one bit a start takes 4), 3 crashes`.
+    fn add(&mut self, detail: &str) {
+        let before = |words: &str| number_before(detail, words);
+        self.restarts += before(" starts");
+        self.given_back += before(" to give back the good");
+        self.bound += before(" for what was found");
+        self.information += before("), ");
+        self.crashes += before(" crashes");
     }
+}
+
+/// The number that stands right before these words; 0 where they do not stand there or no number does.
+fn number_before(text: &str, words: &str) -> u64 {
+    let ends = text.match_indices(words).map(|(at, _)| &text[..at]);
+    let digits = |text: &str| {
+        let rest = text.trim_end_matches(|c: char| c.is_ascii_digit());
+        text[rest.len()..].parse().ok()
+    };
+    ends.filter_map(digits).next().unwrap_or_default()
 }
 
 /// Whether event 4037 stands, and the IMS is down or mail waits too long.
@@ -292,6 +311,18 @@ fn ill(server: &Server, too_long: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_search_says_at_its_end_is_counted() {
+        let mut found = Searches::default();
+        let detail = "1 message crashes the service and stays held, 8 were delivered, 5 starts and 2 to give \
+             back the good (at most 9 for what was found; one bit a start takes 4), 3 crashes";
+        found.add(detail);
+        found.add("2 were delivered, 5 are held, 1 starts (at most 1 for what was found; one bit a start takes 0), 0 crashes");
+        found.add("");
+        assert_eq!((found.restarts, found.given_back, found.bound), (6, 2, 10));
+        assert_eq!((found.information, found.crashes), (4, 3));
+    }
 
     #[test]
     fn several_bad_messages_are_in_both_directions_and_of_one_the_seed_decides() {

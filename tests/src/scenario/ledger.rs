@@ -19,8 +19,8 @@ pub struct Ledger {
     pub(super) twice: BTreeSet<String>,
 }
 
-/// The codes of the alarms that name what may have been sent twice.
-const TWICE: [&str; 2] = ["A110-sent-again", "A114-may-be-sent-twice"];
+/// The ends of the codes of the alarms that name what may have been sent twice.
+const TWICE: [&str; 2] = ["-sent-again", "-may-be-sent-twice"];
 
 impl Ledger {
     /// Asks the controller for all that is in custody, and for what was told in these runs.
