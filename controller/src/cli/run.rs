@@ -127,6 +127,9 @@ fn told(detail: &wire::RunDetail, output: &Output) -> String {
     }
     let rows = detail.steps.iter().map(|step| {
         let mut said = step.detail.clone();
+        if let Some(search) = &step.search {
+            said.push_str(&searched(search));
+        }
         for evidence in &step.evidence {
             said.push_str("\n· ");
             said.push_str(evidence);
@@ -146,6 +149,23 @@ fn told(detail: &wire::RunDetail, output: &Output) -> String {
         output.pairs(pairs),
         output.table(&head, rows.collect(), "no steps"),
         asked(detail, output)
+    )
+}
+
+/// How a search for poison went so far.
+fn searched(search: &wire::SearchView) -> String {
+    let bound = match search.restarts_bound {
+        0 => String::new(),
+        bound => format!(", at most {bound} for what was found"),
+    };
+    format!(
+        "\n· searched {} messages: {} crash the service; {} restarts{bound} (one bit a restart takes {}), {} crashes, {} may have been sent twice",
+        search.messages,
+        search.poison,
+        search.restarts,
+        search.restarts_information,
+        search.crashes,
+        search.may_be_sent_twice
     )
 }
 

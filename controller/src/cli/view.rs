@@ -306,6 +306,21 @@ struct RunStepView {
     ended: Option<String>,
     evidence: Vec<String>,
     asks: Option<TaskView>,
+    search: Option<SearchView>,
+}
+
+/// How a search for poison went so far.
+#[derive(Debug, Serialize)]
+struct SearchView {
+    messages: u64,
+    poison: u64,
+    restarts: u32,
+    /// At most, for what was found; none where the search stopped without a finding.
+    restarts_bound: Option<u32>,
+    /// What splitting by one bit a restart takes at least.
+    restarts_information: u32,
+    crashes: u32,
+    may_be_sent_twice: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -331,6 +346,15 @@ impl From<&wire::RunDetail> for RunDetailView {
                 ask: task.ask.clone(),
                 answers: task.answers.clone(),
                 accept: task.accept.clone(),
+            }),
+            search: step.search.as_ref().map(|search| SearchView {
+                messages: search.messages,
+                poison: search.poison,
+                restarts: search.restarts,
+                restarts_bound: (search.restarts_bound > 0).then_some(search.restarts_bound),
+                restarts_information: search.restarts_information,
+                crashes: search.crashes,
+                may_be_sent_twice: search.may_be_sent_twice,
             }),
         });
         Self {

@@ -7,6 +7,7 @@ mod naming;
 mod person_orders;
 mod reactions;
 mod rollouts;
+mod searched;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -209,6 +209,11 @@ pub(super) fn steps(run: &Run, records: &[RunRecord]) -> Vec<wire::RunStep> {
             (step.index, told)
         })
         .collect();
+    for (step, search) in super::searched::searches(&run.plan, records) {
+        if let Some(told) = steps.get_mut(&step) {
+            told.search = Some(search);
+        }
+    }
     for RunRecord { record, .. } in records {
         let at_ms = record.at_ms;
         let index = match &record.event {
