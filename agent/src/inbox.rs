@@ -283,10 +283,10 @@ fn allowed(step: &PlannedStep, facts: Known<'_>) -> Result<(), Refusal> {
             guard.allows_path(&imcdata.join(folder))?;
             guard.allows_path(&held_root(guard, imcdata))?;
         }
-        Action::MailReconcile { store, .. } => {
-            if let Some(tool) = store {
-                guard.allows_tool(tool)?;
-            }
+        Action::MailReconcile {
+            store: Some(tool), ..
+        } => {
+            guard.allows_tool(tool)?;
         }
         Action::MailEscrow { queue, .. } => {
             let imcdata = imcdata(step, facts)?;

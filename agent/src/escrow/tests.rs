@@ -190,7 +190,7 @@ fn a_copy_goes_only_after_evidence_of_delivery_and_its_time() {
         (2, 0),
         "{sent:?} were delivered"
     );
-    assert_eq!(bench.names(&station, KEPT), [lost.clone()]);
+    assert_eq!(bench.names(&station, KEPT), std::slice::from_ref(&lost));
     bench.world.advance(7 * 24 * HOUR);
     assert_eq!(
         station.escrow.sweep(&station).unwrap().removed,
@@ -239,7 +239,11 @@ fn a_file_that_lives_for_milliseconds_is_told_of() {
         counters_file: None,
         clock_factor: 1.0,
     });
-    let mut watch = host.spool().watch(&[source.clone()]).unwrap().unwrap();
+    let mut watch = host
+        .spool()
+        .watch(std::slice::from_ref(&source))
+        .unwrap()
+        .unwrap();
     let writer = std::thread::spawn({
         let source = source.clone();
         move || {

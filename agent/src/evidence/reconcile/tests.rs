@@ -348,7 +348,7 @@ fn one(inbound: bool, truth: Truth) -> Message {
 #[test]
 fn each_vanished_message_has_its_acceptance_with_its_place_and_its_copy() {
     let message = one(true, Truth::Vanished);
-    let mut facts = facts(&[message.clone()], true);
+    let mut facts = facts(std::slice::from_ref(&message), true);
     facts.places.push(Place {
         spool_name: message.name(),
         mts_id: None,
@@ -394,7 +394,7 @@ fn what_was_sent_and_stands_in_mts_out_is_listed_and_what_was_not_sent_waits() {
 #[test]
 fn an_event_that_names_the_file_is_a_word_and_no_silent_loss() {
     let message = one(true, Truth::Vanished);
-    let mut facts = facts(&[message.clone()], false);
+    let mut facts = facts(std::slice::from_ref(&message), false);
     for (reported, expected) in [(false, Fate::CannotTell), (true, Fate::Reported)] {
         facts.hints = vec![Hint {
             text: format!("THE SPOOL FILE {} FAILED", message.name()),
@@ -411,14 +411,14 @@ fn an_event_that_names_the_file_is_a_word_and_no_silent_loss() {
 #[test]
 fn a_conversation_without_an_answer_and_a_twin_are_no_loss() {
     let message = one(false, Truth::Delivered(5));
-    let mut begun = facts(&[message.clone()], true);
+    let mut begun = facts(std::slice::from_ref(&message), true);
     begun.sent[0].end = End::Unanswered;
     assert_eq!(
         fate_of(&reconcile(&begun, window()), &message),
         Some(Fate::CannotTell)
     );
     // Another message with the same Message-ID was delivered: whose the reply is cannot be told.
-    let mut twin = facts(&[message.clone()], true);
+    let mut twin = facts(std::slice::from_ref(&message), true);
     let mut other = record(&message, 1003, message.accepted);
     other.mts_id = "c=US;a= ;p=X;l=SRV9711051951BBBB0001".into();
     twin.tracking.push(other);
@@ -430,7 +430,7 @@ fn a_conversation_without_an_answer_and_a_twin_are_no_loss() {
 fn what_is_younger_than_the_grace_waits() {
     let mut message = one(false, Truth::Vanished);
     message.accepted = NOW - HOUR / 2;
-    let found = reconcile(&facts(&[message.clone()], true), window());
+    let found = reconcile(&facts(std::slice::from_ref(&message), true), window());
     assert_eq!(fate_of(&found, &message), Some(Fate::Waiting));
 }
 
