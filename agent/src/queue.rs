@@ -12,7 +12,9 @@ use crate::ablation::{Mechanism, off};
 use crate::condition::EVENT_STARTED;
 use crate::custody::quarantine::{Take, Taken};
 use crate::custody::recover::{Circumstances, recover};
-use crate::custody::{CustodyError, Desk, HowStopped, Limits, Records, Stopped, index, whole, withdraw};
+use crate::custody::{
+    CustodyError, Desk, HowStopped, Limits, Records, Stopped, index, whole, withdraw,
+};
 use crate::faults::known;
 use crate::host::{HostErrorKind, ServiceState, ServiceStatus};
 use crate::inbox::held_root;

@@ -130,12 +130,18 @@ fn a_clock_that_was_set_back_makes_no_file_young() {
 }
 
 #[test]
-fn queues_in_the_store_cannot_be_told() {
-    let condition = Condition::Queue {
+fn queues_in_the_store_are_counted_while_the_service_runs_and_their_age_cannot_be_told() {
+    let in_store = |test| Condition::Queue {
         queue: Queue::OutboundAwaitingConversion,
-        test: QueueTest::CountOver(0),
+        test,
     };
-    assert_eq!(verdict(&world(), &condition), Verdict::CannotTell);
+    let world = world();
+    let over = in_store(QueueTest::CountOver(0));
+    assert_eq!(verdict(&world, &over), Verdict::False);
+    let old = in_store(QueueTest::OldestOver(Duration::from_secs(60)));
+    assert_eq!(verdict(&world, &old), Verdict::CannotTell);
+    world.kill_service("MSExchangeIMC");
+    assert_eq!(verdict(&world, &over), Verdict::CannotTell);
 }
 
 #[test]

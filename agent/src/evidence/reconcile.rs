@@ -138,6 +138,9 @@ fn cannot_tell(
         Sent::CannotTell { why } => return Some(why),
         Sent::Delivered { .. } | Sent::NotSeen => {}
     }
+    if let Some(damaged) = indexed.damaged_report() {
+        return Some(damaged);
+    }
     if let Some(named) = indexed.elsewhere(unit) {
         return Some(named);
     }

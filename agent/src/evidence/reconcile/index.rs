@@ -385,6 +385,25 @@ impl<'a> Indexed<'a> {
             .find_map(|id| index.get(&fold(id)).copied())
     }
 
+    /// A line of the tracking log that makes no sense and may be the report on any message: it is a report's,
+    /// or not even its event can be read.
+    pub(super) fn damaged_report(&self) -> Option<String> {
+        let may_be = |line: &&super::super::lines::Malformed| {
+            let mut fields = line.text.split('\t').skip(1);
+            fields.next().is_some_and(|event| {
+                event
+                    .trim()
+                    .parse()
+                    .map_or(true, |event| REPORTS.contains(&event))
+            })
+        };
+        let line = self.facts.malformed.iter().find(may_be)?;
+        Some(format!(
+            "{} makes no sense and may be a report on it",
+            line.place()
+        ))
+    }
+
     /// The report that its sender got.
     pub(super) fn report(&self, unit: &Unit) -> Option<String> {
         if let Some(record) = self.look(&self.reports, unit) {
