@@ -1,5 +1,6 @@
 //! Each scenario and variant with real processes and few messages.
 
 mod corrupt_message;
+mod silent_loss;
 mod stuck_message;
 mod stuck_outbound;

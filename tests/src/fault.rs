@@ -4,7 +4,7 @@
 //! away, and a copy of it under another name is as bad as it is. Agents and the controller never read
 //! this file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,8 @@ pub enum Effect {
     CrashUnlogged,
     /// The whole process hangs, the file open and locked, after event 4037; it hears no stop.
     Hang,
+    /// It is deleted without an event or a report (Q157684).
+    Vanish,
     /// An event is written, and nothing behind the message moves until the next start.
     Stick {
         /// The event: 4116, 4117 or 4182.
@@ -63,6 +65,8 @@ pub struct Faults {
     pub messages: BTreeMap<String, BadMessage>,
     /// The start of the IMS, from 1, at which it hangs for a reason that is in no message.
     pub hangs_at_start: Option<u64>,
+    /// Messages of which the tracking records are dropped, with event 3016; by the hash of their body.
+    pub untracked: BTreeSet<String>,
 }
 
 impl Faults {
@@ -120,6 +124,7 @@ mod tests {
         let faults = Faults {
             messages: BTreeMap::from([("hash".to_owned(), bad)]),
             hangs_at_start: Some(1),
+            untracked: BTreeSet::from(["other".to_owned()]),
         };
         faults.write(&server).unwrap();
         assert_eq!(Faults::read(&server).unwrap(), faults);

@@ -9,6 +9,7 @@
 //! hear the peer's 250, log it, track it (1011), note it in the queue, remove the file. Killed anywhere
 //! between the peer's 250 and the removal, the file stays, and is sent again at the next start.
 
+mod counters;
 mod fault;
 mod inbound;
 mod outbound;
@@ -95,7 +96,10 @@ pub fn run(server: ServerDir) -> Result<(), LabError> {
         1000,
         Gravity::Information,
         INITIALIZATION,
-        "The Microsoft Exchange Internet Mail Service started successfully. (build 5.0.1458.49)",
+        &format!(
+            "The Microsoft Exchange Internet Mail Service started successfully. (build {})",
+            ims.config.build
+        ),
     );
     ims.events.write(
         2004,
@@ -115,6 +119,7 @@ pub fn run(server: ServerDir) -> Result<(), LabError> {
         }
         threads.spawn(|| outbound::convert(ims));
         threads.spawn(|| ims.write_queue_while_running());
+        threads.spawn(|| counters::write_while_running(ims));
         if let Some(listener) = listener {
             threads.spawn(|| inbound::receive(ims, listener));
             threads.spawn(|| inbound::convert(ims));

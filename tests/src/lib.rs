@@ -18,6 +18,7 @@ pub mod lab_error;
 pub mod load;
 pub mod mta;
 pub mod outage;
+pub mod outside;
 pub mod peer;
 pub mod power_cut;
 pub mod programs;

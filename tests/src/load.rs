@@ -127,18 +127,47 @@ impl Load {
         since: Option<SystemTime>,
         begins: Begins,
     ) -> Result<Submission, LabError> {
+        let inbound = begins == Begins::Received;
+        let (name, message) = self.draft(server_name, inbound);
+        let submission = self.note(site, server_name, &name, &message, inbound)?;
+        match begins {
+            Begins::Sent => store::submit(server, &name, &message, since)?,
+            Begins::Converted => store::put(&server.outbound(), &name, &message, since)?,
+            Begins::Received => store::put(&server.inbound(), &name, &message, since)?,
+            Begins::InMta { number } => database::put(server, number, &message)?,
+        }
+        note_in_logs(server, &name, &message, begins)?;
+        Ok(submission)
+    }
+
+    /// Writes a message that is not sent yet, so that what is wrong with it can be said before.
+    pub fn draft(&mut self, server_name: &str, inbound: bool) -> (SpoolName, SpoolMessage) {
         let now = Timestamp::now();
         let name = SpoolName::make(&mut self.random);
         self.sent += 1;
-        let inbound = begins == Begins::Received;
         let mut message = compose(&mut self.random, server_name, &name, self.sent, now);
         if inbound {
             message.recipients.truncate(1);
             std::mem::swap(&mut message.sender, &mut message.recipients[0]);
         }
+        (name, message)
+    }
+
+    /// Notes in the truth that a user sends a message, or that somebody outside has sent it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn note(
+        &mut self,
+        site: &str,
+        server_name: &str,
+        name: &SpoolName,
+        message: &SpoolMessage,
+        inbound: bool,
+    ) -> Result<Submission, LabError> {
         let submission = Submission {
             inbound,
-            at_ms: now.as_millisecond(),
+            at_ms: Timestamp::now().as_millisecond(),
             site: site.to_owned(),
             server: server_name.to_owned(),
             message_id: message.message_id().unwrap_or_default(),
@@ -152,15 +181,25 @@ impl Load {
         self.truth
             .write_all(line.as_bytes())
             .attempting(|| "note a message in the truth".to_owned())?;
-        match begins {
-            Begins::Sent => store::submit(server, &name, &message, since)?,
-            Begins::Converted => store::put(&server.outbound(), &name, &message, since)?,
-            Begins::Received => store::put(&server.inbound(), &name, &message, since)?,
-            Begins::InMta { number } => database::put(server, number, &message)?,
-        }
-        note_in_logs(server, &name, &message, begins)?;
         Ok(submission)
     }
+}
+
+/// The MTA's record of a message that it hands to the IMS: 7.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn hand_to_ims(server: &ServerDir, message: &SpoolMessage) -> Result<(), LabError> {
+    TrackingLog::new(&server.tracking()).write(&Record {
+        befell: Befell::HandedToIms,
+        mts_id: &message.mts_id,
+        partner: "MSExchangeIMC",
+        message_id: "",
+        spool_name: "",
+        originator: &message.sender,
+        bytes: message.text.len(),
+        recipients: &message.recipients,
+    })
 }
 
 /// What the IMS had written of a message before it came to lie in its spool.

@@ -14,6 +14,7 @@ pub mod play;
 mod report;
 mod rollout;
 mod room;
+pub mod silent_loss;
 pub mod site;
 mod stage;
 pub mod stuck_message;
@@ -52,6 +53,7 @@ pub const SCENARIOS: &[&Scenario] = &[
     &stuck_outbound::SCENARIO,
     &stuck_message::SCENARIO,
     &corrupt_message::SCENARIO,
+    &silent_loss::SCENARIO,
 ];
 
 impl Scenario {

@@ -51,6 +51,22 @@ pub struct ServerConfig {
     /// Whether every recalculation of routing says that it succeeded and changes nothing (Q182798).
     #[serde(default)]
     pub recalculates_falsely: bool,
+    /// The build of Exchange; what begins with `4.` writes the records of 4.0.
+    #[serde(default = "usual_build")]
+    pub build: String,
+}
+
+/// The build of a server that is not said to be another.
+pub(crate) fn usual_build() -> String {
+    "5.0.1458.49".to_owned()
+}
+
+impl ServerConfig {
+    /// Whether it is Exchange 4.0, which tracks neither 1010 to 1018 nor what left (Q173364).
+    #[must_use]
+    pub fn is_4_0(&self) -> bool {
+        self.build.starts_with("4.")
+    }
 }
 
 /// The folder of one server.
@@ -80,6 +96,8 @@ impl ServerDir {
     places! {
         /// What the server's processes read at start.
         config_file = "server.json";
+        /// The counters of the IMS.
+        counters = "counters";
         /// The registry.
         registry = "registry.toml";
         /// The event log.

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::smtp_log::SmtpLog;
+use crate::spool;
 
 /// The longest line that is taken, in bytes.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -68,6 +69,10 @@ pub fn converse(
         } else if upper == "DATA" && !recipients.is_empty() {
             reply("354 Send data.  End with CRLF.CRLF")?;
             let text = read_message(&mut lines)?;
+            if let Some(log) = log {
+                let headers: Vec<String> = spool::header_lines(&text).collect();
+                log.write(headers.iter().map(String::as_str).chain(["<<< ."]));
+            }
             let received = Received {
                 sender: sender.take().unwrap_or_default(),
                 recipients: std::mem::take(&mut recipients),

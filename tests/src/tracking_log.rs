@@ -12,6 +12,12 @@ use crate::lab_error::{Attempting, LabError};
 /// What befell a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Befell {
+    /// 7: the MTA has handed it to the IMS.
+    HandedToIms = 7,
+    /// 1003: the IMS has taken it over; all that 4.0 tells of outbound mail.
+    GatewayOut = 1003,
+    /// 1004: it came in through the IMS; all that 4.0 tells of inbound mail.
+    GatewayIn = 1004,
     /// 1010: queued outbound.
     QueuedOutbound = 1010,
     /// 1011: transferred outbound, the peer took it.
@@ -44,19 +50,27 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// The Message-ID and the spool file, where there is one yet.
+    fn remote(&self) -> String {
+        if self.spool_name.is_empty() {
+            return String::new();
+        }
+        // Semicolons and blanks are written as in life.
+        let id = self.message_id.replace(';', "%").replace(' ', "_");
+        format!("{id}[{}]", self.spool_name)
+    }
+
     /// The record's lines: thirteen fields, then a line for each recipient.
     #[must_use]
     pub fn lines(&self, at: Timestamp) -> String {
         let mut lines = format!(
-            "{}\t{}\t{}\t\t{}\t{}[{}]\t{}\t0\t{}\t0\t0\t\t{}\n",
+            "{}\t{}\t{}\t\t{}\t{}\t{}\t0\t{}\t0\t0\t\t{}\n",
             self.mts_id,
             self.befell as u16,
             at.to_zoned(TimeZone::UTC)
                 .strftime("%Y.%-m.%-d %-H:%-M:%-S"),
             self.partner,
-            // Semicolons and blanks are written as in life.
-            self.message_id.replace(';', "%").replace(' ', "_"),
-            self.spool_name,
+            self.remote(),
             self.originator,
             self.bytes,
             self.recipients.len(),

@@ -23,7 +23,7 @@ use crate::mta::{self, database};
 use crate::peer::{self, Delivery};
 use crate::registry::Registry;
 use crate::routing::RoutingTable;
-use crate::server_dir::{Direction, ServerConfig, ServerDir, spooled};
+use crate::server_dir::{self, Direction, ServerConfig, ServerDir, spooled};
 use crate::service_manager::{ManagerClient, Op, State};
 use crate::tether::Tethered;
 use crate::truth::{self, OnDisk, Told};
@@ -50,6 +50,8 @@ pub struct WorldSpec {
     pub stale_outbound: bool,
     /// Whether every recalculation of routing says that it succeeded and changes nothing (Q182798).
     pub recalculates_falsely: bool,
+    /// The build of Exchange on every server.
+    pub build: String,
 }
 
 impl Default for WorldSpec {
@@ -62,6 +64,7 @@ impl Default for WorldSpec {
             archive: true,
             stale_outbound: true,
             recalculates_falsely: false,
+            build: server_dir::usual_build(),
         }
     }
 }
@@ -227,6 +230,7 @@ impl World {
             connections: self.spec.connections,
             archive: self.spec.archive,
             recalculates_falsely: self.spec.recalculates_falsely,
+            build: self.spec.build.clone(),
         })?;
         let stale = self.spec.stale_outbound && direction == Direction::Outbound;
         let route_interval = if stale { 0 } else { 15 };

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{INTERNAL, Ims};
 use crate::event_log::Gravity;
-use crate::fault::{self, Effect, Faults, Place};
+use crate::fault::{self, BadMessage, Effect, Faults, Place};
 use crate::lab_error::LabError;
 use crate::mta::database::Damage;
 use crate::server_dir::ServerDir;
@@ -19,6 +19,8 @@ const EXCEPTION: &str =
     "An exception (0xc0000005) was handled while a message was processed; the service ends.";
 /// How often a stuck message is tried again, in time of life.
 const RETRY: Duration = Duration::from_secs(5 * 60);
+/// How long a stream that cannot be opened is tried again, before its file is deleted.
+const TRIED_AGAIN: Duration = Duration::from_millis(200);
 /// How long a thread that does nothing any more sleeps at a time.
 const ASLEEP: Duration = Duration::from_secs(3600);
 
@@ -108,8 +110,30 @@ impl Ims {
                 self.trouble.hung.store(true, Ordering::Relaxed);
                 self.trouble.hang_with_it();
             }
+            // The two converters see to that themselves.
+            Effect::Vanish => {}
             Effect::Stick { event } => self.stick(place, event, bad.named, name),
         }
+    }
+
+    /// Whether a message is to be deleted without a word when it is to be converted here (Q157684). For a
+    /// moment its stream is tried again.
+    pub(super) fn vanishes(&self, place: Place, text: &[u8]) -> bool {
+        let bad = |(hash, bad): (&String, &BadMessage)| {
+            bad.place == place && bad.effect == Effect::Vanish && *hash == spool::body_hash(text)
+        };
+        let faults = &self.trouble.faults.messages;
+        let vanishes = !faults.is_empty() && faults.iter().any(bad);
+        if vanishes {
+            std::thread::sleep(TRIED_AGAIN);
+        }
+        vanishes
+    }
+
+    /// Whether the tracking record of a message is dropped; event 3016 then says so.
+    pub(super) fn drops_record_of(&self, text: &[u8]) -> bool {
+        let untracked = &self.trouble.faults.untracked;
+        !untracked.is_empty() && untracked.contains(&spool::body_hash(text))
     }
 
     /// Hangs at this start, where that is what is wrong; every thread that asks whether it is to stop hangs

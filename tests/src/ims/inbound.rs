@@ -137,6 +137,11 @@ pub(super) fn convert(ims: &Ims) {
             if ims.stopping() {
                 return;
             }
+            if ims.vanishes(Place::In, &message.text) {
+                // No event, no report, no archive.
+                let _ = std::fs::remove_file(from.join(file.name.as_str()));
+                continue;
+            }
             if ims.config.archive {
                 let archived = ims.server.inbound_archive().join(file.name.as_str());
                 let _ = std::fs::hard_link(from.join(file.name.as_str()), archived);
@@ -154,6 +159,16 @@ pub(super) fn convert(ims: &Ims) {
 }
 
 fn track(ims: &Ims, befell: Befell, name: &SpoolName, message: &SpoolMessage) {
+    let befell = match befell {
+        // 4.0 tracks nothing when it has received a message.
+        Befell::ReceivedInbound if ims.config.is_4_0() => return,
+        Befell::TransferredInbound if ims.config.is_4_0() => Befell::GatewayIn,
+        other => other,
+    };
+    if ims.drops_record_of(&message.text) {
+        let text = "A tracking record could not be written and is dropped.";
+        return ims.events.write(3016, Gravity::Error, INTERNAL, text);
+    }
     let record = Record {
         befell,
         mts_id: &message.mts_id,

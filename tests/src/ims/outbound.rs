@@ -58,6 +58,11 @@ fn convert_one(ims: &Ims, name: &SpoolName) -> Result<(), LabError> {
         if ims.stopping() {
             return Ok(());
         }
+        if ims.vanishes(Place::MtsOut, &message.text) {
+            // From the store itself: no file of it was ever in the spool.
+            let _ = std::fs::remove_file(from.join(name.as_str()));
+            return Ok(());
+        }
     }
     if ims.config.archive {
         // A second name, made before the first can go away; that it is there already is no matter.
@@ -256,6 +261,12 @@ fn track(
     partner: &str,
     recipients: &[String],
 ) {
+    let befell = match befell {
+        // 4.0 tracks nothing when the next hop has a message: only the SMTP log tells.
+        Befell::TransferredOutbound if ims.config.is_4_0() => return,
+        Befell::QueuedOutbound if ims.config.is_4_0() => Befell::GatewayOut,
+        other => other,
+    };
     let record = Record {
         befell,
         mts_id: &message.mts_id,

@@ -341,6 +341,7 @@ provider = "unix"
 service_socket = {socket}
 registry_file = {registry}
 events_file = {events}
+counters_file = {counters}
 lab_clock_factor = {clock_factor}
 
 [facts]
@@ -353,6 +354,7 @@ lab_clock_factor = {clock_factor}
         socket = path(&dir.manager_socket()),
         registry = path(&dir.registry()),
         events = path(&dir.events()),
+        counters = path(&dir.counters()),
         direction = quoted(server.direction.fact()),
     )
 }

@@ -176,6 +176,7 @@ impl Play<'_> {
             outcome: String::new(),
             variant: String::new(),
             bad: 0,
+            vanished: 0,
             unaccounted: unaccounted.count(),
             rollout: ended,
             rests_with: rests.map(str::to_owned),
@@ -274,6 +275,8 @@ impl Play<'_> {
                 what: "the library of policies".to_owned(),
                 reason: format!("it has no `{wanted}`"),
             })?;
+        let factor = self.stage.world.spec.clock_factor;
+        let text = self.room.policy((*text).to_owned(), factor)?;
         whole_file::write(&file, text.as_bytes())?;
         Ok(file)
     }

@@ -54,6 +54,9 @@ pub struct Report {
     /// How many messages were bad, by the truth.
     #[serde(default)]
     pub bad: usize,
+    /// How many the server itself deleted without a word, by the truth, and of which no bytes are kept.
+    #[serde(default, skip_serializing_if = "none")]
+    pub vanished: usize,
     /// How many held messages neither a ledger nor a person's answer names.
     #[serde(default)]
     pub unaccounted: usize,
@@ -81,6 +84,11 @@ pub struct Report {
     /// What only this scenario has.
     #[serde(flatten)]
     pub extras: BTreeMap<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn none(count: &usize) -> bool {
+    *count == 0
 }
 
 const fn yes() -> bool {
@@ -147,8 +155,12 @@ impl Report {
                 self.unaccounted
             ));
         }
-        let told =
-            self.delivered_once + self.duplicated + self.lost + self.held + self.symptom_after;
+        let told = self.delivered_once
+            + self.duplicated
+            + self.lost
+            + self.held
+            + self.vanished
+            + self.symptom_after;
         if told < self.submitted {
             harm.push(format!(
                 "{} message(s) are not accounted for",
@@ -187,6 +199,7 @@ mod tests {
             outcome: String::new(),
             variant: "stale".to_owned(),
             bad: 0,
+            vanished: 0,
             unaccounted: 0,
             rollout: String::new(),
             rests_with: None,

@@ -7,6 +7,7 @@ use super::ledger::Ledger;
 use super::person::{Answer, Task};
 use super::report::Report;
 use super::stage::Stage;
+use crate::clock_factor::ClockFactor;
 use crate::lab_error::LabError;
 use crate::programs::Programs;
 use crate::server_dir::Direction;
@@ -18,6 +19,14 @@ use crate::world::{Server, WorldSpec};
 pub trait Room {
     /// Changes what the world is to be.
     fn world(&self, _spec: &mut WorldSpec) {}
+
+    /// Changes the text of the shipped policy, where a time of life in it is too long to be played.
+    ///
+    /// # Errors
+    /// Where the policy is not what the room knows.
+    fn policy(&self, text: String, _factor: ClockFactor) -> Result<String, LabError> {
+        Ok(text)
+    }
 
     /// What differs in the guard file of a server.
     fn guard(&self, _server: &Server, _programs: &Programs) -> Guarded {

@@ -12,16 +12,30 @@ use super::Options;
 use super::fleet::{Fleet, Guarded};
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
-use crate::load::{Begins, Load, Submission};
+use crate::load::{self, Begins, Load, Submission};
 use crate::outage::Outages;
 use crate::programs::Programs;
+use crate::spool::{SpoolMessage, SpoolName};
 use crate::world::{Server, World, WorldSpec};
-use crate::{awaited, stop_signal};
+use crate::{awaited, outside, stop_signal, store};
 
 /// How long things of the lab may take on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// Queues in which nothing has moved for so long rest.
 pub(super) const STILL: Duration = Duration::from_secs(20);
+
+/// A message that is not sent yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The index of its server.
+    pub(super) server: usize,
+    /// Whether it comes from outside, for mailboxes of the server.
+    pub(super) inbound: bool,
+    /// The name of its spool file, where it is outbound: one from outside gets it from the server.
+    pub(super) name: SpoolName,
+    /// The message.
+    pub(super) message: SpoolMessage,
+}
 
 /// A world with its users and, once it is started, its fleet.
 pub struct Stage<'a> {
@@ -123,6 +137,33 @@ impl<'a> Stage<'a> {
         let (site, name) = (&server.site, &server.name);
         self.load
             .send_to_begin(site, name, &server.dir, since, begins)
+    }
+
+    /// Writes a message that is not sent yet.
+    pub(super) fn draft(&mut self, server: usize, inbound: bool) -> Draft {
+        let (name, message) = self.load.draft(&self.world.servers[server].name, inbound);
+        Draft {
+            server,
+            inbound,
+            name,
+            message,
+        }
+    }
+
+    /// Sends it: from outside over SMTP, or a user through the server's store.
+    pub(super) fn send_draft(&mut self, draft: &Draft) -> Result<Submission, LabError> {
+        let server = &self.world.servers[draft.server];
+        let (site, name) = (&server.site, &server.name);
+        if draft.inbound {
+            let taken = outside::send(&server.dir, &draft.message)?;
+            return self.load.note(site, name, &taken, &draft.message, true);
+        }
+        let noted = self
+            .load
+            .note(site, name, &draft.name, &draft.message, false)?;
+        load::hand_to_ims(&server.dir, &draft.message)?;
+        store::submit(&server.dir, &draft.name, &draft.message, None)?;
+        Ok(noted)
     }
 
     /// A user has sent a message that waits in the database of the server's MTA, as its number `number`.
