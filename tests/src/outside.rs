@@ -19,7 +19,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub fn send(server: &ServerDir, message: &SpoolMessage) -> Result<SpoolName, LabError> {
     let attempted = || format!("send mail to `{}`", server.root().display());
     let port = std::fs::read_to_string(server.smtp_port()).attempting(attempted)?;
-    let reply = converse(port.trim(), message).attempting(attempted)?;
+    let stream = TcpStream::connect(format!("127.0.0.1:{}", port.trim())).attempting(attempted)?;
+    let reply = converse(stream, message).attempting(attempted)?;
     let name = reply.split_whitespace().next_back();
     name.and_then(SpoolName::parse)
         .ok_or_else(|| LabError::Refused {
@@ -29,8 +30,7 @@ pub fn send(server: &ServerDir, message: &SpoolMessage) -> Result<SpoolName, Lab
 }
 
 /// The reply to the text.
-fn converse(port: &str, message: &SpoolMessage) -> io::Result<String> {
-    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+fn converse(mut stream: TcpStream, message: &SpoolMessage) -> io::Result<String> {
     stream.set_read_timeout(Some(SILENCE))?;
     let mut lines = BufReader::new(stream.try_clone()?);
     let mut reply = |wanted: char| -> io::Result<String> {

