@@ -59,7 +59,7 @@ fn mutated(bytes: &[u8], other: &[u8], seed: u64) -> Vec<u8> {
         match rng.u32(0..7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << rng.u32(0..8),
             1 if at < bytes.len() => {
-                bytes[at] = *rng.choice(b"\n\r\t\0 :;,|[]<>.0aM\xFF".as_slice()).unwrap()
+                bytes[at] = *rng.choice(b"\n\r\t\0 :;,|[]<>.0aM\xFF".as_slice()).unwrap();
             }
             2 => drop(bytes.drain(at..end)),
             3 => {

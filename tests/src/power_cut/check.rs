@@ -59,7 +59,7 @@ impl Ground {
     /// in doubt.
     fn balances(&self, journal: &Journal, messages: u64, seed: u64) -> Result<u64, String> {
         let queue = files(&self.out())?;
-        let archives = if seed % 2 == 0 {
+        let archives = if seed.is_multiple_of(2) {
             vec![self.out().join("Archive")]
         } else {
             Vec::new()

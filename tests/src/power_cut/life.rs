@@ -97,7 +97,7 @@ impl Ground {
             std::fs::create_dir_all(&folder)
                 .attempting(|| format!("make `{}`", folder.display()))?;
         }
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             let archive = self.out().join("Archive");
             std::fs::create_dir(&archive).attempting(|| format!("make `{}`", archive.display()))?;
         }
