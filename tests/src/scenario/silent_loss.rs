@@ -160,7 +160,10 @@ impl Room for SilentLoss {
         for number in 0..stage.options.messages {
             // Server A takes mail and sends, Server B only sends; the servers take turns.
             let turn = number % (servers / 2 * 3);
-            let (server, inbound) = (turn / 3 * 2 + usize::from(turn % 3 == 2), turn % 3 == 0);
+            let (server, inbound) = (
+                turn / 3 * 2 + usize::from(turn % 3 == 2),
+                turn.is_multiple_of(3),
+            );
             let draft = stage.draft(server, inbound);
             self.drafts.push(draft);
         }
