@@ -63,6 +63,9 @@ pub struct BadMessage {
 pub struct Faults {
     /// Bad messages, by the BLAKE3 hash of their body.
     pub messages: BTreeMap<String, BadMessage>,
+    /// A virus scanner holds what is in MTS-OUT, so that what was sent cannot be removed (Q296879), until
+    /// the mailbox is on its exclusion list.
+    pub scanned: bool,
     /// The start of the IMS, from 1, at which it hangs for a reason that is in no message.
     pub hangs_at_start: Option<u64>,
     /// Messages of which the tracking records are dropped, with event 3016; by the hash of their body.
@@ -123,6 +126,7 @@ mod tests {
         };
         let faults = Faults {
             messages: BTreeMap::from([("hash".to_owned(), bad)]),
+            scanned: true,
             hangs_at_start: Some(1),
             untracked: BTreeSet::from(["other".to_owned()]),
         };

@@ -254,6 +254,10 @@ enum Tool {
     Recalculate(OfServer),
     /// Save what is in the folders of the IMS's mailbox.
     Imcsave(OfServer),
+    /// List what is in MTS-OUT by MTS-ID.
+    ListMtsOut(OfServer),
+    /// Export what the IMS is set to.
+    ExportConnector(OfServer),
     /// Save the MTA's database, which must not be in use.
     SaveMtadata(OfServer),
     /// Check and repair the MTA's database, once; prints one of four verdicts.
@@ -372,6 +376,18 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
             println!(
                 "{}",
                 tool::imcsave::save(&ServerDir::new(server.server_dir))?
+            );
+        }
+        Command::Tool(Tool::ListMtsOut(server)) => {
+            println!(
+                "{}",
+                tool::mts_out::list(&ServerDir::new(server.server_dir))?
+            );
+        }
+        Command::Tool(Tool::ExportConnector(server)) => {
+            println!(
+                "{}",
+                tool::connector::export(&ServerDir::new(server.server_dir))?
             );
         }
         Command::Tool(Tool::SaveMtadata(server)) => {

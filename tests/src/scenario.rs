@@ -14,6 +14,7 @@ pub mod play;
 mod report;
 mod rollout;
 mod room;
+pub mod sent_not_removed;
 pub mod silent_loss;
 pub mod site;
 mod stage;
@@ -53,6 +54,7 @@ pub const SCENARIOS: &[&Scenario] = &[
     &stuck_outbound::SCENARIO,
     &stuck_message::SCENARIO,
     &corrupt_message::SCENARIO,
+    &sent_not_removed::SCENARIO,
     &silent_loss::SCENARIO,
 ];
 

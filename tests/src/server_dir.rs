@@ -96,6 +96,10 @@ impl ServerDir {
     places! {
         /// What the server's processes read at start.
         config_file = "server.json";
+        /// The exported settings of the connector.
+        connector_export = "exchsrvr/imcdata/connector-export.toml";
+        /// There when the virus scanner leaves the mailbox of the IMS alone.
+        scanner_excluded = "scanner-excluded";
         /// The counters of the IMS.
         counters = "counters";
         /// The registry.

@@ -67,6 +67,25 @@ pub fn hand_over(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabErro
     })
 }
 
+/// Copies a message from one folder to another by a second name, and says whether it was not there yet.
+///
+/// # Errors
+/// Where it cannot be copied.
+pub fn copy(name: &SpoolName, from: &Path, to: &Path) -> Result<bool, LabError> {
+    let attempted = || format!("copy `{name}` to `{}`", to.display());
+    // Bytes of its own: what happens to one is nothing to the other.
+    let file = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(to)
+        .attempting(attempted)?;
+    std::fs::copy(from.join(name.as_str()), file.path()).attempting(attempted)?;
+    match file.persist_noclobber(to.join(name.as_str())) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error).attempting(attempted)?,
+    }
+}
+
 /// Hands an inbound message to the store's MTS-IN. The store knows it by a name of its own, so that a
 /// message that comes twice is there twice.
 ///

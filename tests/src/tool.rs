@@ -1,8 +1,10 @@
 //! The tools of a server that an agent's guard file may name. What Exchange offers only in a window,
 //! an adapter does in life; here it is these.
 
+pub mod connector;
 pub mod imcsave;
 pub mod mtacheck;
+pub mod mts_out;
 
 use jiff::Timestamp;
 

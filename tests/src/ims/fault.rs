@@ -1,6 +1,8 @@
 //! What a bad message does to the IMS that comes upon it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -32,6 +34,8 @@ pub(super) struct Trouble {
     start: u64,
     hung: AtomicBool,
     outbound_stuck: AtomicBool,
+    /// What of MTS-OUT was converted since this start and is there still.
+    converted: Mutex<BTreeSet<SpoolName>>,
 }
 
 /// When in its handling a message is come upon.
@@ -57,6 +61,7 @@ impl Trouble {
             start,
             hung: AtomicBool::new(false),
             outbound_stuck: AtomicBool::new(false),
+            converted: Mutex::default(),
         })
     }
 
@@ -68,6 +73,29 @@ impl Trouble {
     /// Whether sending waits behind a stuck message.
     pub(super) fn outbound_is_stuck(&self) -> bool {
         self.outbound_stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether a scanner may hold what is in MTS-OUT on this server.
+    pub(super) fn scanned(&self) -> bool {
+        self.faults.scanned
+    }
+
+    /// Notes that a message of MTS-OUT is converted; false where it was since this start.
+    pub(super) fn first_conversion(&self, name: &SpoolName) -> bool {
+        let mut converted = self
+            .converted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        converted.insert(name.clone())
+    }
+
+    /// Whether a message of MTS-OUT was converted since this start.
+    pub(super) fn was_converted(&self, name: &SpoolName) -> bool {
+        let converted = self
+            .converted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        converted.contains(name)
     }
 
     /// Whether the process hangs; who asks then hangs with it.

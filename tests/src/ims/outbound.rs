@@ -33,6 +33,9 @@ pub(super) fn convert(ims: &Ims) {
             if ims.stopping() {
                 return;
             }
+            if ims.trouble.was_converted(&file.name) {
+                continue;
+            }
             if let Err(error) = convert_one(ims, &file.name) {
                 let text = format!(
                     "Message {} could not be converted: {}",
@@ -71,7 +74,15 @@ fn convert_one(ims: &Ims, name: &SpoolName) -> Result<(), LabError> {
             ims.server.outbound_archive().join(name.as_str()),
         );
     }
-    store::hand_over(name, &from, &ims.server.outbound())?;
+    if ims.trouble.scanned() {
+        // The scanner holds the item: it is read, and stays until what was sent is removed.
+        if !ims.trouble.first_conversion(name) || !store::copy(name, &from, &ims.server.outbound())?
+        {
+            return Ok(());
+        }
+    } else {
+        store::hand_over(name, &from, &ims.server.outbound())?;
+    }
     let bytes = std::fs::read(ims.server.outbound().join(name.as_str())).unwrap_or_default();
     if let Ok(message) = SpoolMessage::parse(&bytes) {
         track(
@@ -242,7 +253,12 @@ fn next_try(ims: &Ims, failures: u32) -> i64 {
 
 fn remove(ims: &Ims, name: &SpoolName) {
     match std::fs::remove_file(ims.server.outbound().join(name.as_str())) {
-        Ok(()) => ims.queue().forget(name),
+        Ok(()) => {
+            ims.queue().forget(name);
+            if ims.trouble.scanned() {
+                remove_from_store(ims, name);
+            }
+        }
         Err(error) => {
             let text = format!(
                 "The message {name} was delivered and could not be removed; it will be sent again at \
@@ -250,6 +266,21 @@ fn remove(ims: &Ims, name: &SpoolName) {
             );
             ims.events.write(3038, Gravity::Error, INTERNAL, &text);
         }
+    }
+}
+
+/// Removes what was sent from MTS-OUT; the item is closed to it while a scanner holds it.
+fn remove_from_store(ims: &Ims, name: &SpoolName) {
+    let path = ims.server.mts_out().join(name.as_str());
+    if ims.server.scanner_excluded().exists() {
+        // A person may have removed it meanwhile.
+        let _ = std::fs::remove_file(path);
+    } else if path.exists() {
+        let text = format!(
+            "The message {name} was sent and could not be removed from the outbound folder of the \
+             information store. If the service is stopped before it is removed it will be sent again."
+        );
+        ims.events.write(3038, Gravity::Error, INTERNAL, &text);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::load::{Begins, Submission};
 use crate::server_dir::ServerDir;
 
 /// The event that the IMS writes when it starts.
-const STARTED: u32 = 1000;
+pub(super) const STARTED: u32 = 1000;
 
 /// A message that is to lie in a queue.
 #[derive(Debug, Clone, Copy)]
