@@ -15,6 +15,7 @@ use mailmend_policy::name::ServerName;
 use mailmend_proto::run::{RunId, RunState};
 
 use crate::aftercare::Aftercare;
+use crate::depths::{Counter, Depths};
 use crate::escrow::Kept;
 use crate::guard::Guard;
 use crate::host::{Facts, Host};
@@ -390,6 +391,22 @@ impl Engine {
             Err(error) => tracing::error!(%error, "could not start looking for symptoms"),
         }
         seen
+    }
+
+    /// Counts the queues at an interval, on a thread of its own, and tells what each count finds. It ends
+    /// with [`Self::shutdown`].
+    #[must_use]
+    pub fn count_queues(&self) -> tokio::sync::watch::Receiver<Depths> {
+        let counter = Counter::new(Arc::clone(&self.0.station));
+        let depths = counter.subscribe();
+        let spawned = std::thread::Builder::new()
+            .name("queues".into())
+            .spawn(move || counter.run());
+        match spawned {
+            Ok(thread) => lock(&self.0.working).threads.push(thread),
+            Err(error) => tracing::error!(%error, "could not start counting the queues"),
+        }
+        depths
     }
 
     /// Lets escrow look once. Not for an engine with threads.

@@ -7,6 +7,7 @@ pub mod condition;
 pub mod config;
 pub mod connection;
 pub mod custody;
+pub mod depths;
 pub mod engine;
 pub mod enrol;
 pub mod escrow;

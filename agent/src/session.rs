@@ -25,6 +25,7 @@ use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
 use crate::connection::{CALL, ConnectionError, LARGEST, dial, of_status};
+use crate::depths::Depths;
 use crate::host::Facts;
 use crate::identity::{self, Identity, IdentityError, Validity};
 use crate::journal::{Journal, JournalError};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub watchlist: Arc<Watchlist>,
     /// What each look for them sees.
     pub symptoms: watch::Receiver<Seen>,
+    /// What each count of the queues finds.
+    pub depths: watch::Receiver<Depths>,
     /// This machine's time, milliseconds since 1970 UTC.
     pub now_ms: fn() -> i64,
     /// How long to wait between two attempts.
@@ -186,6 +189,7 @@ impl Session {
             reporter: Reporter::new(self.settings.journal.clone(), acknowledged),
             renew_in: self.renew_in(&identity),
             told: None,
+            told_depths: None,
             session: self,
             channel,
             outbox,

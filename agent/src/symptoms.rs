@@ -17,6 +17,7 @@ use mailmend_policy::digest::Digest;
 use mailmend_proto::wire;
 
 pub use watcher::Watcher;
+pub(crate) use watcher::pause_after;
 pub use watchlist::{Watched, Watchlist, WatchlistError};
 
 /// How a symptom stands.

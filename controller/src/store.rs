@@ -18,6 +18,7 @@ mod past_runs;
 mod person_orders;
 mod policies;
 mod proposals;
+mod queues;
 mod reactions;
 mod reconciled;
 mod records;

@@ -83,6 +83,7 @@ async fn work(
 
     let watchlist = Arc::new(Watchlist::open(&config.data.value));
     let symptoms = engine.watch_symptoms(Arc::clone(&watchlist), config.look_every.value);
+    let depths = engine.count_queues();
 
     let (telling, told) = watch::channel(facts);
     let stop = CancellationToken::new();
@@ -95,6 +96,7 @@ async fn work(
         facts: told,
         watchlist,
         symptoms,
+        depths,
         now_ms,
         retry: Retry::default(),
     });

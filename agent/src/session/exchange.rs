@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::{OrderRefused, Orders, Session, SessionError, blocking, message};
 use crate::connection::ConnectionError;
+use crate::depths::{self, Depths};
 use crate::faults::known;
 use crate::report::Reporter;
 use crate::symptoms::{Seen, worth_telling};
@@ -35,6 +36,8 @@ pub(super) struct Exchange<'a> {
     pub(super) renew_in: Duration,
     /// What this session told last of the symptoms.
     pub(super) told: Option<Seen>,
+    /// What this session told last of the queues.
+    pub(super) told_depths: Option<Depths>,
 }
 
 impl Exchange<'_> {
@@ -46,6 +49,8 @@ impl Exchange<'_> {
         let mut symptoms = self.session.settings.symptoms.clone();
         // What was seen before this session is told in it too.
         symptoms.mark_changed();
+        let mut depths = self.session.settings.depths.clone();
+        depths.mark_changed();
         loop {
             self.report().await?;
             if oldest.0 != self.reporter.oldest() {
@@ -67,6 +72,10 @@ impl Exchange<'_> {
                 Ok(()) = symptoms.changed() => {
                     let seen = symptoms.borrow_and_update().clone();
                     self.tell(seen).await?;
+                }
+                Ok(()) = depths.changed() => {
+                    let counted = depths.borrow_and_update().clone();
+                    self.tell_depths(counted).await?;
                 }
                 () = tokio::time::sleep_until(renew_at) => {
                     match self.session.renew(self.channel.clone()).await {
@@ -104,6 +113,17 @@ impl Exchange<'_> {
         self.send(from_agent::Message::Symptoms(seen.to_wire()))
             .await?;
         self.told = Some(seen);
+        Ok(())
+    }
+
+    /// Tells how deep the queues are, where it is news.
+    async fn tell_depths(&mut self, counted: Depths) -> Result<(), SessionError> {
+        if !depths::worth_telling(self.told_depths.as_ref(), &counted) {
+            return Ok(());
+        }
+        self.send(from_agent::Message::Queues(counted.to_wire()))
+            .await?;
+        self.told_depths = Some(counted);
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl Watcher {
 }
 
 /// How long to rest after a look that took so long.
-fn pause_after(took: Duration, every: Duration) -> Duration {
+pub(crate) fn pause_after(took: Duration, every: Duration) -> Duration {
     every.max(took.saturating_mul(REST))
 }
 

@@ -234,6 +234,31 @@ async fn show(name: String, output: &Output, settings: &Settings) -> Result<Exit
     Ok(Exit::Success)
 }
 
+/// A line for each queue, and when they were counted.
+fn queues(queues: &[wire::QueueDepth], now_ms: i64) -> String {
+    let Some(newest_ms) = queues.iter().map(|queue| queue.at_ms).max() else {
+        return "not told yet".to_owned();
+    };
+    let mut lines: Vec<String> = queues
+        .iter()
+        .map(|queue| {
+            let mut line = format!("{}: {} messages", queue.queue, queue.messages);
+            if queue.bytes > 0 {
+                line.push_str(&format!(", {} bytes", queue.bytes));
+            }
+            if queue.oldest_ms != 0 {
+                line.push_str(&format!(
+                    ", the oldest from {}",
+                    both(queue.oldest_ms, now_ms)
+                ));
+            }
+            line
+        })
+        .collect();
+    lines.push(format!("counted {}", both(newest_ms, now_ms)));
+    lines.join("\n")
+}
+
 fn told(agent: &wire::Agent, output: &Output) -> String {
     let now = now_ms();
     let map = |map: &HashMap<String, String>| {
@@ -268,6 +293,7 @@ fn told(agent: &wire::Agent, output: &Output) -> String {
         let text = format!("{}: {}, {}", hand.by, hand.why, both(hand.since_ms, now));
         pairs.insert(3, ("in hand of", Shown::bad(text)));
     }
+    pairs.push(("queues", queues(&agent.queues, now).into()));
     for alarm in &agent.alarms {
         pairs.push(("alarm", Shown::bad(alarm)));
     }

@@ -84,7 +84,30 @@ pub(super) struct AgentView {
     journal_head: u64,
     journal_acknowledged: u64,
     in_hand: Option<InHandView>,
+    queues: Vec<QueueView>,
     alarms: Vec<String>,
+}
+
+/// How deep a queue is, as its agent told last.
+#[derive(Debug, Serialize)]
+struct QueueView {
+    queue: String,
+    messages: u64,
+    bytes: u64,
+    oldest: Option<String>,
+    counted: Option<String>,
+}
+
+impl From<&wire::QueueDepth> for QueueView {
+    fn from(depth: &wire::QueueDepth) -> Self {
+        Self {
+            queue: depth.queue.clone(),
+            messages: depth.messages,
+            bytes: depth.bytes,
+            oldest: absolute(depth.oldest_ms),
+            counted: absolute(depth.at_ms),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -113,6 +136,7 @@ impl From<&wire::Agent> for AgentView {
                 why: hand.why.clone(),
                 since: absolute(hand.since_ms),
             }),
+            queues: agent.queues.iter().map(QueueView::from).collect(),
             alarms: agent.alarms.clone(),
         }
     }
@@ -145,6 +169,19 @@ struct StepView {
     what: String,
     timeout_ms: u64,
     section: Option<u32>,
+    /// The queue that the bounds depend on; null where they depend on none.
+    queue: Option<String>,
+    /// What waits in it; null where that was not told yet.
+    waiting: Option<QueueView>,
+    bounds: Vec<BoundView>,
+}
+
+#[derive(Debug, Serialize)]
+struct BoundView {
+    what: String,
+    at_most: u64,
+    declared: u64,
+    how: String,
 }
 
 impl From<&wire::PlanRolloutResponse> for PlanView {
@@ -176,6 +213,18 @@ impl From<&wire::StepView> for StepView {
             what: step.what.clone(),
             timeout_ms: step.timeout_ms,
             section: step.section,
+            queue: some(&step.queue),
+            waiting: step.waiting.as_ref().map(QueueView::from),
+            bounds: step
+                .bounds
+                .iter()
+                .map(|bound| BoundView {
+                    what: bound.what.clone(),
+                    at_most: bound.at_most,
+                    declared: bound.declared,
+                    how: bound.how.clone(),
+                })
+                .collect(),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mailmend_policy::condition::Queue;
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
 use mailmend_policy::plan::Server;
 use mailmend_proto::run::RunId;
+use mailmend_proto::wire;
 use uuid::Uuid;
 
 use super::{Controller, Point};
 use crate::planning::{Planned, planned};
 use crate::react::{
-    Answer, Answers, Binding, Known, Member, Proposal, Reaction, Shape, Standing, react,
+    Answer, Answers, Binding, Known, Member, Proposal, QueueWord, Reaction, Shape, Standing, react,
 };
 use crate::rollout::RolloutId;
 use crate::store::{AgentRow, Change, NewRollout, NewRun, ReactionStart, StoreError};
@@ -90,13 +92,14 @@ impl Controller {
         }
         let connected = self.sessions().connected();
         let mut in_hand = store.in_hand().await?;
+        let mut queues = store.queues().await?;
         let mut servers: BTreeMap<ServerName, Server> = BTreeMap::new();
         for agent in store.agents().await? {
             let member = Member {
                 site: agent.site.clone(),
                 connected: connected.contains(&agent.name),
                 in_hand: in_hand.remove(&agent.name),
-                queues: Vec::new(),
+                queues: words(queues.remove(&agent.name).unwrap_or_default()),
             };
             known.fleet.insert(agent.name.clone(), member);
             servers.insert(agent.name.clone(), agent.server());
@@ -298,6 +301,27 @@ impl Controller {
             runs,
         }))
     }
+}
+
+/// What an agent told of its queues, for the decision: nothing where it could not count those that are
+/// folders, of which alone it can tell how long mail waits.
+fn words(told: Vec<wire::QueueDepth>) -> Vec<QueueWord> {
+    let folders = Queue::ALL
+        .iter()
+        .filter(|(_, queue)| queue.folder().is_some());
+    let all = folders
+        .clone()
+        .all(|(name, _)| told.iter().any(|depth| depth.queue == *name));
+    if !all {
+        return Vec::new();
+    }
+    told.iter()
+        .map(|depth| QueueWord {
+            messages: depth.messages,
+            oldest_ms: depth.oldest_ms,
+            at_ms: depth.at_ms,
+        })
+        .collect()
 }
 
 /// A request's id that is the same for the same text: who decides the same thing again asks for the same

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::known::{Binding, Known, Past, Standing, Word};
+use super::known::{Binding, Known, Past, QueueWord, Standing, Word};
 use super::waits::span;
 use crate::rollout::RunPhase;
 use mailmend_policy::name::ServerName;
@@ -166,7 +166,16 @@ fn flows(past: &Past, server: &ServerName, word: &Word, known: &Known, away_ms: 
         let why = format!("{away}, and nothing shows that mail was delivered since");
         return Judged::Is(Effect::CannotTell, why);
     }
-    match counted.find(|queue| waits_longer(queue.oldest_ms)) {
+    // The store keeps two queues, where nobody sees how long a message has waited.
+    let untold = |queue: &&QueueWord| queue.messages > 0 && queue.oldest_ms == 0;
+    match counted.find(|queue| untold(queue) || waits_longer(queue.oldest_ms)) {
+        Some(queue) if untold(&queue) => {
+            let why = format!(
+                "{away}, and how long the {} messages of a queue in the store have waited cannot be told",
+                queue.messages
+            );
+            Judged::Is(Effect::CannotTell, why)
+        }
         Some(queue) => {
             let why = format!(
                 "{away}, and a queue of {} messages has not moved since",

@@ -179,7 +179,8 @@ pub struct Member {
 pub struct QueueWord {
     /// How many messages wait.
     pub messages: u64,
-    /// Since when the oldest waits, by the agent's wall clock; 0: none does.
+    /// Since when the oldest waits, by the agent's wall clock; 0: none does, or with messages: that
+    /// cannot be told.
     pub oldest_ms: i64,
     /// When it was counted, by the agent's wall clock.
     pub at_ms: i64,

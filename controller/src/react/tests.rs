@@ -425,10 +425,12 @@ fn a_run_after_which_the_symptom_stays_away_and_mail_was_delivered_is_one_after_
 
 #[test]
 fn queues_that_moved_are_evidence_and_one_that_did_not_is_none() {
-    for (oldest_after_ms, expected) in [
-        (Some(5 * MINUTE), Effect::MailFlows),
-        (None, Effect::MailFlows),
-        (Some(-5 * MINUTE), Effect::CannotTell),
+    for (messages, oldest_after_ms, expected) in [
+        (4, Some(5 * MINUTE), Effect::MailFlows),
+        (0, None, Effect::MailFlows),
+        (4, Some(-5 * MINUTE), Effect::CannotTell),
+        // In the store: nobody knows how long they have waited.
+        (4, None, Effect::CannotTell),
     ] {
         let mut world = auto();
         world.say("oslo-b", "stuck", Standing::Stands, HOUR);
@@ -438,7 +440,7 @@ fn queues_that_moved_are_evidence_and_one_that_did_not_is_none() {
         world.now_ms += 31 * MINUTE;
         world.say("oslo-b", "stuck", Standing::Absent, 31 * MINUTE);
         let queue = QueueWord {
-            messages: 4,
+            messages,
             oldest_ms: oldest_after_ms.map_or(0, |after| ended_ms + after),
             at_ms: world.now_ms,
         };

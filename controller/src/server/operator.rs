@@ -72,10 +72,17 @@ impl OperatorService {
         }
     }
 
-    fn told(&self, agent: AgentRow, alarms: Vec<String>, hand: Option<&InHand>) -> wire::Agent {
+    fn told(
+        &self,
+        agent: AgentRow,
+        alarms: Vec<String>,
+        hand: Option<&InHand>,
+        queues: Vec<wire::QueueDepth>,
+    ) -> wire::Agent {
         let heard = self.controller.liveness().last(&agent.name).unwrap_or(0);
         wire::Agent {
             in_hand: hand.map(reactions::hand),
+            queues,
             ..answers::agent(
                 &agent,
                 self.controller.sessions().is_connected(&agent.name),
@@ -242,6 +249,7 @@ impl Operator for OperatorService {
         let store = self.controller.store();
         let mut alarms: BTreeMap<String, String> = store.newest_alarms().await?;
         let in_hand = store.in_hand().await?;
+        let mut queues = store.queues().await?;
         let agents = store
             .agents()
             .await?
@@ -254,7 +262,8 @@ impl Operator for OperatorService {
             .map(|agent| {
                 let alarms = alarms.remove(agent.name.as_str()).into_iter().collect();
                 let hand = in_hand.get(&agent.name);
-                self.told(agent, alarms, hand)
+                let queues = queues.remove(&agent.name).unwrap_or_default();
+                self.told(agent, alarms, hand, queues)
             })
             .collect();
         Ok(Response::new(wire::ListAgentsResponse { agents }))
@@ -277,7 +286,8 @@ impl Operator for OperatorService {
         let alarms = store.agent_alarms(&parsed).await?;
         let in_hand = store.in_hand().await?;
         let hand = in_hand.get(&parsed);
-        Ok(Response::new(self.told(agent, alarms, hand)))
+        let queues = store.queues_of(&parsed).await?;
+        Ok(Response::new(self.told(agent, alarms, hand, queues)))
     }
 
     async fn plan_rollout(

@@ -65,6 +65,7 @@ impl Scene {
             facts,
             watchlist: Arc::new(Watchlist::open(folder.path())),
             symptoms: watch::Sender::default().subscribe(),
+            depths: watch::Sender::default().subscribe(),
             now_ms: || jiff::Timestamp::now().as_millisecond(),
             retry: Retry::default(),
         });

@@ -7,7 +7,8 @@ use mailmend_proto::wire::{from_agent, to_agent};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::controller::{Controller, LONG, enrolled};
+use super::controller::{Controller, LONG, Line, enrolled};
+use crate::depths::Depths;
 use crate::faults::known;
 use crate::journal::MemoryJournal;
 use crate::session::*;
@@ -80,6 +81,7 @@ struct Agent {
     facts: watch::Sender<Facts>,
     watchlist: Arc<Watchlist>,
     symptoms: watch::Sender<Seen>,
+    depths: watch::Sender<Depths>,
     address: String,
     stop: CancellationToken,
     _running: Option<AbortOnDropHandle<()>>,
@@ -97,6 +99,7 @@ impl Agent {
             facts: watch::Sender::new(facts),
             watchlist: Arc::new(Watchlist::open(folder.path())),
             symptoms: watch::Sender::default(),
+            depths: watch::Sender::default(),
             address: controller.address.clone(),
             stop: CancellationToken::new(),
             _running: None,
@@ -114,6 +117,7 @@ impl Agent {
             facts: self.facts.subscribe(),
             watchlist: self.watchlist.clone(),
             symptoms: self.symptoms.subscribe(),
+            depths: self.depths.subscribe(),
             now_ms: || jiff::Timestamp::now().as_millisecond(),
             retry: Retry {
                 base: Duration::from_millis(1),
@@ -629,4 +633,52 @@ async fn a_look_from_before_the_last_record_is_not_told_as_a_look_after_it() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn counted(at_s: u64, messages: u64) -> Depths {
+    Depths {
+        queues: vec![wire::QueueDepth {
+            queue: "outbound-awaiting-delivery".into(),
+            messages,
+            bytes: 1000 * messages,
+            ..wire::QueueDepth::default()
+        }],
+        counted: Some(Duration::from_secs(at_s)),
+    }
+}
+
+#[tokio::test]
+async fn the_queues_are_told_at_each_connect_and_when_they_change_at_most_every_thirty_seconds() {
+    let mut controller = Controller::new().await;
+    let agent = Agent::running(&controller);
+    agent.depths.send_replace(counted(10, 4));
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    let told = |messages: u64, message| match message {
+        from_agent::Message::Queues(told) => {
+            let [queue] = <[wire::QueueDepth; 1]>::try_from(told.queues).unwrap();
+            assert_eq!((queue.messages, queue.bytes), (messages, 1000 * messages));
+        }
+        other => panic!("{other:?}"),
+    };
+    told(4, line.heard().await);
+    // Each is taken before the next is made: an order that is answered says so.
+    let mut asked = 0;
+    let mut quiet = async |line: &mut Line| {
+        asked += 1;
+        line.say(assignment(&format!("run {asked}"), 10)).await;
+        answer(line.heard().await);
+    };
+    agent.depths.send_replace(counted(39, 5));
+    quiet(&mut line).await;
+    agent.depths.send_replace(counted(40, 4));
+    quiet(&mut line).await;
+    agent.depths.send_replace(counted(41, 6));
+    told(6, line.heard().await);
+
+    line.fail(Status::unavailable("the controller restarts"))
+        .await;
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    told(6, line.heard().await);
 }

@@ -167,6 +167,36 @@ fn told_site(at: usize, all: usize, plan: &wire::PlanView, output: &Output) -> S
         rows.collect(),
         "no steps",
     ));
+    for step in plan.steps.iter().filter(|step| !step.queue.is_empty()) {
+        text.push_str(&told_bounds(step, output));
+    }
+    text
+}
+
+/// What a step takes at most for the queue as it is now: a line for each bound.
+fn told_bounds(step: &wire::StepView, output: &Output) -> String {
+    let (number, queue) = (step.index + 1, &step.queue);
+    let Some(waiting) = &step.waiting else {
+        return format!("#{number}: bounds unknown, {queue} not told yet\n");
+    };
+    let files = match waiting.messages {
+        1 => "the file".to_owned(),
+        many => format!("the {many} files"),
+    };
+    let mut text = format!("#{number}: for {files} waiting in {queue}\n");
+    for bound in &step.bounds {
+        let line = format!(
+            "    at most {} {}, declared {}",
+            bound.at_most, bound.what, bound.declared
+        );
+        if bound.declared < bound.at_most {
+            let line = format!("{line}: it may stop there, unfinished");
+            text.push_str(&output.paint(&line, Mood::Bad));
+        } else {
+            text.push_str(&line);
+        }
+        text.push('\n');
+    }
     text
 }
 
@@ -200,7 +230,7 @@ mod tests {
             what: "stop MSExchangeIMC and prove that its process is gone; end the process after 90s; not while event 3038 of MSExchangeIMC was logged since its last start".to_owned(),
             timeout_ms: 90_000,
             section,
-            bounds: Vec::new(),
+            ..wire::StepView::default()
         }
     }
 
@@ -248,6 +278,44 @@ mod tests {
         }
         let joined: String = text.split_whitespace().collect();
         assert!(joined.contains(&"ab".repeat(32)), "{text}");
+    }
+
+    #[test]
+    fn a_search_shows_its_bounds_for_the_actual_queue_and_says_where_less_is_declared() {
+        let mut plan = plan();
+        let search = &mut plan.plans[0].steps[3];
+        search.queue = "outbound-awaiting-delivery".to_owned();
+        let text = told(&plan, &Output::fixed(80));
+        assert!(
+            text.contains("#4: bounds unknown, outbound-awaiting-delivery not told yet\n"),
+            "{text}"
+        );
+
+        let search = &mut plan.plans[0].steps[3];
+        search.waiting = Some(wire::QueueDepth {
+            queue: search.queue.clone(),
+            messages: 300,
+            ..wire::QueueDepth::default()
+        });
+        let bound = |what: &str, at_most, declared| wire::Bound {
+            what: what.to_owned(),
+            at_most,
+            declared,
+            how: String::new(),
+        };
+        search.bounds = vec![bound("restarts", 24, 20), bound("crashes", 11, 12)];
+        let text = told(&plan, &Output::fixed(80));
+        for part in [
+            "#4: for the 300 files waiting in outbound-awaiting-delivery\n",
+            "    at most 24 restarts, declared 20: it may stop there, unfinished\n",
+            "    at most 11 crashes, declared 12\n",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
     }
 
     #[test]

@@ -184,8 +184,9 @@ async fn listen(
                 take_answer(controller, name, answer).await?;
             }
             Some(Message::Audit(audit)) => controller.audits().told(name, audit),
-            Some(Message::Queues(_)) => {
-                tracing::warn!(agent = %name, "not taken yet");
+            Some(Message::Queues(told)) => {
+                let store = controller.store();
+                store.replace_queues(name, &told.queues).await?;
             }
             Some(Message::Hello(_)) => {
                 return Err(Status::invalid_argument(

@@ -530,4 +530,75 @@ async fn what_an_agent_says_of_symptoms_is_kept_whole_and_replaced_whole() {
     );
 }
 
+fn depth(queue: &str, messages: u64) -> wire::QueueDepth {
+    wire::QueueDepth {
+        queue: queue.into(),
+        messages,
+        bytes: messages.saturating_mul(1000),
+        oldest_ms: 5,
+        at_ms: 9,
+    }
+}
+
+#[tokio::test]
+async fn what_an_agent_tells_of_its_queues_is_kept_over_a_restart_and_replaced_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("controller.db");
+    let agent = name("EXB1");
+    let store = Store::open(&path).await.unwrap();
+    let told = [
+        depth("outbound-awaiting-delivery", 40),
+        depth("inbound-awaiting-conversion", u64::MAX),
+        depth("a-queue-of-a-newer-version", 1),
+        depth("outbound-awaiting-delivery", 41),
+    ];
+    store.replace_queues(&agent, &told).await.unwrap();
+    drop(store);
+    let store = Store::open(&path).await.unwrap();
+    let kept = store.queues_of(&agent).await.unwrap();
+    let names: Vec<&str> = kept.iter().map(|depth| depth.queue.as_str()).collect();
+    assert_eq!(
+        names,
+        ["inbound-awaiting-conversion", "outbound-awaiting-delivery"]
+    );
+    assert_eq!(kept[1], told[0]);
+    assert_eq!(store.queues().await.unwrap()[&agent], kept);
+    assert!(store.queues_of(&name("EXB2")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_last_word_about_the_queues_is_what_counts() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    line.say(hello(1, 0)).await;
+    for (seq, queues) in [
+        (1, vec![depth("outbound-awaiting-delivery", 40)]),
+        (2, vec![depth("inbound-awaiting-conversion", 2)]),
+    ] {
+        line.say(from_agent::Message::Queues(wire::Queues {
+            queues: queues.clone(),
+        }))
+        .await;
+        // Messages are taken one after the other: what is acknowledged came after it.
+        let event = if seq == 1 {
+            duty()
+        } else {
+            Event::Alarm {
+                code: "A000".into(),
+                text: "for a test".into(),
+            }
+        };
+        line.say(report(seq, event)).await;
+        loop {
+            if let to_agent::Message::Acknowledge(stored) = line.hear().await.unwrap() {
+                assert_eq!(stored.seq, seq);
+                break;
+            }
+        }
+        let store = world.controller.store();
+        assert_eq!(store.queues_of(&name("EXB1")).await.unwrap(), queues);
+    }
+}
+
 mod orders;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, PlannedStep};
-use mailmend_policy::preview::{describe, worst_case};
+use mailmend_policy::preview::{StepBound, bounds, describe, searched_queue, worst_case};
 use mailmend_policy::step::Action;
 use mailmend_proto::convert::{entry_to_wire, reconciled_to_wire};
 use mailmend_proto::run::{Custody, Event, ReconciledMessage};
@@ -49,7 +50,12 @@ pub(super) fn agent(
     }
 }
 
-pub(super) fn plan(plan: &Plan, unavailable: Vec<String>) -> wire::PlanView {
+/// A plan, with what its steps take at most for the queues as they were told last.
+pub(super) fn plan(
+    plan: &Plan,
+    unavailable: Vec<String>,
+    queues: &BTreeMap<ServerName, Vec<wire::QueueDepth>>,
+) -> wire::PlanView {
     let worst = worst_case(plan);
     let outage = worst.servers.values().max().copied().unwrap_or_default();
     wire::PlanView {
@@ -60,14 +66,28 @@ pub(super) fn plan(plan: &Plan, unavailable: Vec<String>) -> wire::PlanView {
             .map(ToString::to_string)
             .unwrap_or_default(),
         digest: plan.digest().as_bytes().to_vec(),
-        steps: plan.steps.iter().map(step).collect(),
+        steps: plan
+            .steps
+            .iter()
+            .map(|one| step(plan, one, queues))
+            .collect(),
         worst_outage_ms: millis(outage),
         worst_restarts: worst.restarts,
         unavailable,
     }
 }
 
-fn step(step: &PlannedStep) -> wire::StepView {
+fn step(
+    plan: &Plan,
+    step: &PlannedStep,
+    queues: &BTreeMap<ServerName, Vec<wire::QueueDepth>>,
+) -> wire::StepView {
+    let queue = searched_queue(plan, step);
+    let waiting = queue.and_then(|queue| {
+        let told = queues.get(&step.server)?;
+        told.iter().find(|depth| depth.queue == queue.name())
+    });
+    let bounds = waiting.map_or_else(Vec::new, |waiting| bounds(&step.action, waiting.messages));
     wire::StepView {
         index: step.index,
         id: step.id.to_string(),
@@ -76,7 +96,18 @@ fn step(step: &PlannedStep) -> wire::StepView {
         what: describe(step),
         timeout_ms: millis(step.timeout),
         section: step.section,
-        bounds: Vec::new(),
+        bounds: bounds.into_iter().map(bound).collect(),
+        queue: queue.map_or_else(String::new, |queue| queue.name().to_owned()),
+        waiting: waiting.cloned(),
+    }
+}
+
+fn bound(bound: StepBound) -> wire::Bound {
+    wire::Bound {
+        what: bound.what.to_owned(),
+        at_most: bound.at_most,
+        declared: bound.declared,
+        how: bound.how,
     }
 }
 

@@ -350,7 +350,8 @@ impl OperatorService {
         store.set_in_hand(&name, hand, &change).await?;
         self.controller.symptoms_changed();
         let alarms = store.agent_alarms(&name).await?;
-        Ok(self.told(agent, alarms, hand))
+        let queues = store.queues_of(&name).await?;
+        Ok(self.told(agent, alarms, hand, queues))
     }
 }
 

@@ -55,6 +55,8 @@ impl OperatorService {
     ) -> Result<wire::PlanRolloutResponse, Status> {
         let (_, planned) = self.planned(request).await?;
         let connected = self.controller.sessions().connected();
+        // The plans and their digest are made without these: mail that arrives changes no plan.
+        let queues = self.controller.store().queues().await?;
         let plans = planned
             .plans
             .iter()
@@ -65,7 +67,7 @@ impl OperatorService {
                     .filter(|server| !connected.contains(*server))
                     .map(ToString::to_string)
                     .collect();
-                answers::plan(plan, away.into_iter().collect())
+                answers::plan(plan, away.into_iter().collect(), &queues)
             })
             .collect();
         Ok(wire::PlanRolloutResponse {

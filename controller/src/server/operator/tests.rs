@@ -16,6 +16,8 @@ use crate::store::{Greeting, NewRollout, NewRun, Store, SymptomRow};
 
 const POLICY: &str = include_str!("../../../../policies/library/stuck-outbound-routing.toml");
 
+const SEARCHES: &str = include_str!("../../../../policies/library/corrupt-message.toml");
+
 /// Makes tokens that are easy to guess, and no certificates.
 #[derive(Default)]
 struct NoAuthority(std::sync::atomic::AtomicU32);
@@ -142,12 +144,13 @@ impl World {
 }
 
 fn policy_actions() -> BTreeSet<String> {
-    let policy = check(&PolicySource::new("policy", POLICY)).policy.unwrap();
-    let actions = policy
-        .steps
-        .iter()
-        .map(|step| step.action.name().to_owned());
-    actions.chain(["detect".to_owned()]).collect()
+    let mut actions = BTreeSet::from(["detect".to_owned()]);
+    for text in [POLICY, SEARCHES] {
+        let policy = check(&PolicySource::new("policy", text)).policy.unwrap();
+        let names = policy.steps.iter().map(|step| step.action.name());
+        actions.extend(names.map(ToOwned::to_owned));
+    }
+    actions
 }
 
 fn request() -> wire::RolloutRequest {
@@ -707,4 +710,113 @@ async fn a_server_in_hand_is_shown_and_holds_its_site_until_it_is_given_back() {
         .into_inner();
     assert!(listed.agents[0].in_hand.is_some() && listed.agents[1].in_hand.is_none());
     assert!(world.in_hand(false, "").await.unwrap().in_hand.is_none());
+}
+
+#[tokio::test]
+async fn a_plan_tells_the_bounds_of_a_search_for_the_queue_as_told_and_its_digest_does_not_change()
+{
+    let world = World::with_site().await;
+    world.publish(SEARCHES).await.unwrap();
+    let store = world.controller.store();
+    let request = wire::RolloutRequest {
+        policy: "corrupt-message".into(),
+        selector: "site=oslo".into(),
+        ..wire::RolloutRequest::default()
+    };
+    let plan = async || {
+        let planned = world.service.plan_rollout(admin(request.clone())).await;
+        planned.unwrap().into_inner()
+    };
+    let search = |planned: &wire::PlanRolloutResponse, queue: &str| {
+        let mut steps = planned.plans.iter().flat_map(|plan| &plan.steps);
+        let found = steps.find(|step| step.server == "EXB1" && step.queue == queue);
+        found.expect("it is searched").clone()
+    };
+    let (inbound, outbound) = ("inbound-awaiting-conversion", "outbound-awaiting-delivery");
+    let before = plan().await;
+    for queue in [inbound, outbound] {
+        let untold = search(&before, queue);
+        assert_eq!(untold.action, "queue.search");
+        assert!(untold.waiting.is_none() && untold.bounds.is_empty());
+    }
+    let stop = &before.plans[0].steps[1];
+    assert!(stop.queue.is_empty(), "{stop:?}");
+
+    let depth = |queue: &str, messages| wire::QueueDepth {
+        queue: queue.into(),
+        messages,
+        at_ms: 9,
+        ..wire::QueueDepth::default()
+    };
+    // What another server's agent tells is no word about this one.
+    let other: ServerName = "EXA1".parse().unwrap();
+    store
+        .replace_queues(&other, &[depth(inbound, 7)])
+        .await
+        .unwrap();
+    let told = [depth(inbound, 100_000), depth(outbound, 300)];
+    let server: ServerName = "EXB1".parse().unwrap();
+    store.replace_queues(&server, &told).await.unwrap();
+    let after = plan().await;
+    assert_eq!(after.digest, before.digest);
+    assert_eq!(after.plans[0].digest, before.plans[0].digest);
+    let bounds = |step: &wire::StepView| -> Vec<(String, u64, u64)> {
+        let bounds = step.bounds.iter();
+        bounds
+            .map(|bound| (bound.what.clone(), bound.at_most, bound.declared))
+            .collect()
+    };
+    // 5 bad among 300 with 32 in flight: 5(1 + 5 + 1) + 1, one with nothing, one for a hint, one to give back.
+    let step = search(&after, outbound);
+    assert_eq!(step.waiting.as_ref(), Some(&told[1]));
+    assert_eq!(
+        bounds(&step),
+        [("restarts".into(), 39, 39), ("crashes".into(), 35, 35)]
+    );
+    assert!(step.bounds[0].how.contains("w = 32"), "{:?}", step.bounds);
+    // 5 bad among 100000 in groups of 1000: 5(1 + 10 + 1) + 100 and three more.
+    let step = search(&after, inbound);
+    assert_eq!(
+        bounds(&step),
+        [("restarts".into(), 163, 163), ("crashes".into(), 60, 60)]
+    );
+    // More than the policy declares for: it says so.
+    store
+        .replace_queues(&server, &[depth(inbound, 200_000)])
+        .await
+        .unwrap();
+    let after = plan().await;
+    assert_eq!(after.digest, before.digest);
+    let step = search(&after, inbound);
+    assert_eq!(step.bounds[0].at_most, 263);
+    assert!(step.bounds[0].declared < step.bounds[0].at_most);
+    assert!(search(&after, outbound).waiting.is_none(), "told no more");
+}
+
+#[tokio::test]
+async fn an_agent_is_shown_with_what_it_told_last_of_its_queues() {
+    let world = World::with_site().await;
+    let told = wire::QueueDepth {
+        queue: "outbound-awaiting-delivery".into(),
+        messages: 40,
+        bytes: 4000,
+        oldest_ms: 5,
+        at_ms: 9,
+    };
+    let server: ServerName = "EXB1".parse().unwrap();
+    let store = world.controller.store();
+    store
+        .replace_queues(&server, std::slice::from_ref(&told))
+        .await
+        .unwrap();
+    let request = wire::GetAgentRequest {
+        name: "EXB1".into(),
+    };
+    let shown = world.service.get_agent(admin(request)).await.unwrap();
+    assert_eq!(shown.into_inner().queues, std::slice::from_ref(&told));
+    let request = wire::ListAgentsRequest::default();
+    let listed = world.service.list_agents(admin(request)).await.unwrap();
+    let listed = listed.into_inner().agents;
+    assert!(listed[0].queues.is_empty());
+    assert_eq!(listed[1].queues, [told]);
 }
