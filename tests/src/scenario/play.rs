@@ -85,11 +85,8 @@ pub fn run(
     let (mut report, told) = play.play(programs)?;
     report.variant = variant.to_owned();
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+    report.against_scenario = play.room.against(&report);
     report.outcome = report.told();
-    let against = play.room.against(&report);
-    if !against.is_empty() {
-        report.outcome = against.join("; ");
-    }
     let folder = play.stage.folder.clone();
     Ok(Outcome {
         report,
@@ -178,6 +175,7 @@ impl Play<'_> {
             bad: 0,
             vanished: 0,
             unaccounted: unaccounted.count(),
+            against_scenario: Vec::new(),
             rollout: ended,
             rests_with: rests.map(str::to_owned),
             service_can_run: self.room.service_can_run(),

@@ -60,6 +60,9 @@ pub struct Report {
     /// How many held messages neither a ledger nor a person's answer names.
     #[serde(default)]
     pub unaccounted: usize,
+    /// What stands against the outcome by the measure of this scenario alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub against_scenario: Vec<String>,
     /// How the last rollout ended, in the controller's words.
     #[serde(default)]
     pub rollout: String,
@@ -100,6 +103,7 @@ impl Report {
     #[must_use]
     pub fn against(&self) -> Vec<String> {
         let mut against = self.harm();
+        against.extend(self.against_scenario.iter().cloned());
         if self.symptom_before == 0 {
             against.push("the symptom never stood".to_owned());
         }
@@ -201,6 +205,7 @@ mod tests {
             bad: 0,
             vanished: 0,
             unaccounted: 0,
+            against_scenario: Vec::new(),
             rollout: String::new(),
             rests_with: None,
             service_can_run: true,
@@ -228,6 +233,10 @@ mod tests {
             },
             Report {
                 symptom_before: 0,
+                ..good()
+            },
+            Report {
+                against_scenario: vec!["one was called vanished that was delivered".to_owned()],
                 ..good()
             },
             Report {
