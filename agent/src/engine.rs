@@ -422,11 +422,14 @@ impl Engine {
         let spawned = std::thread::Builder::new()
             .name("escrow".into())
             .spawn(move || {
+                station.escrow.thread_began();
                 while !station.stopping() {
-                    if let Err(error) = keep_while_ordered(&station) {
+                    let heard = station.escrow.heard();
+                    if let Err(error) = keep_while_ordered(&station, heard) {
                         tracing::error!(%error, "escrow cannot go on as it is; it begins anew");
-                        station.escrow.wait(MOST_WAIT);
+                        station.escrow.wait(heard, MOST_WAIT);
                     }
+                    station.escrow.watching(&[]);
                 }
             });
         match spawned {
@@ -458,10 +461,10 @@ impl Engine {
 }
 
 /// Keeps what appears in the folders that are watched now, until others are to be watched or the agent ends.
-fn keep_while_ordered(station: &Station) -> Result<(), Box<dyn std::error::Error>> {
+fn keep_while_ordered(station: &Station, heard: u64) -> Result<(), Box<dyn std::error::Error>> {
     let folders = station.escrow.watched(station)?;
     if folders.is_empty() {
-        station.escrow.wait(MOST_WAIT);
+        station.escrow.wait(heard, MOST_WAIT);
         return Ok(());
     }
     let mut watch = station.host.spool().watch(&folders)?;
@@ -471,9 +474,11 @@ fn keep_while_ordered(station: &Station) -> Result<(), Box<dyn std::error::Error
         if now >= sweep {
             station.escrow.sweep(station)?;
             sweep = now + SWEEP;
+            // Not before: what came before the watch is found by the look after it.
+            station.escrow.watching(&folders);
         }
         let Some(watch) = &mut watch else {
-            station.escrow.wait(TOLD);
+            station.escrow.wait(station.escrow.heard(), TOLD);
             continue;
         };
         let appeared = watch.wait(TOLD)?;

@@ -35,10 +35,22 @@ pub struct Kept {
 pub struct Keeper {
     /// As the journal had them last; none: it has to be read.
     orders: Mutex<Option<Vec<Order>>>,
-    ordered: Condvar,
+    turn: Mutex<Turn>,
+    turned: Condvar,
     folders: Mutex<BTreeMap<PathBuf, Folder>>,
     /// When copies were last looked up in the logs, in uptime.
     settled: Mutex<Option<Duration>>,
+}
+
+/// How far the thread that keeps has come with what was ordered.
+#[derive(Debug, Default)]
+struct Turn {
+    /// How often something was ordered.
+    ordered: u64,
+    /// Whether there is such a thread; a simulation keeps by hand.
+    thread: bool,
+    /// The folders of which the machine tells it.
+    watching: Vec<PathBuf>,
 }
 
 /// What is known of one folder of second names.
@@ -69,19 +81,54 @@ impl Keeper {
         Ok(known.clone().unwrap_or_default())
     }
 
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An escrow was ordered, or the agent ends: whoever waits looks again.
     pub fn wake(&self) {
         *self.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.ordered.notify_all();
+        self.turn().ordered += 1;
+        self.turned.notify_all();
     }
 
-    /// Waits until an escrow is ordered, at most so long, in real time.
-    pub(crate) fn wait(&self, limit: Duration) {
-        let known = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How often something was ordered; to be asked before looking at what.
+    pub(crate) fn heard(&self) -> u64 {
+        self.turn().ordered
+    }
+
+    /// Waits until something is ordered after `heard`, at most so long, in real time. An order that came between
+    /// the look and the wait ends it at once.
+    pub(crate) fn wait(&self, heard: u64, limit: Duration) {
+        let turn = self.turn();
         // Woken or timed out: the caller looks again either way.
         let _ = self
-            .ordered
-            .wait_timeout_while(known, limit, |known| known.is_some());
+            .turned
+            .wait_timeout_while(turn, limit, |turn| turn.ordered == heard);
+    }
+
+    /// A thread keeps from here on.
+    pub(crate) fn thread_began(&self) {
+        self.turn().thread = true;
+    }
+
+    /// The machine tells of these folders from here on, and what was in them before is kept.
+    pub(crate) fn watching(&self, folders: &[PathBuf]) {
+        self.turn().watching = folders.to_vec();
+        self.turned.notify_all();
+    }
+
+    /// Waits until the machine tells of a folder, at most so long, in real time; false where it does not yet. Where
+    /// no thread keeps there is nothing to wait for.
+    #[must_use]
+    pub fn await_watched(&self, folder: &Path, limit: Duration) -> bool {
+        let unwatched =
+            |turn: &mut Turn| turn.thread && !turn.watching.iter().any(|watched| watched == folder);
+        let waited = self
+            .turned
+            .wait_timeout_while(self.turn(), limit, unwatched);
+        let (turn, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !turn.thread || turn.watching.iter().any(|watched| watched == folder)
     }
 
     /// The folders to be told of.

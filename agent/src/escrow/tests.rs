@@ -270,3 +270,30 @@ fn a_file_that_lives_for_milliseconds_is_told_of() {
     let kept = std::fs::read_dir(kept).unwrap().count();
     assert!(kept >= 10, "only {kept} of 20 were kept");
 }
+
+#[test]
+fn an_order_that_comes_before_the_wait_for_it_is_not_slept_over() {
+    let keeper = Keeper::default();
+    let heard = keeper.heard();
+    keeper.wake();
+    let began = std::time::Instant::now();
+    keeper.wait(heard, Duration::from_secs(600));
+    assert!(began.elapsed() < Duration::from_secs(300));
+}
+
+#[test]
+fn a_folder_counts_as_watched_only_once_the_thread_says_so() {
+    let keeper = Keeper::default();
+    let (queue, other) = (Path::new("/queue"), PathBuf::from("/other"));
+    // By hand there is nothing to wait for.
+    assert!(keeper.await_watched(queue, Duration::ZERO));
+    keeper.thread_began();
+    assert!(!keeper.await_watched(queue, Duration::ZERO));
+    keeper.watching(&[other]);
+    assert!(!keeper.await_watched(queue, Duration::ZERO));
+    std::thread::scope(|threads| {
+        let waits = threads.spawn(|| keeper.await_watched(queue, Duration::from_secs(600)));
+        keeper.watching(&[queue.to_path_buf()]);
+        assert!(waits.join().unwrap());
+    });
+}

@@ -9,6 +9,9 @@ use super::{StepEnd, StepResult, Work};
 use crate::escrow;
 use crate::faults::known;
 
+/// How long the step waits until the machine tells of new files, in real time.
+const TOLD: Duration = Duration::from_secs(3);
+
 /// Orders the escrow and keeps what the queue holds now. Ordering it again changes nothing.
 pub(super) fn apply(work: &Work<'_>, queue: Queue, keep: Duration) -> StepResult {
     let care = match work.queue_care(queue) {
@@ -54,8 +57,15 @@ pub(super) fn apply(work: &Work<'_>, queue: Queue, keep: Duration) -> StepResult
     work.record(vec![event])?;
     station.escrow.wake();
     let swept = station.escrow.sweep(station)?;
+    // Mail that comes right after this step may live for milliseconds only.
+    let told = station.escrow.await_watched(care.folder(), TOLD);
+    let late = if told {
+        ""
+    } else {
+        "; the machine does not tell of new files yet, they are looked for every minute"
+    };
     Ok(StepEnd::done(format!(
-        "a second name of every file in `{folder}` is kept in `{kept}`; {} now",
+        "a second name of every file in `{folder}` is kept in `{kept}`; {} now{late}",
         swept.new
     )))
 }
