@@ -10,7 +10,7 @@
 //!
 //! Differences from a real server, on purpose: what the server itself writes (logs, `queue.dat`,
 //! new spool files) is durable at once; nobody sends inbound mail but the test; the tools are named by
-//! `recalculate` or `submit` in their arguments, whatever the program.
+//! `recalculate`, `submit` or `list-mts-out` in their arguments, whatever the program.
 
 mod control;
 mod disk;
@@ -18,6 +18,7 @@ mod ims;
 mod kill;
 mod logs;
 mod mail;
+mod scanner;
 mod view;
 mod world;
 
@@ -392,6 +393,12 @@ impl World {
                 .to_owned();
             let number = self.submit(&to, 200, Harm::Nothing);
             return answer(0, &format!("submitted {}\n", self.messages[number].mts_id));
+        }
+        if has("list-mts-out") {
+            let mut lines = self.mts_out();
+            let count = format!("{} item(s) listed.\n", lines.len());
+            lines.push(&count);
+            return answer(0, &lines.join("\n"));
         }
         answer(2, "no such tool\n")
     }

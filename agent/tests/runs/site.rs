@@ -311,7 +311,11 @@ impl Site {
                 Rest::Waiting {
                     waiting: Waiting::Answer(step),
                     ..
-                } => engine.order(&self.accepted(step)).map_err(text)?,
+                } => {
+                    // Whoever has to do something before that answer does it now.
+                    (self.people)(self, engine);
+                    engine.order(&self.accepted(step)).map_err(text)?;
+                }
                 Rest::Waiting { .. } => {
                     let through = engine.state(self.run).unwrap().through;
                     let through = self.next_watermark(through);

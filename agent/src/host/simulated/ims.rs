@@ -57,6 +57,7 @@ impl World {
     pub(super) fn ims_ready(&mut self) {
         self.ims.taking = true;
         self.ims.in_flight.clear();
+        self.send_unremoved_again();
         self.ims.routes_fresh = self.table_fresh;
         self.ims.next_poll = self.up_ms + POLL_MS;
         self.write_route();
@@ -224,6 +225,9 @@ impl World {
                 flight.stage = Stage::Tracked;
                 if let Some(number) = number {
                     self.track(number, if inbound { 1013 } else { 1011 });
+                    if !inbound {
+                        self.remove_sent(number);
+                    }
                 }
             }
             Stage::Tracked => {

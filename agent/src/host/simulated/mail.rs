@@ -36,6 +36,8 @@ pub(super) struct Message {
     pub(super) inbound: bool,
     /// Whether it waits in MTS-OUT: no spool file has been written yet.
     pub(super) in_mts_out: bool,
+    /// Whether it was sent and stands in MTS-OUT still.
+    pub(super) unremoved: bool,
     /// When the next hop accepted it, in milliseconds since 1970.
     pub(super) deliveries: Vec<i64>,
 }
@@ -158,14 +160,10 @@ impl World {
             harm,
             inbound: false,
             in_mts_out: true,
+            unremoved: false,
             deliveries: Vec::new(),
         });
         number
-    }
-
-    /// How many messages MTS-OUT holds.
-    pub(super) fn in_mts_out(&self) -> usize {
-        self.messages.iter().filter(|one| one.in_mts_out).count()
     }
 
     /// Converts a submitted message: its spool file appears in Out and it is scheduled.

@@ -402,3 +402,36 @@ fn a_submitted_probe_waits_for_the_service_and_is_delivered_by_it() {
     host.sleep(Duration::from_secs(10));
     assert_eq!(world.balance().accounts[0].delivered, 1);
 }
+
+#[test]
+fn what_could_not_be_removed_from_mts_out_is_sent_again_at_the_next_start() {
+    for removed in [false, true] {
+        let world = SimWorld::new(healthy());
+        world.set_scanned(true);
+        world.add_outbound(2, 100);
+        let host = world.host();
+        host.sleep(Duration::from_secs(10));
+        assert!(world.balance().accounts.iter().all(|a| a.delivered == 1));
+        assert_eq!(world.count_in_mts_out(), 2);
+        world.set_scanned(false);
+        let ids: Vec<String> = world
+            .balance()
+            .accounts
+            .into_iter()
+            .map(|a| a.mts_id)
+            .collect();
+        if removed {
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            world.remove_from_mts_out(&ids);
+        }
+        host.request_stop(&imc()).unwrap();
+        until(&host, ServiceState::Stopped);
+        host.request_start(&imc()).unwrap();
+        host.sleep(Duration::from_secs(10));
+        assert_eq!(
+            world.balance().duplicated().len(),
+            if removed { 0 } else { 2 }
+        );
+        assert_eq!(world.count_in_mts_out(), 0);
+    }
+}

@@ -152,7 +152,7 @@ impl Counters for SimHost {
                 return Err((HostErrorKind::NotFound, "the service does not run"));
             }
             Ok(match queue {
-                Queue::OutboundAwaitingConversion => world.in_mts_out() as u64,
+                Queue::OutboundAwaitingConversion => world.mts_out().len() as u64,
                 _ => 0,
             })
         })

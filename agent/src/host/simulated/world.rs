@@ -48,6 +48,8 @@ pub(super) struct World {
     /// Whether the routing table in the directory leads to the next hop.
     pub(super) table_fresh: bool,
     pub(super) messages: Vec<Message>,
+    /// Whether a scanner keeps the service from removing what it has sent from MTS-OUT.
+    pub(super) scanned: bool,
     /// Files sent whose bytes are no message that was ever submitted.
     pub(super) strangers_sent: u64,
     pub(super) hangs: BTreeSet<String>,
@@ -115,6 +117,7 @@ impl World {
             ims: Ims::default(),
             table_fresh: !settings.stale_routes,
             messages: Vec::new(),
+            scanned: false,
             strangers_sent: 0,
             hangs: BTreeSet::new(),
             events: Vec::new(),

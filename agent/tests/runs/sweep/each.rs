@@ -48,6 +48,7 @@ macro_rules! sweeps {
 }
 
 sweeps!(corrupt_message);
+sweeps!(sent_not_removed);
 sweeps!(silent_loss);
 sweeps!(stuck_message);
 sweeps!(stuck_outbound_routing);
