@@ -1,6 +1,6 @@
 //! Switches that take one safety mechanism away, to prove that a test notices.
 //!
-//! In every ordinary build [`off`] is the constant `false` and nothing of this is left. Only with the cargo
+//! In every ordinary build `off` is the constant `false` and nothing of this is left. Only with the cargo
 //! feature `ablation`, which no other crate enables, can a test switch a mechanism off, for its own
 //! thread; a program that is built with it refuses to run ([`BUILT_IN`]).
 

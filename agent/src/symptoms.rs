@@ -1,7 +1,7 @@
 //! Symptoms: which watched policies' symptoms stand on this server, since when, and by what evidence.
 //!
 //! The controller says which policies to watch; the agent keeps them and goes on looking while the
-//! controller is away. Looking changes nothing, by construction: it goes through [`look::ReadOnly`].
+//! controller is away. Looking changes nothing, by construction: it goes through `ReadOnly` in `look`.
 //! What cannot be told stands nowhere: it keeps no symptom standing and raises none.
 
 mod disturbed;

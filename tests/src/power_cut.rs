@@ -2,7 +2,7 @@
 //! without its log being flushed, as if the power had failed; then it is mounted again and recovered.
 //!
 //! Each life is a process of its own ([`life`]), which cuts its own power at a chosen call or after a chosen
-//! time and ends at once. What this process then finds on the remounted file system ([`check`]) must balance,
+//! time and ends at once. What this process then finds on the remounted file system (`check`) must balance,
 //! and every journal record that the life knew to be durable must be there.
 
 mod check;

@@ -1,7 +1,7 @@
 //! Scenarios: what goes wrong, what mends it, and what came of it.
 //!
 //! A [`Scenario`] is one article with its fault. How its site is stood up and broken, what a person
-//! answers and how the truth is counted is its [`Room`](room::Room); [`play`] goes through all of them in
+//! answers and how the truth is counted is its [`Room`]; [`play`] goes through all of them in
 //! the same way.
 
 mod bad_mail;

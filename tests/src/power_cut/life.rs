@@ -258,7 +258,7 @@ impl Ground {
     }
 }
 
-/// A life that ends with the power: the process that [`Ground::live`] starts.
+/// A life that ends with the power: the process that `Ground::live` starts.
 ///
 /// # Errors
 /// Where the journal or custody refuses before the power fails.
