@@ -451,6 +451,8 @@ impl Engine {
                     let until = station.now().since_boot + WATCH;
                     // Interrupted only by the shutdown that ends the loop.
                     let _ = station.wait_for(until, WATCH, || Ok(None::<()>));
+                    // A simulated clock does not wait: without a rest in real time nobody else gets a turn.
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             });
         match spawned {
