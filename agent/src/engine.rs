@@ -281,6 +281,7 @@ impl Engine {
             if Instant::now() >= until {
                 return false;
             }
+            // A service that starts tells nobody, so it is asked until then.
             std::thread::sleep(Duration::from_millis(100));
         }
         true

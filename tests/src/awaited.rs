@@ -17,6 +17,7 @@ pub fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<Duratio
         if begun.elapsed() >= limit {
             return None;
         }
+        // Other processes are awaited, and they tell nothing.
         std::thread::sleep(LOOK);
     }
 }

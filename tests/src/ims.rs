@@ -181,6 +181,7 @@ impl Ims {
         let interval = self.config.clock_factor.shorten(life);
         let mut loaded = Instant::now();
         while !self.stopping() {
+            // Between two looks at whether it is to stop; so below.
             std::thread::sleep(LOOK);
             if interval_minutes > 0 && loaded.elapsed() >= interval {
                 self.load_routing();

@@ -19,6 +19,7 @@ pub(super) fn write_while_running(ims: &Ims) {
             let _ = whole_file::write(&ims.server.counters(), text.as_bytes());
             written = Some(waiting);
         }
+        // Nothing tells of a message in the store, so it is looked at.
         std::thread::sleep(LOOK);
     }
 }

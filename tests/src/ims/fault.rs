@@ -101,6 +101,7 @@ impl Trouble {
     /// Whether the process hangs; who asks then hangs with it.
     pub(super) fn hang_with_it(&self) {
         while self.hung.load(Ordering::Relaxed) {
+            // This is the fault: a thread that never comes back.
             std::thread::sleep(ASLEEP);
         }
     }
