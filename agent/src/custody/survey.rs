@@ -76,8 +76,8 @@ pub struct Survey {
     pub files: Vec<Surveyed>,
     /// Message files that could not be read.
     pub suspects: Vec<Suspect>,
-    /// Folders, links and files of other names: never touched.
-    pub untouched: u64,
+    /// Folders, links and files of other names, and what each is: never taken for mail.
+    pub others: Vec<(String, FileKind)>,
     /// When it began, on the wall clock.
     at_ms: i64,
 }
@@ -135,7 +135,7 @@ fn look(
     for info in host.spool().list(folder)? {
         let named = is_spool_name(&info.name) || off(Mechanism::OnlySpoolNames);
         if info.kind != FileKind::File || !named {
-            survey.untouched += 1;
+            survey.others.push((info.name, info.kind));
             continue;
         }
         match known.remove(&info.name) {

@@ -3,8 +3,10 @@
 mod disk;
 mod folders;
 mod named;
+mod place;
 mod power;
 mod site;
+mod whole;
 
 use std::collections::BTreeMap;
 

@@ -174,6 +174,22 @@ impl Spool for Disk {
     fn make_folder(&self, folder: &Path) -> Result<(), HostError> {
         self.changing("make", folder, || self.unix.spool().make_folder(folder))
     }
+    fn names(&self, folder: &Path) -> Result<Vec<(String, FileKind)>, HostError> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        self.calls.lock().unwrap().push(format!("names {name}"));
+        self.unix.spool().names(folder)
+    }
+    fn make_folder_like(&self, folder: &Path, like: &Path) -> Result<(), HostError> {
+        self.changing("make", folder, || {
+            self.unix.spool().make_folder_like(folder, like)
+        })
+    }
+    fn exchange_folders(&self, a: &Path, b: &Path) -> Result<(), HostError> {
+        self.changing("exchange", a, || self.unix.spool().exchange_folders(a, b))
+    }
+    fn move_folder_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        self.changing("move", to, || self.unix.spool().move_folder_new(from, to))
+    }
     fn sync_folder(&self, folder: &Path) -> Result<(), HostError> {
         let mut failing = self.failing_sync.lock().unwrap();
         let fails = *failing == 1;
