@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
 use super::place::Place;
 use super::*;
 use crate::host::simulated::run_until_killed;
-use crate::journal::{Journal, MemoryJournal};
 
 #[test]
 fn a_quarantine_takes_the_messages_and_nothing_else_and_a_replay_gives_them_back() {
