@@ -91,6 +91,12 @@ mechanisms! {
     FenceOutlivesAgent,
     /// The watchdog leaves a service alone that a section is working on.
     WatchdogKeepsOff,
+    /// A copy in escrow is given back only where its digest is the one that reconciliation recorded.
+    CopyAsRecorded,
+    /// A message that vanished is given back only where nothing shows since that it was delivered.
+    MissingStillMissing,
+    /// A copy in escrow becomes custody once, whoever orders it and how often.
+    CopyTakenUpOnce,
     /// Each record of the journal is bound to all before it.
     JournalChain,
     /// The journal knows how far it once was.

@@ -49,6 +49,16 @@ pub struct Order {
 /// Where the journal cannot be read.
 pub fn orders(journal: &Journal) -> Result<Vec<Order>, JournalError> {
     let mut orders: Vec<Order> = Vec::new();
+    for order in every(journal)? {
+        orders.retain(|other| other.folder != order.folder);
+        orders.push(order);
+    }
+    Ok(orders)
+}
+
+/// Every order, in the order of the runs and steps that gave it.
+fn every(journal: &Journal) -> Result<Vec<Order>, JournalError> {
+    let mut orders: Vec<Order> = Vec::new();
     for run in journal.runs() {
         let Some(state) = journal.state(run)? else {
             continue;
@@ -68,7 +78,6 @@ pub fn orders(journal: &Journal) -> Result<Vec<Order>, JournalError> {
                 kept_in: PathBuf::from(&escrow.kept_in),
                 keep_ms: escrow.keep_ms,
             };
-            orders.retain(|other| other.folder != order.folder);
             orders.push(order);
         }
     }
@@ -94,6 +103,15 @@ pub fn folders(journal: &Journal) -> Result<Vec<PathBuf>, JournalError> {
         }
     }
     Ok(folders)
+}
+
+/// The order that this folder of second names was made for, the last one; also one that does not stand any more.
+///
+/// # Errors
+/// Where the journal cannot be read.
+pub fn order_of(journal: &Journal, kept_in: &Path) -> Result<Option<Order>, JournalError> {
+    let all = every(journal)?;
+    Ok(all.into_iter().rfind(|order| order.kept_in == kept_in))
 }
 
 /// Where the second names of a queue's files are kept: below the folder for held mail, outside the queues.

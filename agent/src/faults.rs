@@ -408,6 +408,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Let `hold` in the guard file be on the queue's volume, and `escrow_files` more than 0.",
     ),
     (
+        "A092-recover-refused",
+        "Messages that vanished were not taken up from escrow: one is not missing any more, its copy is not the one that was found, it is in custody already, or nothing of the run can be given back. Each is named with its reason; nothing was changed.",
+        "Look at `mailmend run reconciled RUN`. Leave out what is named, or order without `--message`, which gives back everything that can be and tells the rest.",
+    ),
+    (
         "A100-watches-refused",
         "The controller sent more policies to watch than an agent watches at a time.",
         "Unbind policies that need not be looked for: `mailmend policy bindings`, `mailmend policy unbind NAME`.",

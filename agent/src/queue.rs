@@ -106,6 +106,11 @@ impl<'a> QueueCare<'a> {
         self.batch_id(&format!("step {step}"))
     }
 
+    /// The batch of copies that an order takes up for this queue.
+    pub(crate) fn batch_of_order(&self, order: Uuid) -> BatchId {
+        self.batch_id(&format!("copies {order} {}", self.queue.name()))
+    }
+
     fn batch_id(&self, what: &str) -> BatchId {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.run.0.as_bytes());

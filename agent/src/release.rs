@@ -14,10 +14,10 @@ use std::time::Duration;
 use mailmend_policy::condition::Queue;
 use mailmend_policy::plan::Plan;
 use mailmend_policy::step::IfStillRunning;
-use mailmend_proto::run::{BatchId, Custody, Ended, Event, RunId, RunState, SectionEnd};
+use mailmend_proto::run::{Batch, BatchId, Custody, Ended, Event, RunId, RunState, SectionEnd};
 
 use crate::custody::replay::{Checked, Give, Which, check};
-use crate::custody::{CustodyError, index};
+use crate::custody::{CustodyError, Desk, copies, index};
 use crate::faults::known;
 use crate::host::{ServiceState, Uptime};
 use crate::journal::JournalError;
@@ -29,7 +29,7 @@ use crate::service::{Care, Start};
 use crate::station::{Station, Trouble};
 use crate::step::{await_evidence, how_to_stop};
 
-pub(crate) use gate::refusal;
+pub(crate) use gate::{beside, refusal, refused_service};
 
 /// How long service may be disturbed, where the run has no policy that says it: a duty.
 const BUDGET: Duration = Duration::from_secs(600);
@@ -50,6 +50,8 @@ pub(crate) struct Release<'a> {
 /// What a release does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Move {
+    /// Take up the copies in escrow that a person wants given back.
+    TakeUp,
     /// Look whether it may be done, read the held files, open the section and give back.
     Begin,
     /// Go on in the open section.
@@ -72,16 +74,29 @@ fn next_move(state: &RunState, now: &Uptime) -> Move {
     match (&state.section, release.section) {
         (Some(open), _) if budget_over(open, now) => Move::Exit,
         (Some(_), _) => Move::GiveBack,
+        (None, None) if to_take_up(state).next().is_some() => Move::TakeUp,
         (None, None) => Move::Begin,
         (None, Some(SectionEnd::Committed)) => Move::Settle,
         (None, Some(SectionEnd::Exited | SectionEnd::HandedOver)) => Move::Failed,
     }
 }
 
-/// The batches that a release is about.
-fn scope(state: &RunState, only: Option<BatchId>) -> Vec<BatchId> {
-    let wanted = |id: &&BatchId| only.is_none_or(|only| only == **id);
+/// The batches that a release is about: these, or all.
+fn scope(state: &RunState, only: Option<&[BatchId]>) -> Vec<BatchId> {
+    let wanted = |id: &&BatchId| only.is_none_or(|only| only.contains(id));
     state.batches.keys().filter(wanted).copied().collect()
+}
+
+/// The batches of copies that are not taken up yet.
+fn to_take_up(state: &RunState) -> impl Iterator<Item = BatchId> {
+    let only = state
+        .release
+        .as_ref()
+        .and_then(|one| one.batches.as_deref());
+    let due = |(_, batch): &(&BatchId, &Batch)| batch.copied_from.is_some() && !batch.taken;
+    let wanted = move |id: &BatchId| only.is_none_or(|only| only.contains(id));
+    let all = state.batches.iter().filter(due).map(|(id, _)| *id);
+    all.filter(move |id| wanted(id))
 }
 
 /// How many messages are held in these batches.
@@ -158,6 +173,11 @@ impl<'a> Release<'a> {
         tracing::debug!(run = %self.run, ?next, "next move of the release");
         match next {
             Move::Over => return Ok(Some(Rest::Over)),
+            Move::TakeUp => {
+                let batches: Vec<BatchId> = to_take_up(&state).collect();
+                drop(state);
+                self.take_up(&batches)?;
+            }
             Move::Begin => self.begin(state)?,
             Move::GiveBack => {
                 let _alone = self.station.disturb();
@@ -188,6 +208,24 @@ impl<'a> Release<'a> {
         self.station.record(self.run, events)
     }
 
+    /// The service runs on meanwhile: nothing of its queues is touched.
+    fn take_up(&self, batches: &[BatchId]) -> Result<(), Trouble> {
+        let _alone = self.station.disturb();
+        let desk = Desk {
+            host: self.station.host.as_ref(),
+            journal: &self.station.journal,
+            run: self.run,
+        };
+        for batch in batches {
+            if let Err(error) = copies::finish(&desk, *batch) {
+                let why = told(error)?;
+                self.close(Ended::AtRest, why, true)?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Looks once more whether it may be done, reads the files while service still runs, and opens the
     /// section.
     fn begin(&self, state: Arc<RunState>) -> Result<(), Trouble> {
@@ -195,22 +233,29 @@ impl<'a> Release<'a> {
             return Ok(());
         };
         let _alone = self.station.disturb();
-        if let Some(refusal) = refusal(self.station, self.run, &state, release.batch)? {
+        let only = release.batches.as_deref();
+        if let Some(refusal) = refusal(self.station, self.run, &state, only)? {
             self.close(Ended::AtRest, refusal.to_string(), true)?;
             return Ok(());
         }
-        let ready = match self.read(&state, release.batch) {
-            Ok(ready) => ready,
+        // Above every number that a section of the plan or an undo of it may have.
+        let used = state.ended_sections.keys().next_back().copied();
+        let batches = scope(&state, only);
+        // Whoever holds the state while the journal appends to it makes it copy all entries.
+        drop(state);
+        let (ready, left) = match self.read(&batches) {
+            Ok(read) => read,
             Err(error) => {
                 let why = told(error)?;
                 self.close(Ended::AtRest, why, true)?;
                 return Ok(());
             }
         };
-        // Above every number that a section of the plan or an undo of it may have.
-        let used = state.ended_sections.keys().next_back().copied();
-        // Whoever holds the state while the journal appends to it makes it copy all entries.
-        drop(state);
+        if ready.is_empty() {
+            let why = format!("nothing was given back: {}", left.join("; "));
+            self.close(Ended::AtRest, why, true)?;
+            return Ok(());
+        }
         let now = self.station.now();
         let budget = self
             .plan
@@ -233,23 +278,40 @@ impl<'a> Release<'a> {
         crate::queue::MAIL_SERVICE.parse().ok()
     }
 
-    /// Reads the held files and finds them whole, or raises an alarm and leaves them.
-    fn read(&self, state: &RunState, only: Option<BatchId>) -> Result<Vec<Checked>, CustodyError> {
-        let mut ready = Vec::new();
-        for batch in scope(state, only) {
-            if held(state, &[batch]) == 0 {
+    /// Reads the held files and finds them whole, or raises an alarm and leaves them. Of copies only what is
+    /// still missing by the server's records; the others are told.
+    fn read(&self, batches: &[BatchId]) -> Result<(Vec<Checked>, Vec<String>), CustodyError> {
+        let (mut ready, mut left) = (Vec::new(), Vec::new());
+        for &batch in batches {
+            let state = self.station.state(self.run)?;
+            if held(&state, &[batch]) == 0 {
                 continue;
             }
-            let care = self.care(state, batch)?;
+            let copied = state
+                .batches
+                .get(&batch)
+                .is_some_and(|batch| batch.copied_from.is_some());
+            let care = self.care(&state, batch)?;
+            drop(state);
+            let which = if copied {
+                let (may, why) = copies::still_missing(&care.desk(), batch)?;
+                left.extend(why);
+                if may.is_empty() {
+                    continue;
+                }
+                Which::Entries(may)
+            } else {
+                Which::All
+            };
             let give = Give {
                 batch,
                 step: None,
                 target: care.folder().to_path_buf(),
-                which: Which::All,
+                which,
             };
             ready.push(check(&care.desk(), give)?);
         }
-        Ok(ready)
+        Ok((ready, left))
     }
 
     fn care(&self, state: &RunState, batch: BatchId) -> Result<QueueCare<'_>, CustodyError> {
@@ -368,17 +430,21 @@ impl<'a> Release<'a> {
             Ok(stopped) => stopped,
             Err(why) => return Ok(Err(why)),
         };
-        let state = self.station.state(self.run)?;
-        let only = state.release.as_ref().and_then(|release| release.batch);
         let ready = if ready.is_empty() {
-            match self.read(&state, only) {
-                Ok(ready) => ready,
+            let state = self.station.state(self.run)?;
+            let only = state
+                .release
+                .as_ref()
+                .and_then(|one| one.batches.as_deref());
+            let batches = scope(&state, only);
+            drop(state);
+            match self.read(&batches) {
+                Ok((ready, _)) => ready,
                 Err(error) => return Ok(Err(told(error)?)),
             }
         } else {
             ready
         };
-        drop(state);
         for checked in ready {
             if let Err(error) = checked.place(&care.desk(), &stopped) {
                 return Ok(Err(told(error)?));
@@ -408,7 +474,7 @@ impl<'a> Release<'a> {
             }
         };
         let state = self.station.state(self.run)?;
-        let left = held(&state, &scope(&state, release.batch));
+        let left = held(&state, &scope(&state, release.batches.as_deref()));
         let given: usize = release
             .replays
             .iter()
@@ -429,6 +495,10 @@ impl<'a> Release<'a> {
             if count > 0 {
                 detail = format!("{detail}, {count} {what}");
             }
+        }
+        if !release.left_out.is_empty() {
+            let reasons = release.left_out.join("; ");
+            detail = format!("{detail}; not given back: {reasons}");
         }
         let how = if given == 0 {
             Ended::AtRest

@@ -321,6 +321,7 @@ fn with_a_lost_message(server: &Server) -> mailmend_agent::journal::Journal {
                 .to_string(),
             files: 1,
             bytes: 5,
+            copied_from: None,
         },
         Event::BatchEntries {
             batch,

@@ -316,6 +316,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "mend what is named, then ask again",
     ),
     (
+        "C100-nothing-to-recover",
+        "A run has no copy of a message that vanished, none under this name, or copies on more than one server.",
+        "`mailmend run reconciled RUN` lists what vanished and which copies are kept; name the server with `--server`",
+    ),
+    (
         "C101-store-locked",
         "Another controller has the store open.",
         "stop that one, or give this one a data folder of its own",

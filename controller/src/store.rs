@@ -33,7 +33,7 @@ pub use custody::{CustodyFilter, CustodyRow};
 pub use error::StoreError;
 pub use history::{CustodyChange, Histories};
 pub use policies::{PolicyRow, Published};
-pub use reconciled::ReconciledRow;
+pub use reconciled::{KeptCopy, ReconciledRow};
 pub use records::{RunRecord, StoredRun, Tail, kept};
 
 pub use duties::Duty;

@@ -108,8 +108,15 @@ fn reconciled() -> impl Strategy<Value = ReconciledMessage> {
         proptest::collection::vec(text(), 0..3),
         proptest::collection::vec(text(), 0..3),
     );
-    (texts, lists, fate, any::<i64>()).prop_map(
-        |((mts_id, message_id, sender, escrow), (recipients, evidence), fate, accepted_ms)| {
+    let hash = proptest::option::of(any::<[u8; 32]>().prop_map(Digest::from_bytes));
+    (texts, lists, fate, any::<i64>(), hash).prop_map(
+        |(
+            (mts_id, message_id, sender, escrow),
+            (recipients, evidence),
+            fate,
+            accepted_ms,
+            escrow_hash,
+        )| {
             ReconciledMessage {
                 mts_id,
                 message_id,
@@ -119,6 +126,7 @@ fn reconciled() -> impl Strategy<Value = ReconciledMessage> {
                 sender,
                 evidence,
                 escrow,
+                escrow_hash,
             }
         },
     )
@@ -220,19 +228,23 @@ fn event() -> impl Strategy<Value = Event> {
             batch(),
             any::<Option<u32>>(),
             (text(), text(), text()),
-            any::<(u64, u64)>()
+            any::<(u64, u64)>(),
+            proptest::option::of("[a-z/]{1,12}")
         )
-            .prop_map(|(batch, step, (queue, source, held), (files, bytes))| {
-                Event::BatchIntended {
-                    batch,
-                    step,
-                    queue,
-                    source,
-                    held,
-                    files,
-                    bytes,
+            .prop_map(
+                |(batch, step, (queue, source, held), (files, bytes), copied_from)| {
+                    Event::BatchIntended {
+                        copied_from,
+                        batch,
+                        step,
+                        queue,
+                        source,
+                        held,
+                        files,
+                        bytes,
+                    }
                 }
-            }),
+            ),
         (batch(), proptest::collection::vec(entry(), 0..4))
             .prop_map(|(batch, entries)| Event::BatchEntries { batch, entries }),
         (batch(), left()).prop_map(|(batch, left)| Event::BatchHeld { batch, left }),
@@ -308,6 +320,18 @@ fn event() -> impl Strategy<Value = Event> {
                 unclean,
             }
         ),
+        (
+            any::<u128>(),
+            text(),
+            text(),
+            proptest::collection::vec(text(), 0..3)
+        )
+            .prop_map(|(order, by, why, left)| Event::RecoverOrdered {
+                order: uuid::Uuid::from_u128(order),
+                by,
+                why,
+                left
+            }),
         (any::<u128>(), text(), text()).prop_map(|(order, by, why)| Event::SettleOrdered {
             order: uuid::Uuid::from_u128(order),
             by,

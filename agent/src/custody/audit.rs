@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::manifest;
 use super::verify::{key, verify};
 use super::word::name_of;
-use super::{CustodyError, Desk, Evidence, Records, list_if_there};
+use super::{CustodyError, Desk, Evidence, Records, copies, list_if_there};
 use crate::evidence::{MessageKey, Sent};
 use crate::host::{FileKind, Host};
 use crate::journal::{Journal, JournalError};
@@ -198,9 +198,12 @@ fn one_batch(
                 open: state.closed.is_none(),
                 held,
                 queued: queued.get(&entry.file_id).cloned(),
-                sent: sent.next().unwrap_or_else(|| Sent::CannotTell {
-                    why: "no answer".into(),
-                }),
+                sent: sent.next().map_or_else(
+                    || Sent::CannotTell {
+                        why: "no answer".into(),
+                    },
+                    |sent| copies::read_as(batch, sent),
+                ),
             };
             if let Some(finding) = compare(&sources) {
                 findings.push((entry.index, sources.custody, finding));

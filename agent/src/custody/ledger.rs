@@ -25,6 +25,8 @@ pub struct Line {
     pub name: String,
     /// The name under which it was given back, where that is another.
     pub given_back_as: Option<String>,
+    /// The folder of escrow whose copy it is; none: it was taken out of the queue.
+    pub copied_from: Option<PathBuf>,
     /// Where it is held, or where its escrow is. Not there for what stayed in the queue.
     pub held: PathBuf,
     /// Bytes.
@@ -56,6 +58,7 @@ pub fn of_run(run: RunId, state: &RunState) -> Vec<Line> {
                 queue: batch.queue.clone(),
                 name: entry.name.clone(),
                 given_back_as: renamed.cloned(),
+                copied_from: batch.copied_from.as_ref().map(PathBuf::from),
                 held: Path::new(&batch.held).join(&entry.name),
                 size: entry.size,
                 hash: entry.hash,

@@ -369,6 +369,7 @@ pub(super) fn take_judged(
         held: text(&take.held())?,
         files: entries.len() as u64,
         bytes: entries.iter().map(|entry| entry.size).sum(),
+        copied_from: None,
     }];
     events.extend(manifest::events(take.batch, &entries));
     if off(Mechanism::ManifestBeforeMove) {
@@ -637,7 +638,11 @@ fn doubts(desk: &Desk<'_>, batch: &Batch, evidence: &dyn Evidence) -> Vec<Verdic
     verdicts(&keys, HowStopped::Uncleanly, evidence)
 }
 
-fn open_held_folder(desk: &Desk<'_>, batch: &Batch, held: &Path) -> Result<(), HostError> {
+pub(super) fn open_held_folder(
+    desk: &Desk<'_>,
+    batch: &Batch,
+    held: &Path,
+) -> Result<(), HostError> {
     let spool = desk.host.spool();
     spool.make_folder(held)?;
     let table = manifest::table(&batch.source, &batch.queue, &batch.entries);
@@ -664,7 +669,10 @@ fn nothing_taken(
     ))
 }
 
-fn by_name(desk: &Desk<'_>, folder: &Path) -> Result<BTreeMap<String, FileInfo>, CustodyError> {
+pub(super) fn by_name(
+    desk: &Desk<'_>,
+    folder: &Path,
+) -> Result<BTreeMap<String, FileInfo>, CustodyError> {
     let entries = list_if_there(desk.host, folder)?.unwrap_or_default();
     Ok(entries
         .into_iter()
@@ -799,7 +807,7 @@ fn write_down(
     Ok(finished)
 }
 
-fn in_doubt(index: u32, evidence: String) -> Settlement {
+pub(super) fn in_doubt(index: u32, evidence: String) -> Settlement {
     Settlement {
         index,
         custody: Custody::InDoubt,

@@ -7,7 +7,7 @@
 use mailmend_proto::run::{BatchId, Event, RunState, ServiceChange};
 
 use super::settle::settle;
-use super::{CustodyError, Desk, Evidence, Stopped, quarantine, replay, whole, withdraw};
+use super::{CustodyError, Desk, Evidence, Stopped, copies, quarantine, replay, whole, withdraw};
 
 /// What recovery knows of the service that owns the queues.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +85,11 @@ pub fn recover(
         recovered.batches.push(id);
     }
     for id in batches {
+        if desk.batch(id)?.copied_from.is_some() {
+            copies::finish(desk, id)?;
+            recovered.batches.push(id);
+            continue;
+        }
         let ran = circumstances.may_have_run || started_after(desk, Intention::Batch(id))?;
         let interrupted = quarantine::Interrupted::Yes {
             ran: ran.then_some(evidence),

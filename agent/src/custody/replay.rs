@@ -417,7 +417,7 @@ fn not_linked(
 }
 
 /// A spool name of eight letters and digits, derived from the custody id. Equal on every try.
-fn derived_name(batch: BatchId, index: u32, attempt: u32) -> String {
+pub(super) fn derived_name(batch: BatchId, index: u32, attempt: u32) -> String {
     const LETTERS: &[u8; 36] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let mut hasher = blake3::Hasher::new();
     hasher.update(batch.0.as_bytes());

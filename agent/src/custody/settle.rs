@@ -6,7 +6,7 @@ use std::path::Path;
 use mailmend_proto::run::{Batch, BatchId, Custody, Event, Settlement};
 
 use super::verify::key;
-use super::{CustodyError, Desk, Evidence, list_if_there};
+use super::{CustodyError, Desk, Evidence, copies, list_if_there};
 use crate::ablation::{Mechanism, off};
 use crate::evidence::{MessageKey, Sent};
 use crate::host::HostErrorKind;
@@ -84,7 +84,10 @@ pub fn settle(
         .iter()
         .map(|(entry, name, _)| key(desk, &batch, held, entry, name))
         .collect();
-    let mut answers = evidence.of(&keys).into_iter();
+    let mut answers = evidence
+        .of(&keys)
+        .into_iter()
+        .map(|sent| copies::read_as(&batch, sent));
     let mut settlements = Vec::new();
     for (entry, ..) in waiting {
         match entry.custody {

@@ -216,6 +216,23 @@ pub(super) fn buffer() -> Vec<u8> {
     vec![0; 64 << 10]
 }
 
+/// The digest of a file, its size, and what its header tells.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(crate) fn digest_of(
+    host: &dyn Host,
+    path: &Path,
+) -> Result<(Digest, u64, SpoolHeader), String> {
+    let reader = host
+        .spool()
+        .open(path)
+        .map_err(|error| format!("could not {error}"))?;
+    let content = hash(reader, &mut buffer())
+        .map_err(|error| format!("could not read `{}`: {error}", path.display()))?;
+    Ok((content.hash, content.size, spool_file::parse(&content.head)))
+}
+
 pub(super) fn hash(mut reader: OneFile, buffer: &mut [u8]) -> std::io::Result<Content> {
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;

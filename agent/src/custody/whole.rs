@@ -232,6 +232,7 @@ fn begun(id: BatchId, folder: &HeldFolder, files: u64, bytes: u64) -> Event {
         held: folder.held.clone(),
         files,
         bytes,
+        copied_from: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A person's orders: an answer to a task, a release of held mail, a settlement. Each is durable in the
+//! A person's orders: an answer to a task, a release of held mail, a recovery from escrow, a settlement. Each is durable in the
 //! journal before it is answered, and known there by its id: it is carried out once, however often it comes.
 
 use std::time::{Duration, Instant};
@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::orders::unwritten;
 use super::{Engine, lock};
 use crate::custody::word::{Word, settle_by_word};
-use crate::custody::{CustodyError, Desk, Records};
+use crate::custody::{CustodyError, Desk, Records, copies};
 use crate::faults::known;
 use crate::inbox::Refusal;
+use crate::queue::QueueCare;
 use crate::release;
 
 /// How long a settlement waits for a step that moves files, in real time.
@@ -96,7 +97,8 @@ impl Engine {
                         format!("run `{run}` is not closed on this server; it ends first"),
                     ));
                 }
-                let refused = release::refusal(station, run, &state, only).map_err(unwritten)?;
+                let wanted = only.as_ref().map(std::slice::from_ref);
+                let refused = release::refusal(station, run, &state, wanted).map_err(unwritten)?;
                 drop(state);
                 if let Some(refusal) = refused {
                     return Err(refusal);
@@ -108,6 +110,21 @@ impl Engine {
                     batch: only,
                 };
                 station.record(run, vec![ordered]).map_err(unwritten)?;
+                self.go_on(run);
+                Ok(())
+            }
+            Some(What::Recover(wanted)) => {
+                if state.closed.is_none() {
+                    return Err(Refusal::new(
+                        const { known("A092-recover-refused") },
+                        format!(
+                            "run `{run}` is not closed on this server; answer what it asks, or abort its rollout, and order again"
+                        ),
+                    ));
+                }
+                let events = self.recovery(run, &state, (id, order), &wanted.messages)?;
+                drop(state);
+                station.record(run, events).map_err(unwritten)?;
                 self.go_on(run);
                 Ok(())
             }
@@ -127,6 +144,51 @@ impl Engine {
                 "it orders nothing, or something that only a newer agent knows",
             )),
         }
+    }
+
+    /// What is written down where vanished messages may be given back: the order, and the copies that become
+    /// custody. Nothing is changed by asking.
+    fn recovery(
+        &self,
+        run: RunId,
+        state: &RunState,
+        (id, order): (Uuid, &wire::Order),
+        wanted: &[String],
+    ) -> Result<Vec<Event>, Refusal> {
+        let station = &self.0.station;
+        let custody = |error: CustodyError| match error {
+            CustodyError::Refused { code, why } => Refusal::new(code, why),
+            CustodyError::Journal(error) => unwritten(error),
+            error => Refusal::new(
+                const { known("A092-recover-refused") },
+                format!("could not look at the copies: {error}"),
+            ),
+        };
+        if let Some(refusal) = release::beside(station, run, state).map_err(unwritten)? {
+            return Err(refusal);
+        }
+        let desk = Desk {
+            host: station.host.as_ref(),
+            journal: &station.journal,
+            run,
+        };
+        let chosen = copies::choose(&desk, wanted).map_err(custody)?;
+        if let Some(refusal) = release::refused_service(station) {
+            return Err(refusal);
+        }
+        let mut events = vec![Event::RecoverOrdered {
+            order: id,
+            by: order.by.clone(),
+            why: order.why.clone(),
+            left: chosen.left,
+        }];
+        for group in chosen.groups {
+            let care = QueueCare::open(station, run, group.queue)
+                .map_err(|why| Refusal::new(const { known("A092-recover-refused") }, why))?;
+            let take = care.take(care.batch_of_order(id), None, u64::MAX);
+            events.extend(group.intend(&desk, &take).map_err(custody)?);
+        }
+        Ok(events)
     }
 
     fn answered(

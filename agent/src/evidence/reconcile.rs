@@ -12,12 +12,15 @@ pub mod facts;
 pub mod gather;
 mod index;
 
+use std::time::Duration;
+
 use mailmend_proto::run::{Fate, ReconciledMessage};
 
 use self::facts::{Facts, Hint, Place, PlaceKind, StoreFolder};
 use self::index::{Indexed, Unit};
 use super::event_log::time;
 use super::{Direction, Sent, fold};
+use crate::host::Clock;
 
 /// Lines of evidence for one message; what comes after says nothing new.
 const ENOUGH: usize = 12;
@@ -33,6 +36,28 @@ pub struct Window {
     pub grace_ms: i64,
     /// How far the clocks of the records may be apart: stamps of the MTA can be an hour off (Q152886).
     pub apart_ms: i64,
+}
+
+/// Stamps of the MTA can be an hour off (Q152886).
+pub const APART: Duration = Duration::from_secs(3600);
+
+impl Window {
+    /// Everything that was accepted since then, without any grace: for messages that were found missing.
+    #[must_use]
+    pub fn since(clock: &dyn Clock, since_ms: i64) -> Self {
+        const DAY_MS: i64 = 86_400_000;
+        let now_ms = clock.wall_ms();
+        let apart = APART.div_f64(clock.pace()).as_millis();
+        Self {
+            now_ms,
+            over_ms: now_ms
+                .saturating_sub(since_ms)
+                .max(0)
+                .saturating_add(DAY_MS),
+            grace_ms: 0,
+            apart_ms: i64::try_from(apart).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// What a reconciliation found.
@@ -105,8 +130,12 @@ fn judge(facts: &Facts, indexed: &Indexed<'_>, unit: &Unit, window: Window) -> J
     if unit.listed_in_mts_out {
         return because(Fate::Waiting, "it is in MTS-OUT");
     }
-    if let Some(place) = indexed.place(unit, &[PlaceKind::Queue, PlaceKind::Custody]) {
+    if let Some(place) = indexed.place(unit, &[PlaceKind::Queue]) {
         return because(Fate::Waiting, place.what.clone());
+    }
+    // It waits for a person, not for the server: whoever reads the list must see it.
+    if let Some(place) = indexed.place(unit, &[PlaceKind::Custody]) {
+        return because(Fate::InCustody, place.what.clone());
     }
     let under_way = window.now_ms.saturating_sub(unit.at_ms);
     if under_way < window.grace_ms {
@@ -218,6 +247,98 @@ fn told(facts: &Facts, indexed: &Indexed<'_>, unit: Unit, judged: Judged) -> Rec
             .filter(|_| wanted)
             .map(|place| place.path.display().to_string())
             .unwrap_or_default(),
+        escrow_hash: None,
+    }
+}
+
+/// A message that a reconciliation called vanished, and whose copy is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its MTS-ID, where that is known.
+    pub mts_id: Option<String>,
+    /// Its Message-ID, where that is known.
+    pub message_id: Option<String>,
+    /// The name of its spool file.
+    pub spool_name: String,
+    /// Which way it went.
+    pub direction: Direction,
+    /// When it was accepted, milliseconds since 1970 UTC.
+    pub accepted_ms: i64,
+}
+
+/// What speaks for a message that was called vanished not to be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Objection {
+    /// It was delivered.
+    Delivered(String),
+    /// It may have been, its sender was told, or it is somewhere.
+    Other(String),
+}
+
+impl Objection {
+    /// In words.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        match self {
+            Self::Delivered(why) | Self::Other(why) => why,
+        }
+    }
+}
+
+/// What speaks against giving each of these back, in their order. Silence does not, nor gaps that came since:
+/// they were found missing while the records were whole. `kinds` are the places that count.
+#[must_use]
+pub fn objections(
+    facts: &Facts,
+    window: Window,
+    missing: &[Missing],
+    kinds: &[PlaceKind],
+) -> Vec<Option<Objection>> {
+    let indexed = Indexed::of(facts, window);
+    missing
+        .iter()
+        .map(|one| objection(&indexed, &one.unit(), kinds))
+        .collect()
+}
+
+fn objection(indexed: &Indexed<'_>, unit: &Unit, kinds: &[PlaceKind]) -> Option<Objection> {
+    let sent = match unit.direction {
+        Direction::Outbound => indexed.sent(unit),
+        Direction::Inbound => indexed.handed_over(unit),
+    };
+    match sent {
+        Sent::Delivered { evidence } => {
+            let why = format!("it was delivered after all: {}", evidence.join("; "));
+            return Some(Objection::Delivered(why));
+        }
+        Sent::Begun { evidence } => {
+            let why = format!("it may have been sent: {}", evidence.join("; "));
+            return Some(Objection::Other(why));
+        }
+        Sent::NotSeen | Sent::CannotTell { .. } => {}
+    }
+    let reported = indexed.report(unit);
+    let told = reported.map(|report| format!("its sender was told of it: {report}"));
+    told.or_else(|| indexed.place(unit, kinds).map(|place| place.what.clone()))
+        .or_else(|| indexed.elsewhere(unit))
+        .or_else(|| indexed.hint(unit).map(|hint| hint.evidence.clone()))
+        .map(Objection::Other)
+}
+
+impl Missing {
+    fn unit(&self) -> Unit {
+        Unit {
+            direction: self.direction,
+            mts_id: self.mts_id.clone(),
+            message_id: self.message_id.clone(),
+            spool_name: Some(self.spool_name.clone()),
+            sender: String::new(),
+            recipients: Vec::new(),
+            at_ms: self.accepted_ms,
+            evidence: Vec::new(),
+            converted: true,
+            listed_in_mts_out: false,
+        }
     }
 }
 

@@ -24,7 +24,41 @@ pub(crate) fn refusal(
     station: &Station,
     run: RunId,
     state: &RunState,
-    only: Option<BatchId>,
+    only: Option<&[BatchId]>,
+) -> Result<Option<Refusal>, JournalError> {
+    let refused = |why: String| Refusal::new(const { known("A073-release-refused") }, why);
+    if let Some(refusal) = beside(station, run, state)? {
+        return Ok(Some(refusal));
+    }
+    let mut named = only.iter().copied().flatten();
+    if let Some(batch) = named.find(|batch| !state.batches.contains_key(batch)) {
+        return Ok(Some(Refusal::new(
+            const { known("A086-batch-unknown") },
+            format!("run `{run}` has no batch `{batch}` on this server"),
+        )));
+    }
+    let batches = scope(state, only);
+    if held(state, &batches) == 0 {
+        return Ok(Some(refused(
+            "nothing is held there; what is in doubt or poison is settled first, with `mailmend custody settle`"
+                .into(),
+        )));
+    }
+    for batch in batches.iter().filter_map(|id| state.batches.get(id)) {
+        let queue = queue_named(&batch.queue)
+            .ok_or_else(|| format!("queue `{}` is not known here", batch.queue));
+        if let Err(why) = queue.and_then(|queue| QueueCare::open(station, run, queue).map(drop)) {
+            return Ok(Some(refused(why)));
+        }
+    }
+    Ok(refused_service(station))
+}
+
+/// Why nothing may be given back because of what else goes on here.
+pub(crate) fn beside(
+    station: &Station,
+    run: RunId,
+    state: &RunState,
 ) -> Result<Option<Refusal>, JournalError> {
     let refused = |why: String| Refusal::new(const { known("A073-release-refused") }, why);
     // Once it is ordered, only what disturbs service now stands in its way: a run that was taken on since
@@ -46,38 +80,22 @@ pub(crate) fn refusal(
             ))));
         }
     }
-    if let Some(batch) = only
-        && !state.batches.contains_key(&batch)
-    {
-        return Ok(Some(Refusal::new(
-            const { known("A086-batch-unknown") },
-            format!("run `{run}` has no batch `{batch}` on this server"),
-        )));
-    }
-    let batches = scope(state, only);
-    if held(state, &batches) == 0 {
-        return Ok(Some(refused(
-            "nothing is held there; what is in doubt or poison is settled first, with `mailmend custody settle`"
-                .into(),
-        )));
-    }
-    for batch in batches.iter().filter_map(|id| state.batches.get(id)) {
-        let queue = queue_named(&batch.queue)
-            .ok_or_else(|| format!("queue `{}` is not known here", batch.queue));
-        if let Err(why) = queue.and_then(|queue| QueueCare::open(station, run, queue).map(drop)) {
-            return Ok(Some(refused(why)));
-        }
-    }
+    Ok(None)
+}
+
+/// Why the mail service may not be stopped and started now for the sake of held mail.
+pub(crate) fn refused_service(station: &Station) -> Option<Refusal> {
+    let refused = |why: String| Refusal::new(const { known("A073-release-refused") }, why);
     let Ok(service) = MAIL_SERVICE.parse::<ServiceName>() else {
-        return Ok(Some(refused(format!("`{MAIL_SERVICE}` is no service"))));
+        return Some(refused(format!("`{MAIL_SERVICE}` is no service")));
     };
     if let Err(refusal) = station.guard.allows_service(&service) {
-        return Ok(Some(refusal.into()));
+        return Some(refusal.into());
     }
     if let Some(why) = stop_forbidden(station, &service) {
-        return Ok(Some(refused(why)));
+        return Some(refused(why));
     }
-    Ok(used_up(station).map(refused))
+    used_up(station).map(refused)
 }
 
 /// Why the guard's hourly allowance does not reach for one more section with its start.

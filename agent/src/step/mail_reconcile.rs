@@ -1,6 +1,6 @@
 //! `mail.reconcile`: find out what became of every message that was accepted, and list what vanished.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mailmend_policy::name::ToolName;
@@ -8,8 +8,9 @@ use mailmend_proto::run::{Event, Fate, ReconciledMessage};
 
 use super::tool_run::{printed, run};
 use super::{StepEnd, StepResult, Work};
+use crate::custody::survey::digest_of;
 use crate::evidence::reconcile::gather::gather;
-use crate::evidence::reconcile::{Found, Window, reconcile};
+use crate::evidence::reconcile::{APART, Found, Window, reconcile};
 use crate::evidence::spool_file;
 use crate::host::Clock;
 
@@ -17,8 +18,6 @@ use crate::host::Clock;
 const PIECE: usize = 500;
 /// The most messages that are listed: beyond it a person has another problem than single messages.
 const LISTED: usize = 20_000;
-/// Stamps of the MTA can be an hour off (Q152886).
-const APART: Duration = Duration::from_secs(3600);
 
 pub(super) fn apply(
     work: &Work<'_>,
@@ -50,6 +49,10 @@ pub(super) fn apply(
     for message in &mut found.messages {
         check_copy(work, message);
     }
+    let own = crate::escrow::folders(&work.station.journal)?;
+    for message in &mut found.messages {
+        note_digest(work, &own, message);
+    }
     let cut = found.messages.len().saturating_sub(LISTED);
     found.messages.truncate(LISTED);
     write_down(work, &found)?;
@@ -62,6 +65,12 @@ pub(super) fn apply(
         of(Fate::Reported),
         of(Fate::CannotTell)
     );
+    if of(Fate::InCustody) > 0 {
+        detail.push_str(&format!(
+            "; {} are in custody, as `mailmend ledger list` says",
+            of(Fate::InCustody)
+        ));
+    }
     if of(Fate::Delivered) > 0 {
         detail.push_str(&format!(
             "; {} were sent and are in MTS-OUT still",
@@ -142,6 +151,17 @@ fn check_copy(work: &Work<'_>, message: &mut ReconciledMessage) {
         known(&mut message.message_id, header.message_id);
         known(&mut message.mts_id, header.mts_id);
         known(&mut message.sender, header.sender);
+    }
+}
+
+/// What is given back later must be the copy that was found now. The service's own archive is not escrow.
+fn note_digest(work: &Work<'_>, own: &[PathBuf], message: &mut ReconciledMessage) {
+    let path = Path::new(&message.escrow);
+    let ours = path
+        .parent()
+        .is_some_and(|folder| own.iter().any(|one| one == folder));
+    if ours && let Ok((hash, ..)) = digest_of(work.host(), path) {
+        message.escrow_hash = Some(hash);
     }
 }
 

@@ -286,6 +286,7 @@ impl Hunt<'_> {
             queue: self.which.name().to_owned(),
             source: String::new(),
             held: String::new(),
+            copied_from: None,
             files: 0,
             entries: Vec::new(),
             taken: false,

@@ -12,8 +12,14 @@ mod outage;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 #[path = "../runs/site.rs"]
 #[expect(dead_code, reason = "the whole runs use more of it")]
 mod site;
 #[cfg(test)]
 mod spool;
+#[cfg(test)]
+#[path = "../runs/vanished.rs"]
+#[expect(dead_code, reason = "the whole runs use more of it")]
+mod vanished;

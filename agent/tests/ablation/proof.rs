@@ -25,11 +25,12 @@ pub(crate) fn proves(mechanism: Mechanism, harm: &str, story: impl Fn()) {
 }
 
 /// The files that have the tests.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     include_str!("custody.rs"),
     include_str!("journal.rs"),
     include_str!("orders.rs"),
     include_str!("outage.rs"),
+    include_str!("recovery.rs"),
 ];
 
 /// The test of a mechanism, and the harm that it looks for: read from the text of the tests, so that the

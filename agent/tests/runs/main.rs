@@ -14,6 +14,8 @@ mod person;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod recover;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod service;
@@ -21,5 +23,7 @@ mod service;
 mod site;
 #[cfg(test)]
 mod sweep;
+#[cfg(test)]
+mod vanished;
 #[cfg(test)]
 mod whole;

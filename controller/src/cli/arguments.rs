@@ -122,7 +122,7 @@ agent has to enrol again.")]
     /// Look at one run of a rollout, and answer what it asks
     #[command(subcommand)]
     Run(Run),
-    /// Give held messages back, or say what became of messages
+    /// Give held or vanished messages back, or say what became of messages
     #[command(subcommand)]
     Custody(Custody),
     /// Look at messages in custody
@@ -637,8 +637,8 @@ Examples:
     },
     /// List what a run's reconciliation found of accepted messages
     #[command(after_help = "\
-Lists what vanished, what the logs cannot tell, and what was delivered but still stands in a folder of the \
-store and would be sent again.
+Lists what vanished, what the logs cannot tell, what is in custody, and what was delivered but still stands in \
+a folder of the store and would be sent again; and says which command gives back what vanished.
 
 Examples:
   mailmend run reconciled 0198c6
@@ -701,6 +701,38 @@ Examples:
         #[arg(long)]
         no_wait: bool,
         /// How long to wait at most; then exit code 7, and the release goes on
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
+    },
+    /// Give messages that vanished back to their queue, from the copies in escrow
+    #[command(after_help = with_codes("\
+What `run reconciled` calls vanished and has a copy of. The copy becomes custody and goes the way of a \
+release: service stopped and proven stopped, placed, started and watched; the message is gone when the logs \
+show it delivered. The copy itself stays until then and for its retention. Not given back, and named: what the \
+logs show delivered by now, what is in a queue or in custody, and a copy that is not the one that was found. \
+Mend the server first (Service Pack 3 for 4.0): it may delete the message again.
+
+Examples:
+  mailmend run reconciled 0198c6
+  mailmend custody recover 0198c6 --why 'SP3 is on; the recipients miss them'
+  mailmend custody recover 0198c6 --message '<one@peer.example>' \\
+      --why 'Anna misses this one' --no-wait"))]
+    Recover {
+        /// The run that reconciled: its id, or at least 6 characters of its beginning
+        #[arg(value_parser = id)]
+        run: String,
+        /// Only this message: its Message-ID, its MTS-ID or the file of its copy; may be given several times
+        #[arg(long = "message", value_name = "ID")]
+        messages: Vec<String>,
+        /// On this server, where the run has copies on several
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+        #[command(flatten)]
+        say: Say,
+        /// Do not wait until it is carried out
+        #[arg(long)]
+        no_wait: bool,
+        /// How long to wait at most; then exit code 7, and it goes on
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
     },

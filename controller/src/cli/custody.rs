@@ -1,4 +1,4 @@
-//! `mailmend custody`: release, settle.
+//! `mailmend custody`: release, recover, settle.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,31 @@ pub(super) async fn run(
                     &format!("release held mail of run `{run}`"),
                     request,
                     |mut client, request| async move { client.release_custody(request).await },
+                )
+                .await?;
+            follow(&controller, stored, &Following { no_wait, timeout }, output).await
+        }
+        Custody::Recover {
+            run,
+            messages,
+            server,
+            say,
+            no_wait,
+            timeout,
+        } => {
+            let request = wire::RecoverCustodyRequest {
+                run: run.clone(),
+                agent: server.unwrap_or_default(),
+                messages,
+                by: say.by.unwrap_or_default(),
+                why: say.why,
+                request_id: new_id(),
+            };
+            let stored = controller
+                .ask(
+                    &format!("give back vanished messages of run `{run}`"),
+                    request,
+                    |mut client, request| async move { client.recover_custody(request).await },
                 )
                 .await?;
             follow(&controller, stored, &Following { no_wait, timeout }, output).await

@@ -439,6 +439,7 @@ pub(super) struct EntryView {
     evidence: Option<String>,
     changed: Option<String>,
     held: String,
+    copied_from: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     history: Vec<ChangeView>,
 }
@@ -467,6 +468,7 @@ impl From<&wire::CustodyEntry> for EntryView {
             evidence: some(&found.evidence),
             changed: absolute(found.changed_ms),
             held: found.held.clone(),
+            copied_from: some(&found.copied_from),
             history: found
                 .history
                 .iter()

@@ -45,6 +45,15 @@ pub(super) fn kept(rollout: &Rollout, run: &Run) -> Vec<Waiting> {
         ));
         return waiting;
     }
+    let recoverable: u64 = run.parts.values().map(|part| part.told.recoverable).sum();
+    if recoverable > 0 {
+        waiting.push(of(
+            run,
+            format!("{recoverable} messages that vanished are given back from their copies, or let go"),
+            "a person, who knows whether they are still wanted".to_owned(),
+            format!("{first}mailmend custody recover {id} --why ...; which: mailmend run reconciled {id}"),
+        ));
+    }
     let held = count(Custody::Held);
     if held > 0 {
         waiting.push(of(

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mailmend_proto::run::{Custody, Ended, Event, Outcome, RunState, SectionEnd, StepState};
+use mailmend_proto::run::{
+    Custody, Ended, Event, Fate, Outcome, ReconciledMessage, RunState, SectionEnd, StepState,
+};
 use serde::{Deserialize, Serialize};
 
 /// What the records of one agent add up to, as far as decisions and people need it. Kept beside the
@@ -30,6 +32,8 @@ pub struct Told {
     pub restarts: u32,
     /// Messages in custody by state.
     pub custody: BTreeMap<String, u64>,
+    /// Messages that vanished and whose copies may be given back.
+    pub recoverable: u64,
     /// How it ended.
     pub closed: Option<Closing>,
     /// Why it ended so.
@@ -143,7 +147,9 @@ impl Told {
             } => {
                 self.answers.insert(*step, format!("`{answer}`, says {by}"));
             }
-            Event::ReleaseOrdered { order, .. } => self.releasing = Some(order.to_string()),
+            Event::ReleaseOrdered { order, .. } | Event::RecoverOrdered { order, .. } => {
+                self.releasing = Some(order.to_string());
+            }
             // A release mends no run: it stays what it was when it was closed first.
             Event::Closed { detail, .. } if self.releasing.is_some() => {
                 if let Some(order) = self.releasing.take() {
@@ -182,6 +188,18 @@ impl Told {
             .into_iter()
             .map(|(custody, count): (Custody, u64)| (custody.name().to_owned(), count))
             .collect();
+        let kept =
+            |one: &&ReconciledMessage| one.fate == Fate::Vanished && one.escrow_hash.is_some();
+        let found = state.reconciled.values().flat_map(|found| &found.messages);
+        let taken_up = state
+            .batches
+            .values()
+            .filter(|batch| batch.copied_from.is_some())
+            .flat_map(|batch| &batch.entries)
+            .filter(|entry| entry.custody != Custody::Live)
+            .count();
+        let left = found.filter(kept).count().saturating_sub(taken_up);
+        self.recoverable = u64::try_from(left).unwrap_or(u64::MAX);
         self
     }
 }

@@ -46,6 +46,7 @@ const TABLE: &[(&str, Who)] = &[
     ("/mailmend.v1.Operator/AuditLedger", Who::Operator),
     ("/mailmend.v1.Operator/AnswerTask", Who::Operator),
     ("/mailmend.v1.Operator/ReleaseCustody", Who::Operator),
+    ("/mailmend.v1.Operator/RecoverCustody", Who::Operator),
     ("/mailmend.v1.Operator/SettleCustody", Who::Operator),
     ("/mailmend.v1.Operator/GetOrder", Who::Operator),
     ("/mailmend.v1.Operator/BindPolicy", Who::Operator),

@@ -422,6 +422,16 @@ impl Operator for OperatorService {
             .map(Response::new)
     }
 
+    async fn recover_custody(
+        &self,
+        request: Request<wire::RecoverCustodyRequest>,
+    ) -> Result<Response<wire::OrderStatus>, Status> {
+        let operator = operator_of(&request)?;
+        self.recovered(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn settle_custody(
         &self,
         request: Request<wire::SettleCustodyRequest>,

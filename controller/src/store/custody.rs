@@ -21,6 +21,8 @@ pub struct CustodyRow {
     pub queue: String,
     /// The folder it is held in.
     pub held: String,
+    /// The folder of escrow whose copy it is; empty: it was taken from the queue.
+    pub copied_from: String,
     /// The file and its state.
     pub entry: Entry,
     /// The evidence of its state.
@@ -63,11 +65,12 @@ impl Store {
                 queue,
                 source,
                 held,
+                copied_from,
                 ..
             } => {
                 sqlx::query(
-                    "INSERT INTO batches (batch, agent, run, queue, source, held)
-                     VALUES ($1, $2, $3, $4, $5, $6)",
+                    "INSERT INTO batches (batch, agent, run, queue, source, held, copied_from)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
                 )
                 .bind(batch.to_string())
                 .bind(agent.as_str())
@@ -75,6 +78,7 @@ impl Store {
                 .bind(queue)
                 .bind(source)
                 .bind(held)
+                .bind(copied_from.as_deref().unwrap_or_default())
                 .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
@@ -206,7 +210,7 @@ impl Store {
     ) -> Result<Vec<CustodyRow>, StoreError> {
         const TABLE: &str = "custody";
         let mut select: QueryBuilder<Sqlite> = QueryBuilder::new(
-            "SELECT c.*, b.agent, b.run, b.queue, b.held FROM custody c
+            "SELECT c.*, b.agent, b.run, b.queue, b.held, b.copied_from FROM custody c
              JOIN batches b ON b.batch = c.batch WHERE 1 = 1",
         );
         if let Some((batch, entry)) = after {
@@ -249,6 +253,7 @@ impl Store {
                 run: RunId(parsed(TABLE, row.get("run"))?),
                 queue: row.get("queue"),
                 held: row.get("held"),
+                copied_from: row.get("copied_from"),
                 evidence: row.get("evidence"),
                 changed_ms: row.get("changed_ms"),
                 entry: Entry {

@@ -557,6 +557,7 @@ async fn the_ledger_says_what_the_records_add_up_to() {
             held: "/held/1".into(),
             files: 10,
             bytes: 100,
+            copied_from: None,
         },
         Event::BatchEntries {
             batch,

@@ -109,7 +109,8 @@ two_way!(
         Waiting,
         Reported,
         Vanished,
-        CannotTell
+        CannotTell,
+        InCustody
     }
 );
 
@@ -253,6 +254,7 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
             held: e.held,
             files: e.files,
             bytes: e.bytes,
+            copied_from: (!e.copied_from.is_empty()).then_some(e.copied_from),
         },
         Wire::BatchEntries(e) => Event::BatchEntries {
             batch: batch_from_wire(&e.batch)?,
@@ -325,6 +327,12 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
                 "" => None,
                 batch => Some(batch_from_wire(batch)?),
             },
+        },
+        Wire::RecoverOrdered(e) => Event::RecoverOrdered {
+            order: uuid_from_wire("recover_ordered.order", &e.order)?,
+            by: e.by,
+            why: e.why,
+            left: e.left,
         },
         Wire::SettleOrdered(e) => Event::SettleOrdered {
             order: uuid_from_wire("settle_ordered.order", &e.order)?,
@@ -414,6 +422,10 @@ pub fn reconciled_in(message: wire::ReconciledMessage) -> Result<ReconciledMessa
         sender: message.sender,
         evidence: message.evidence,
         escrow: message.escrow,
+        escrow_hash: match message.escrow_hash.as_slice() {
+            [] => None,
+            bytes => Some(digest_from_wire("reconciled.escrow_hash", bytes)?),
+        },
     })
 }
 
@@ -429,6 +441,10 @@ pub fn reconciled_out(message: ReconciledMessage) -> wire::ReconciledMessage {
         sender: message.sender,
         evidence: message.evidence,
         escrow: message.escrow,
+        escrow_hash: message
+            .escrow_hash
+            .map(|hash| hash.as_bytes().to_vec())
+            .unwrap_or_default(),
     }
 }
 
@@ -543,6 +559,7 @@ pub(super) fn to_wire(event: &Event) -> Wire {
             held,
             files,
             bytes,
+            copied_from,
         } => {
             let batch = batch.to_string();
             Wire::BatchIntended(wire::BatchIntended {
@@ -553,6 +570,7 @@ pub(super) fn to_wire(event: &Event) -> Wire {
                 held,
                 files,
                 bytes,
+                copied_from: copied_from.unwrap_or_default(),
             })
         }
         Event::BatchEntries { batch, entries } => Wire::BatchEntries(wire::BatchEntries {
@@ -633,6 +651,17 @@ pub(super) fn to_wire(event: &Event) -> Wire {
             by,
             why,
             batch: batch.map_or_else(String::new, |batch| batch.to_string()),
+        }),
+        Event::RecoverOrdered {
+            order,
+            by,
+            why,
+            left,
+        } => Wire::RecoverOrdered(wire::RecoverOrdered {
+            order: order.to_string(),
+            by,
+            why,
+            left,
         }),
         Event::SettleOrdered { order, by, why } => Wire::SettleOrdered(wire::SettleOrdered {
             order: order.to_string(),

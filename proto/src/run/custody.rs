@@ -96,6 +96,8 @@ pub struct Batch {
     pub source: String,
     /// The folder they are held in.
     pub held: String,
+    /// The folder of escrow whose copies they are; none: they were taken out of `source`.
+    pub copied_from: Option<String>,
     /// How many entries the manifest has when it is whole.
     pub files: u64,
     /// The entries, by index.

@@ -175,6 +175,9 @@ pub enum Event {
         files: u64,
         /// Their bytes.
         bytes: u64,
+        /// The folder of escrow whose copies they are: they get a second name and stay there. None: they move
+        /// out of `source`.
+        copied_from: Option<String>,
     },
     /// The manifest of a batch, in pieces, in the same transaction as its intention.
     BatchEntries {
@@ -266,6 +269,18 @@ pub enum Event {
         why: String,
         /// Only what is held in this batch; none: in every batch of the run.
         batch: Option<BatchId>,
+    },
+    /// A person ordered that messages which vanished be given back from their copies in escrow: the run is open
+    /// again until the next `Closed`. The batches of copies follow in the same transaction.
+    RecoverOrdered {
+        /// The order that brought it.
+        order: Uuid,
+        /// Who.
+        by: String,
+        /// In the person's words.
+        why: String,
+        /// What the order would have meant too and is not given back, with the reason.
+        left: Vec<String>,
     },
     /// A person said what became of messages; the settlements follow in the same transaction.
     SettleOrdered {
@@ -438,6 +453,7 @@ impl Event {
             Self::Closed { .. } => "closed",
             Self::Answered { .. } => "answered",
             Self::ReleaseOrdered { .. } => "release-ordered",
+            Self::RecoverOrdered { .. } => "recover-ordered",
             Self::SettleOrdered { .. } => "settle-ordered",
             Self::FolderIntended { .. } => "folder-intended",
             Self::SearchBegan { .. } => "search-began",

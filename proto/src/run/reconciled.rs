@@ -1,5 +1,7 @@
 //! What became of messages that a server had accepted, by all of its logs together (Q157684).
 
+use mailmend_policy::digest::Digest;
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fate {
@@ -13,16 +15,19 @@ pub enum Fate {
     Vanished,
     /// The logs have gaps where it should be.
     CannotTell,
+    /// The agent's custody has it, and its ledger says in which state: a person decides.
+    InCustody,
 }
 
 impl Fate {
     /// All fates with their names.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("delivered", Self::Delivered),
         ("waiting", Self::Waiting),
         ("reported", Self::Reported),
         ("vanished", Self::Vanished),
         ("cannot-tell", Self::CannotTell),
+        ("in-custody", Self::InCustody),
     ];
 
     /// The name for people and in JSON.
@@ -51,6 +56,8 @@ pub struct ReconciledMessage {
     pub evidence: Vec<String>,
     /// The file that keeps its bytes; empty: no copy is kept.
     pub escrow: String,
+    /// The digest of that file when it was found; none: it is not a copy of the agent's own.
+    pub escrow_hash: Option<Digest>,
 }
 
 /// What a reconciling step found.

@@ -74,8 +74,10 @@ pub struct Release {
     pub order: Uuid,
     /// Who.
     pub by: String,
-    /// Only what is held in this batch; none: in every batch of the run.
-    pub batch: Option<BatchId>,
+    /// Only what is held in these batches; none: in every batch of the run.
+    pub batches: Option<Vec<BatchId>>,
+    /// What a recovery from escrow left out, with the reasons.
+    pub left_out: Vec<String>,
     /// How its section ended; none: it has not begun, or is open.
     pub section: Option<SectionEnd>,
     /// What it gives back: batches and the numbers of their replays.
@@ -176,10 +178,12 @@ impl RunState {
             | Event::Settled { .. }
             | Event::SettleOrdered { .. }
             | Event::Fenced { .. } => {}
-            Event::ReleaseOrdered { .. } if self.closed.is_none() => {
+            Event::ReleaseOrdered { .. } | Event::RecoverOrdered { .. }
+                if self.closed.is_none() =>
+            {
                 return illegal("the run is not closed".into());
             }
-            Event::ReleaseOrdered { .. } => {}
+            Event::ReleaseOrdered { .. } | Event::RecoverOrdered { .. } => {}
             Event::Advanced { .. }
             | Event::UnwindOrdered { .. }
             | Event::StepIntended { .. }
@@ -378,16 +382,29 @@ impl RunState {
                 source,
                 held,
                 files,
+                copied_from,
                 ..
             } => {
                 if self.batches.contains_key(batch) {
                     return illegal(format!("batch {batch} exists already"));
+                }
+                if copied_from.is_some() {
+                    // Only a person gives copies back, and the order says which.
+                    match &mut self.release {
+                        Some(Release {
+                            batches: Some(batches),
+                            section: None,
+                            ..
+                        }) => batches.push(*batch),
+                        _ => return illegal("nobody ordered that copies become custody".into()),
+                    }
                 }
                 let batch_state = Batch {
                     step: *step,
                     queue: queue.clone(),
                     source: source.clone(),
                     held: held.clone(),
+                    copied_from: copied_from.clone(),
                     files: *files,
                     entries: Vec::new(),
                     taken: false,
@@ -544,7 +561,24 @@ impl RunState {
                 self.release = Some(Release {
                     order: *order,
                     by: by.clone(),
-                    batch: *batch,
+                    batches: batch.map(|batch| vec![batch]),
+                    left_out: Vec::new(),
+                    section: None,
+                    replays: Vec::new(),
+                });
+            }
+            Event::RecoverOrdered {
+                order, by, left, ..
+            } => {
+                if !self.orders.insert(*order) {
+                    return illegal(format!("order {order} was taken already"));
+                }
+                self.closed = None;
+                self.release = Some(Release {
+                    order: *order,
+                    by: by.clone(),
+                    batches: Some(Vec::new()),
+                    left_out: left.clone(),
                     section: None,
                     replays: Vec::new(),
                 });

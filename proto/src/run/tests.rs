@@ -68,6 +68,7 @@ fn quarantined(count: u32) -> Vec<Event> {
             held: "held".into(),
             files: u64::from(count),
             bytes: 10 * u64::from(count),
+            copied_from: None,
         },
         Event::BatchEntries {
             batch: batch(),

@@ -80,6 +80,18 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
             files,
             bytes,
             held,
+            copied_from: Some(from),
+            ..
+        } => format!(
+            "batch {}: copies of {files} files ({bytes} bytes) of {queue}, from {from} to {held}",
+            short(batch)
+        ),
+        Event::BatchIntended {
+            batch,
+            queue,
+            files,
+            bytes,
+            held,
             ..
         } => format!(
             "batch {}: {files} files ({bytes} bytes) of {queue} to {held}",
@@ -143,6 +155,10 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
         Event::ReleaseOrdered { by, why, .. } | Event::SettleOrdered { by, why, .. } => {
             format!("by {by}: {why}")
         }
+        Event::RecoverOrdered { by, why, left, .. } => match left.len() {
+            0 => format!("by {by}: {why}"),
+            left => format!("by {by}: {why}; {left} are not given back"),
+        },
         Event::FolderIntended {
             batch,
             source,

@@ -121,7 +121,9 @@ impl Facts {
 
     fn custody(&mut self, journal: &Journal) -> Result<(), JournalError> {
         for line in ledger::of_server(journal)? {
-            if line.custody == Custody::GoneWithEvidence {
+            // A copy that could not be taken up is in escrow and nowhere else.
+            let only_copy = line.copied_from.is_some() && line.custody == Custody::Live;
+            if line.custody == Custody::GoneWithEvidence || only_copy {
                 continue;
             }
             let what = format!(

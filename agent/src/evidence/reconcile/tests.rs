@@ -313,7 +313,8 @@ proptest! {
             let expected = match message.truth {
                 Truth::Delivered(_) => None,
                 Truth::Vanished => Some(Fate::Vanished),
-                Truth::InQueue | Truth::InCustody => Some(Fate::Waiting),
+                Truth::InQueue => Some(Fate::Waiting),
+                Truth::InCustody => Some(Fate::InCustody),
                 Truth::Reported => Some(Fate::Reported),
             };
             prop_assert_eq!(fate_of(&found, message), expected, "{:?}", message);

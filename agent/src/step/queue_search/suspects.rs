@@ -205,6 +205,7 @@ mod tests {
             queue: "outbound-awaiting-delivery".into(),
             source: "/q".into(),
             held: "/h".into(),
+            copied_from: None,
             files: entries.len() as u64,
             entries,
             taken: true,

@@ -7,12 +7,14 @@ use mailmend_policy::plan::{Plan, PlannedStep};
 use mailmend_policy::preview::{StepBound, bounds, describe, searched_queue, worst_case};
 use mailmend_policy::step::Action;
 use mailmend_proto::convert::{entry_to_wire, reconciled_to_wire};
-use mailmend_proto::run::{Custody, Event, ReconciledMessage};
+use mailmend_proto::run::{Custody, Event};
 use mailmend_proto::wire;
 
 use crate::explain::Waiting;
 use crate::rollout::{Mark, Rollout, RolloutState, Run, RunPhase, Told};
-use crate::store::{AgentRow, CustodyChange, CustodyRow, Duty, PolicyRow, RunRecord};
+use crate::store::{
+    AgentRow, CustodyChange, CustodyRow, Duty, PolicyRow, ReconciledRow, RunRecord,
+};
 
 pub(super) fn policy(row: PolicyRow) -> wire::PolicyRevision {
     wire::PolicyRevision {
@@ -311,8 +313,27 @@ pub(super) fn waiting(waiting: Waiting) -> wire::Waiting {
     }
 }
 
-pub(super) fn reconciled(message: ReconciledMessage) -> wire::ReconciledMessage {
-    reconciled_to_wire(message)
+/// One page of what a reconciliation found.
+pub(super) fn reconciled(rows: Vec<ReconciledRow>, delivered: u64) -> wire::ReconciledPage {
+    let taken_up = (0..)
+        .zip(&rows)
+        .filter_map(|(index, row)| {
+            let (batch, entry, custody) = row.taken_up?;
+            Some(wire::TakenUp {
+                index,
+                id: format!("{batch}/{entry}"),
+                custody: state_of(custody).into(),
+            })
+        })
+        .collect();
+    wire::ReconciledPage {
+        messages: rows
+            .into_iter()
+            .map(|row| reconciled_to_wire(row.message))
+            .collect(),
+        delivered,
+        taken_up,
+    }
 }
 
 const fn state_of(custody: Custody) -> wire::Custody {
@@ -336,6 +357,7 @@ pub(super) fn custody(row: &CustodyRow, history: Vec<CustodyChange>) -> wire::Cu
         evidence: row.evidence.clone(),
         changed_ms: row.changed_ms,
         held: row.held.clone(),
+        copied_from: row.copied_from.clone(),
         history: history
             .into_iter()
             .map(|change| wire::CustodyChange {

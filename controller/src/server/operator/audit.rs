@@ -50,10 +50,7 @@ impl OperatorService {
                 if last.is_none() && delivered.is_none() {
                     return;
                 }
-                let page = wire::ReconciledPage {
-                    messages: rows.into_iter().map(|row| super::answers::reconciled(row.message)).collect(),
-                    delivered: delivered.take().unwrap_or_default(),
-                };
+                let page = super::answers::reconciled(rows, delivered.take().unwrap_or_default());
                 if pages.send(Ok(page)).await.is_err() || last.is_none() {
                     return;
                 }

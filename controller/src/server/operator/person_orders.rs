@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{OperatorService, invalid};
 use crate::rollout::{Run, RunPhase, Told};
-use crate::store::{OrderAnswer, OrderKind, Ordered, PersonOrder};
+use crate::store::{KeptCopy, OrderAnswer, OrderKind, Ordered, PersonOrder};
 
 /// The longest words of a person, bytes.
 const MOST_WORDS: usize = 4096;
@@ -171,6 +171,41 @@ impl OperatorService {
             .await
     }
 
+    /// Gives vanished messages of a closed run back from escrow. To everybody else it is a release: it takes the
+    /// site, and there is one at a time.
+    pub(super) async fn recovered(
+        &self,
+        operator: String,
+        request: wire::RecoverCustodyRequest,
+    ) -> Result<wire::OrderStatus, Status> {
+        let ask = Ask {
+            request_id: request.request_id,
+            by: request.by,
+            why: request.why,
+            operator,
+        };
+        ask.with_reason()?;
+        if let Some(stored) = self.stored(&ask).await? {
+            return Ok(stored);
+        }
+        if request.messages.len() > MOST_RANGES {
+            return Err(ids(&format!(
+                "{} messages are named, at most {MOST_RANGES} are; name none to give back all",
+                request.messages.len()
+            )));
+        }
+        let run = self.run_id(&request.run).await?;
+        let copies = self.controller.store().kept_copies(run).await?;
+        let agent = of_one_agent(run, &copies, &request.agent, &request.messages)?;
+        self.closed(run, &agent).await?;
+        let target = format!("{run} on {agent}: {}", all_or(&request.messages));
+        let what = What::Recover(wire::Recover {
+            messages: request.messages,
+        });
+        self.ordered(ask, run, agent, OrderKind::Release, what, target)
+            .await
+    }
+
     /// Settles messages by a person's word.
     pub(super) async fn settled(
         &self,
@@ -258,10 +293,11 @@ impl OperatorService {
         what: What,
         target: String,
     ) -> Result<wire::OrderStatus, Status> {
-        let name = match kind {
-            OrderKind::Answer(_) => "answer-task",
-            OrderKind::Release => "release-custody",
-            OrderKind::Settle => "settle-custody",
+        let name = match (&what, kind) {
+            (What::Recover(_), _) => "recover-custody",
+            (_, OrderKind::Answer(_)) => "answer-task",
+            (_, OrderKind::Release) => "release-custody",
+            (_, OrderKind::Settle) => "settle-custody",
         };
         let id = ask.id()?;
         let order = wire::Order {
@@ -386,6 +422,80 @@ fn beside(order: &PersonOrder) -> Status {
         order.by,
         answer.unwrap_or_default()
     ))
+}
+
+/// What an order names, for the audit: the first few.
+fn all_or(messages: &[String]) -> String {
+    match messages {
+        [] => "all that vanished".to_owned(),
+        [one] => one.clone(),
+        [first, ..] => format!("{first} and {} more", messages.len() - 1),
+    }
+}
+
+/// The one agent that keeps the copies that are meant.
+fn of_one_agent(
+    run: RunId,
+    copies: &[KeptCopy],
+    wanted: &str,
+    messages: &[String],
+) -> Result<ServerName, Status> {
+    let nothing =
+        |why: String| Status::failed_precondition(format!("C100-nothing-to-recover: {why}"));
+    if copies.is_empty() {
+        return Err(nothing(format!(
+            "run {run} has no copy of a message that vanished; `mailmend run reconciled {run}` tells what it found"
+        )));
+    }
+    let here =
+        |copy: &&KeptCopy| wanted.is_empty() || copy.agent.as_str().eq_ignore_ascii_case(wanted);
+    let named =
+        |copy: &&KeptCopy| messages.is_empty() || messages.iter().any(|name| is_named(copy, name));
+    let mut agents: Vec<&ServerName> = copies
+        .iter()
+        .filter(here)
+        .filter(named)
+        .map(|copy| &copy.agent)
+        .collect();
+    agents.sort_unstable();
+    agents.dedup();
+    match agents.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(nothing(format!(
+            "no message that vanished and has a copy is called so{}; `mailmend run reconciled {run}` names them",
+            if wanted.is_empty() {
+                String::new()
+            } else {
+                format!(" on `{}`", wanted.escape_debug())
+            }
+        ))),
+        several => {
+            let all: Vec<String> = several
+                .iter()
+                .map(|one| format!("--server {one}"))
+                .collect();
+            Err(nothing(format!(
+                "run {run} has copies on more than one server; order for one at a time: {}",
+                all.join(", ")
+            )))
+        }
+    }
+}
+
+/// As the agent reads names: ids as the records write them, or the file of the copy.
+fn is_named(copy: &KeptCopy, name: &str) -> bool {
+    let plain = |id: &str| {
+        id.trim()
+            .replace(';', "%")
+            .replace(' ', "_")
+            .to_ascii_lowercase()
+    };
+    let file = copy.escrow.rsplit(['/', '\\']).next();
+    [&copy.message_id, &copy.mts_id]
+        .into_iter()
+        .any(|id| !id.is_empty() && plain(id) == plain(name))
+        || copy.escrow == name
+        || file == Some(name)
 }
 
 /// The step that waits for this answer, and its agent.

@@ -3,7 +3,7 @@
 
 use mailmend_policy::parse::check;
 use mailmend_policy::source::PolicySource;
-use mailmend_proto::run::{BatchId, Custody, Ended, Entry};
+use mailmend_proto::run::{BatchId, Custody, Ended, Entry, Fate, ReconciledMessage};
 use mailmend_proto::wire::operator_server::Operator as _;
 use mailmend_proto::wire::order::What;
 use tokio_stream::StreamExt as _;
@@ -92,6 +92,7 @@ fn ended_duty() -> Vec<Event> {
             held: "/held".into(),
             files: 2,
             bytes: 2,
+            copied_from: None,
         },
         Event::BatchEntries {
             batch: batch(),
@@ -586,4 +587,126 @@ async fn a_task_is_shown_with_its_command_and_answered_once() {
         .unwrap()
         .into_inner();
     assert_eq!(shown.steps[1].task, None, "it asks no more");
+}
+
+/// A duty that reconciled: one message vanished and has a copy, another has none.
+fn reconciled() -> Vec<Event> {
+    let vanished = |at: u32, copy: bool| ReconciledMessage {
+        mts_id: format!("c=US;l=EXB1-{at}"),
+        message_id: format!("<{at}@peer.example>"),
+        fate: Fate::Vanished,
+        accepted_ms: i64::from(at),
+        recipients: Vec::new(),
+        sender: String::new(),
+        evidence: Vec::new(),
+        escrow: if copy {
+            format!("/held/escrow/In/AAAAAAA{at}")
+        } else {
+            String::new()
+        },
+        escrow_hash: copy.then(|| Digest::of(b"x")),
+    };
+    vec![
+        duty(),
+        Event::Reconciled {
+            step: 0,
+            piece: 1,
+            delivered: 3,
+            messages: vec![vanished(1, true), vanished(2, false)],
+        },
+        Event::Closed {
+            how: Ended::Committed,
+            detail: "looked".into(),
+        },
+    ]
+}
+
+#[tokio::test]
+async fn vanished_messages_are_given_back_by_one_order_and_told_as_custody_from_then_on() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial("EXB1");
+    greeted(&mut line, 5).await;
+    for (seq, event) in (1..).zip(reconciled()) {
+        acknowledged(&mut line, seq, event).await;
+    }
+    let service = operator(&world.controller);
+    let recover = |messages: &[&str], agent: &str, id: u128| {
+        admin(wire::RecoverCustodyRequest {
+            run: duty_run(),
+            agent: agent.into(),
+            messages: messages.iter().map(|&one| one.to_owned()).collect(),
+            why: "the service pack is on".into(),
+            request_id: Uuid::from_u128(id).to_string(),
+            ..wire::RecoverCustodyRequest::default()
+        })
+    };
+    for (messages, agent) in [
+        (&["<2@peer.example>"][..], ""),
+        (&["<nobody@peer.example>"], ""),
+        (&[], "EXB9"),
+    ] {
+        let refused = service
+            .recover_custody(recover(messages, agent, 5))
+            .await
+            .unwrap_err();
+        assert!(
+            refused.message().starts_with("C100-nothing-to-recover"),
+            "{}",
+            refused.message()
+        );
+    }
+    let id = Uuid::from_u128(6 << 100).to_string();
+    // As the records write an MTS-ID.
+    let named = "C=us%l=EXB1-1";
+    let stored = service
+        .recover_custody(recover(&[named], "exb1", 6 << 100))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((stored.id.as_str(), stored.over), (id.as_str(), false));
+    let beside = service
+        .recover_custody(recover(&[], "", 7 << 100))
+        .await
+        .unwrap_err();
+    assert!(beside.message().starts_with("C037"), "{}", beside.message());
+    let told = order(&mut line).await;
+    let messages = vec![named.to_owned()];
+    assert_eq!(told.what, Some(What::Recover(wire::Recover { messages })));
+    answer(&line, &id, None).await;
+    let ordered = Event::RecoverOrdered {
+        order: Uuid::from_u128(6 << 100),
+        by: "anna".into(),
+        why: "the service pack is on".into(),
+        left: Vec::new(),
+    };
+    let mut taken_up = ended_duty();
+    taken_up.remove(0);
+    if let Some(Event::BatchIntended {
+        copied_from, files, ..
+    }) = taken_up.first_mut()
+    {
+        *copied_from = Some("/held/escrow/In".into());
+        *files = 1;
+    }
+    if let Some(Event::BatchEntries { entries, .. }) = taken_up.get_mut(1) {
+        entries.truncate(1);
+        entries[0].name = "AAAAAAA1".into();
+    }
+    let store = world.controller.store();
+    let run = RunId(Uuid::from_u128(9));
+    let agent = "EXB1".parse().unwrap();
+    let told = store.told(run, &agent).await.unwrap().unwrap();
+    assert_eq!(told.recoverable, 1);
+    for (seq, event) in (4..).zip([ordered].into_iter().chain(taken_up)) {
+        acknowledged(&mut line, seq, event).await;
+    }
+    let over = until(&service, &id, |one| one.over).await;
+    assert_eq!(over.outcome, "up again");
+    let told = store.told(run, &agent).await.unwrap().unwrap();
+    assert_eq!(told.recoverable, 0);
+    let page = store.reconciled_page(run, false, None, 10).await.unwrap();
+    let custody: Vec<_> = page.iter().map(|row| row.taken_up).collect();
+    assert_eq!(custody, [Some((batch(), 0, Custody::Held)), None]);
+    assert_eq!(page[0].message.escrow_hash, Some(Digest::of(b"x")));
 }
