@@ -18,6 +18,7 @@ use super::stage::{Draft, LIMIT, Stage};
 use super::{Options, Report, Scenario};
 use crate::awaited;
 use crate::clock_factor::ClockFactor;
+use crate::daemon::Daemon;
 use crate::fault::{BadMessage, Effect, Faults, Place};
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
@@ -45,6 +46,10 @@ const BUILD: &str = "4.0.993";
 const GRACE: (&str, Duration) = ("grace = \"48h\"", Duration::from_secs(2));
 /// Stamps of the records are whole seconds.
 const STAMPS: Duration = Duration::from_secs(1);
+/// How long an agent has been there before it is held to what it must keep: by then it is told of new files.
+const SETTLED_IN: Duration = Duration::from_secs(2);
+/// Queues in which nothing has moved for so long rest.
+const REST: Duration = Duration::from_secs(2);
 /// How far back the servers' own records reach, in days.
 const PAST_DAYS: i64 = 5;
 /// The number of the SMTP log of the time before.
@@ -59,10 +64,28 @@ struct SilentLoss {
     drafts: Vec<Draft>,
     /// The hashes of what vanishes, and whether escrow is on by then.
     vanishing: BTreeMap<String, bool>,
+    /// What vanishes and was sent while its agent was there and had been for a while: the server and its agent's
+    /// process then.
+    attended: BTreeMap<String, (usize, u32)>,
+    /// The agents' processes, and since when they are seen.
+    agents: BTreeMap<usize, (u32, Instant)>,
+    /// Of the attended, those whose agent was there until after they were gone: their copies are demanded.
+    demanded: BTreeSet<String>,
     /// When the mail of a server was sent while escrow was on.
     sent: BTreeMap<String, Instant>,
     /// What the reconciliations of all runs list, by run.
     listed: BTreeMap<String, Vec<Value>>,
+    /// What had vanished when everything rested, before anything was given back: by the truth.
+    gone: Vec<Told>,
+    /// What was to vanish and was in the agent's custody by then: the service was killed, and what it may have
+    /// handed over was set aside before it could delete it. The ledger names it.
+    set_aside: BTreeSet<String>,
+    /// What a person ordered to be given back: Message-IDs.
+    given_back: BTreeSet<String>,
+    /// What was refused to a person who asked for too much.
+    refusals: usize,
+    /// What stands against the giving back.
+    complaints: Vec<String>,
 }
 
 impl SilentLoss {
@@ -76,8 +99,16 @@ impl SilentLoss {
             bad: options.bad.unwrap_or(SCENARIO.bad),
             drafts: Vec::new(),
             vanishing: BTreeMap::new(),
+            attended: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            demanded: BTreeSet::new(),
             sent: BTreeMap::new(),
             listed: BTreeMap::new(),
+            gone: Vec::new(),
+            set_aside: BTreeSet::new(),
+            given_back: BTreeSet::new(),
+            refusals: 0,
+            complaints: Vec::new(),
         }
     }
 
@@ -126,9 +157,129 @@ impl SilentLoss {
         Ok(())
     }
 
+    /// Notes which agents are there, and since when.
+    fn look_at_agents(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        let pids: Vec<Option<u32>> = stage.fleet()?.agents.iter_mut().map(running).collect();
+        for (at, pid) in pids.into_iter().enumerate() {
+            match pid {
+                Some(pid) if self.agents.get(&at).is_some_and(|known| known.0 == pid) => {}
+                Some(pid) => drop(self.agents.insert(at, (pid, Instant::now()))),
+                None => drop(self.agents.remove(&at)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes whether the agent that is to keep a copy of this one is there.
+    fn attend(&mut self, draft: &Draft) {
+        let hash = spool::body_hash(&draft.message.text);
+        if let Some((pid, since)) = self.agents.get(&draft.server)
+            && self.vanishing.get(&hash) == Some(&true)
+            && draft.inbound
+            && since.elapsed() >= SETTLED_IN
+        {
+            self.attended.insert(hash, (draft.server, *pid));
+        }
+    }
+
+    /// What was attended all the time: a copy of each must be there.
+    fn demand(&mut self) {
+        let there =
+            |(server, pid): &(usize, u32)| self.agents.get(server).is_some_and(|now| now.0 == *pid);
+        let all = std::mem::take(&mut self.attended);
+        self.demanded.extend(
+            all.into_iter()
+                .filter(|(_, by)| there(by))
+                .map(|(hash, _)| hash),
+        );
+    }
+
+    /// A person has the server mended, and gives back what vanished: each run's messages by one order, after
+    /// orders that ask for what cannot be given.
+    fn recover(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        for server in &stage.world.servers {
+            // Service Pack 3 is on: the next start of the service, which is the recovery's, deletes nothing.
+            let mut faults = Faults::read(&server.dir)?;
+            faults.messages.clear();
+            faults.write(&server.dir)?;
+        }
+        for run in self.listed.keys().cloned().collect::<Vec<_>>() {
+            let shown = stage.fleet()?.ask(&["run", "reconciled", &run])?;
+            let copies: Vec<Value> = rows(&shown["messages"])
+                .iter()
+                .filter(|row| row["fate"] == "vanished" && row["escrow"].is_string())
+                .cloned()
+                .collect();
+            let taken_up = copies.iter().any(|row| row["custody"].is_string());
+            let why = "the service pack is on, and the recipients miss them";
+            let all = ["custody", "recover", &run, "--why", why];
+            if copies.is_empty() {
+                self.is_refused(stage, &all, "C100-nothing-to-recover");
+                continue;
+            }
+            if taken_up {
+                // A run that had to be started again found the same messages.
+                self.is_refused(stage, &all, "A092-recover-refused");
+                continue;
+            }
+            let offered = format!("mailmend custody recover {run} --why ...");
+            if shown["recover"] != offered.as_str() {
+                let line = format!(
+                    "`run reconciled` says {}, not `{offered}`",
+                    shown["recover"]
+                );
+                self.complaints.push(line);
+            }
+            let stranger = [&all[..], &["--message", "<nobody@nowhere.example>"]].concat();
+            self.is_refused(stage, &stranger, "C100-nothing-to-recover");
+            let order = match stage.fleet()?.ask(&all) {
+                Ok(order) => order,
+                Err(error) => {
+                    self.complaints.push(error.whole());
+                    continue;
+                }
+            };
+            stage.say(&format!("given back: {}", order["outcome"]));
+            self.given_back.extend(
+                copies
+                    .iter()
+                    .filter_map(|row| row["message_id"].as_str())
+                    .map(str::to_owned),
+            );
+            // A second order finds nothing left.
+            self.is_refused(stage, &all, "A092-recover-refused");
+            let after = stage.fleet()?.ask(&["run", "reconciled", &run])?;
+            let gone = rows(&after["messages"])
+                .iter()
+                .filter(|row| row["custody"] == "gone-with-evidence")
+                .count();
+            if gone != copies.len() || after["recoverable"] != 0 {
+                self.complaints.push(format!(
+                    "of {} messages that were given back, {gone} are gone with evidence",
+                    copies.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_refused(&mut self, stage: &mut Stage<'_>, order: &[&str], code: &str) {
+        let answered = stage.fleet().and_then(|fleet| fleet.ask(order));
+        match answered {
+            Err(error) if error.whole().contains(code) => self.refusals += 1,
+            Err(error) => self
+                .complaints
+                .push(format!("not refused by {code}: {}", error.whole())),
+            Ok(answer) => self
+                .complaints
+                .push(format!("not refused by {code}: {answer}")),
+        }
+    }
+
     fn vanished<'t>(&self, told: &'t [Told]) -> Vec<&'t Told> {
         let gone = |one: &&Told| {
             self.vanishing.contains_key(&one.submission.body_hash)
+                && !self.set_aside.contains(&one.submission.body_hash)
                 && matches!(one.fate, Fate::Lost | Fate::Held)
         };
         told.iter().filter(gone).collect()
@@ -203,9 +354,13 @@ impl Room for SilentLoss {
 
     /// Lets mail run while copies are kept, and then deals with what the run lists.
     fn answer(&mut self, stage: &mut Stage<'_>, task: &Task) -> Result<Option<Answer>, LabError> {
+        self.look_at_agents(stage)?;
         if task.step == "let-mail-run" {
             if let Some(sent) = self.sent.get(&task.server) {
                 let old_enough = sent.elapsed() > GRACE.1 + STAMPS;
+                if old_enough {
+                    self.demand();
+                }
                 return Ok((old_enough && stage.waiting()? == 0).then(|| Answer {
                     answer: "look".to_owned(),
                     note: String::new(),
@@ -224,6 +379,8 @@ impl Room for SilentLoss {
             for draft in &now {
                 // Nobody outside sends to a service that was just killed.
                 stage.await_services()?;
+                self.look_at_agents(stage)?;
+                self.attend(draft);
                 stage.send_draft(draft)?;
             }
             for (at, server) in stage.world.servers.iter().enumerate() {
@@ -264,6 +421,21 @@ impl Room for SilentLoss {
         Ok(false)
     }
 
+    /// Everything rests: what is gone now has vanished. What escrow kept of it is then given back.
+    fn ask(&mut self, stage: &mut Stage<'_>, _runs: &[String]) -> Result<(), LabError> {
+        for server in &stage.world.servers {
+            self.set_aside
+                .extend(in_custody(&server.dir.exchsrvr().join("mailmend-held"))?);
+        }
+        let told = stage.world.tell()?;
+        let gone = self.vanished(&told);
+        self.gone = gone.into_iter().cloned().collect();
+        self.recover(stage)?;
+        stage.await_services()?;
+        stage.await_rest(REST)?;
+        stage.fleet()?.await_reports(LIMIT)
+    }
+
     fn report(
         &mut self,
         _stage: &mut Stage<'_>,
@@ -271,7 +443,8 @@ impl Room for SilentLoss {
         _ledger: &Ledger,
         report: &mut Report,
     ) -> Result<(), LabError> {
-        let vanished = self.vanished(told);
+        let gone = std::mem::take(&mut self.gone);
+        let vanished: Vec<&Told> = gone.iter().collect();
         let listed: Vec<&Value> = self.listed.values().flatten().collect();
         let row = |one: &Told| {
             let ids = [&one.submission.message_id, &one.submission.mts_id];
@@ -287,15 +460,44 @@ impl Room for SilentLoss {
         let unlisted = vanished.iter().filter(|one| row(one).is_none()).count();
         let recovered = |one: &&&Told| row(one).is_some_and(|row| has_its_bytes(row, one));
         let recovered = vanished.iter().filter(recovered).count();
-        let kept = |one: &&&Told| self.vanishing.get(&one.submission.body_hash) == Some(&true);
-        let to_recover = match self.place {
-            Place::In => vanished.iter().filter(kept).count(),
-            // No file of it was ever in the spool.
-            _ => 0,
+        let has_copy = |one: &&Told| row(one).is_some_and(|row| has_its_bytes(row, one));
+        // Without kills every agent was there all the time.
+        let kept = |one: &&&Told| {
+            let hash = &one.submission.body_hash;
+            self.vanishing.get(hash) == Some(&true)
+                && (!self.disturbed || self.demanded.contains(hash))
         };
+        let (to_recover, missed) = match self.place {
+            Place::In => (
+                vanished.iter().filter(kept).count(),
+                vanished
+                    .iter()
+                    .filter(kept)
+                    .filter(|one| !has_copy(one))
+                    .count(),
+            ),
+            // No file of it was ever in the spool.
+            _ => (0, 0),
+        };
+        // What was given back, by what the recipients have now.
+        let now = |one: &Told| {
+            let same = |other: &&Told| other.submission.message_id == one.submission.message_id;
+            told.iter().find(same).map(|other| other.fate)
+        };
+        let ordered = |one: &&&Told| self.given_back.contains(&one.submission.message_id);
+        let given: Vec<Option<Fate>> = vanished
+            .iter()
+            .filter(ordered)
+            .map(|one| now(one))
+            .collect();
+        let once = given
+            .iter()
+            .filter(|fate| **fate == Some(Fate::DeliveredOnce))
+            .count();
         report.bad = self.vanishing.len();
         // What the server deleted is its defect; whether it is named is judged below.
-        report.vanished = vanished.iter().filter(|one| one.fate == Fate::Lost).count();
+        let still = |one: &&&Told| now(one) == Some(Fate::Lost);
+        report.vanished = vanished.iter().filter(still).count();
         report.lost -= report.vanished;
         let mut extra =
             |name: &str, value: usize| report.extras.insert(name.to_owned(), value.into());
@@ -305,6 +507,17 @@ impl Room for SilentLoss {
         extra("false_claims", claims - found);
         extra("recovered", recovered);
         extra("to_recover", to_recover);
+        extra("without_copy", missed);
+        extra(
+            "set_aside_before",
+            self.vanishing
+                .keys()
+                .filter(|hash| self.set_aside.contains(*hash))
+                .count(),
+        );
+        extra("given_back", given.len());
+        extra("given_back_once", once);
+        extra("recoveries_refused", self.refusals);
         Ok(())
     }
 
@@ -338,16 +551,49 @@ impl Room for SilentLoss {
             unlisted == 0,
             format!("{unlisted} message(s) that vanished are named nowhere"),
         );
-        let (recovered, kept) = (number("recovered"), number("to_recover"));
+        // What vanishes while the agent is killed has no copy; what it was there for has.
+        let (missed, kept) = (number("without_copy"), number("to_recover"));
         unless(
-            // What vanishes while the agent is killed has no copy.
-            self.disturbed || recovered >= kept,
+            missed == 0,
             format!(
-                "of {kept} message(s) that vanished while copies were kept, {recovered} have one"
+                "of {kept} message(s) that vanished while copies were kept, {missed} have none"
             ),
         );
+        let (given, once) = (number("given_back"), number("given_back_once"));
+        unless(
+            given == once,
+            format!("of {given} message(s) that were given back, {once} have arrived once"),
+        );
+        let recovered = number("recovered");
+        unless(
+            given == recovered || self.gaps,
+            format!("{recovered} copies were found, and {given} messages given back"),
+        );
+        against.extend(self.complaints.iter().cloned());
         against
     }
+}
+
+/// The agent's process, while it runs.
+fn running(agent: &mut Daemon) -> Option<u32> {
+    agent.runs().then(|| agent.pid()).flatten()
+}
+
+/// The bodies that an agent holds in custody, by their hashes: on its disk, whatever it says. Escrow is no custody.
+fn in_custody(held: &Path) -> Result<BTreeSet<String>, LabError> {
+    let mut found = BTreeSet::new();
+    let batches = std::fs::read_dir(held).into_iter().flatten().flatten();
+    for batch in batches.filter(|batch| batch.file_name() != "escrow") {
+        let files = std::fs::read_dir(batch.path()).into_iter().flatten();
+        for file in files.flatten() {
+            let bytes = std::fs::read(file.path())
+                .attempting(|| format!("read `{}`", file.path().display()))?;
+            if let Ok(message) = SpoolMessage::parse(&bytes) {
+                found.insert(spool::body_hash(&message.text));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a line of the listing is about the message with one of these ids; they are written in the way
