@@ -3,6 +3,9 @@
 //! What vanishes is drawn by the seed, and so is its order among mail that comes and goes well. The first
 //! has vanished before anybody looks; the others vanish while escrow is on. Only the truth knows which.
 
+mod giving_back;
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use self::giving_back::{GivenBack, in_custody};
+use self::watch::Watch;
 use super::ledger::Ledger;
 use super::operator::rows;
 use super::person::{Answer, Task};
@@ -18,7 +23,6 @@ use super::stage::{Draft, LIMIT, Stage};
 use super::{Options, Report, Scenario};
 use crate::awaited;
 use crate::clock_factor::ClockFactor;
-use crate::daemon::Daemon;
 use crate::fault::{BadMessage, Effect, Faults, Place};
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
@@ -46,8 +50,6 @@ const BUILD: &str = "4.0.993";
 const GRACE: (&str, Duration) = ("grace = \"48h\"", Duration::from_secs(2));
 /// Stamps of the records are whole seconds.
 const STAMPS: Duration = Duration::from_secs(1);
-/// How long an agent has been there before it is held to what it must keep: by then it is told of new files.
-const SETTLED_IN: Duration = Duration::from_secs(2);
 /// Queues in which nothing has moved for so long rest.
 const REST: Duration = Duration::from_secs(2);
 /// How far back the servers' own records reach, in days.
@@ -64,13 +66,8 @@ struct SilentLoss {
     drafts: Vec<Draft>,
     /// The hashes of what vanishes, and whether escrow is on by then.
     vanishing: BTreeMap<String, bool>,
-    /// What vanishes and was sent while its agent was there and had been for a while: the server and its agent's
-    /// process then.
-    attended: BTreeMap<String, (usize, u32)>,
-    /// The agents' processes, and since when they are seen.
-    agents: BTreeMap<usize, (u32, Instant)>,
-    /// Of the attended, those whose agent was there until after they were gone: their copies are demanded.
-    demanded: BTreeSet<String>,
+    /// Which copies the agents owe.
+    watch: Watch,
     /// When the mail of a server was sent while escrow was on.
     sent: BTreeMap<String, Instant>,
     /// What the reconciliations of all runs list, by run.
@@ -80,12 +77,8 @@ struct SilentLoss {
     /// What was to vanish and was in the agent's custody by then: the service was killed, and what it may have
     /// handed over was set aside before it could delete it. The ledger names it.
     set_aside: BTreeSet<String>,
-    /// What a person ordered to be given back: Message-IDs.
-    given_back: BTreeSet<String>,
-    /// What was refused to a person who asked for too much.
-    refusals: usize,
-    /// What stands against the giving back.
-    complaints: Vec<String>,
+    /// What a person gave back.
+    given: GivenBack,
 }
 
 impl SilentLoss {
@@ -99,16 +92,12 @@ impl SilentLoss {
             bad: options.bad.unwrap_or(SCENARIO.bad),
             drafts: Vec::new(),
             vanishing: BTreeMap::new(),
-            attended: BTreeMap::new(),
-            agents: BTreeMap::new(),
-            demanded: BTreeSet::new(),
+            watch: Watch::default(),
             sent: BTreeMap::new(),
             listed: BTreeMap::new(),
             gone: Vec::new(),
             set_aside: BTreeSet::new(),
-            given_back: BTreeSet::new(),
-            refusals: 0,
-            complaints: Vec::new(),
+            given: GivenBack::default(),
         }
     }
 
@@ -155,125 +144,6 @@ impl SilentLoss {
             server.services().start(ims::SERVICE, LIMIT)?;
         }
         Ok(())
-    }
-
-    /// Notes which agents are there, and since when.
-    fn look_at_agents(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
-        let pids: Vec<Option<u32>> = stage.fleet()?.agents.iter_mut().map(running).collect();
-        for (at, pid) in pids.into_iter().enumerate() {
-            match pid {
-                Some(pid) if self.agents.get(&at).is_some_and(|known| known.0 == pid) => {}
-                Some(pid) => drop(self.agents.insert(at, (pid, Instant::now()))),
-                None => drop(self.agents.remove(&at)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes whether the agent that is to keep a copy of this one is there.
-    fn attend(&mut self, draft: &Draft) {
-        let hash = spool::body_hash(&draft.message.text);
-        if let Some((pid, since)) = self.agents.get(&draft.server)
-            && self.vanishing.get(&hash) == Some(&true)
-            && draft.inbound
-            && since.elapsed() >= SETTLED_IN
-        {
-            self.attended.insert(hash, (draft.server, *pid));
-        }
-    }
-
-    /// What was attended all the time: a copy of each must be there.
-    fn demand(&mut self) {
-        let there =
-            |(server, pid): &(usize, u32)| self.agents.get(server).is_some_and(|now| now.0 == *pid);
-        let all = std::mem::take(&mut self.attended);
-        self.demanded.extend(
-            all.into_iter()
-                .filter(|(_, by)| there(by))
-                .map(|(hash, _)| hash),
-        );
-    }
-
-    /// A person has the server mended, and gives back what vanished: each run's messages by one order, after
-    /// orders that ask for what cannot be given.
-    fn recover(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
-        for server in &stage.world.servers {
-            // Service Pack 3 is on: the next start of the service, which is the recovery's, deletes nothing.
-            let mut faults = Faults::read(&server.dir)?;
-            faults.messages.clear();
-            faults.write(&server.dir)?;
-        }
-        for run in self.listed.keys().cloned().collect::<Vec<_>>() {
-            let shown = stage.fleet()?.ask(&["run", "reconciled", &run])?;
-            let copies: Vec<Value> = rows(&shown["messages"])
-                .iter()
-                .filter(|row| row["fate"] == "vanished" && row["escrow"].is_string())
-                .cloned()
-                .collect();
-            let taken_up = copies.iter().any(|row| row["custody"].is_string());
-            let why = "the service pack is on, and the recipients miss them";
-            let all = ["custody", "recover", &run, "--why", why];
-            if copies.is_empty() {
-                self.is_refused(stage, &all, "C100-nothing-to-recover");
-                continue;
-            }
-            if taken_up {
-                // A run that had to be started again found the same messages.
-                self.is_refused(stage, &all, "A092-recover-refused");
-                continue;
-            }
-            let offered = format!("mailmend custody recover {run} --why ...");
-            if shown["recover"] != offered.as_str() {
-                let line = format!(
-                    "`run reconciled` says {}, not `{offered}`",
-                    shown["recover"]
-                );
-                self.complaints.push(line);
-            }
-            let stranger = [&all[..], &["--message", "<nobody@nowhere.example>"]].concat();
-            self.is_refused(stage, &stranger, "C100-nothing-to-recover");
-            let order = match stage.fleet()?.ask(&all) {
-                Ok(order) => order,
-                Err(error) => {
-                    self.complaints.push(error.whole());
-                    continue;
-                }
-            };
-            stage.say(&format!("given back: {}", order["outcome"]));
-            self.given_back.extend(
-                copies
-                    .iter()
-                    .filter_map(|row| row["message_id"].as_str())
-                    .map(str::to_owned),
-            );
-            // A second order finds nothing left.
-            self.is_refused(stage, &all, "A092-recover-refused");
-            let after = stage.fleet()?.ask(&["run", "reconciled", &run])?;
-            let gone = rows(&after["messages"])
-                .iter()
-                .filter(|row| row["custody"] == "gone-with-evidence")
-                .count();
-            if gone != copies.len() || after["recoverable"] != 0 {
-                self.complaints.push(format!(
-                    "of {} messages that were given back, {gone} are gone with evidence",
-                    copies.len()
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn is_refused(&mut self, stage: &mut Stage<'_>, order: &[&str], code: &str) {
-        let answered = stage.fleet().and_then(|fleet| fleet.ask(order));
-        match answered {
-            Err(error) if error.whole().contains(code) => self.refusals += 1,
-            Err(error) => self
-                .complaints
-                .push(format!("not refused by {code}: {}", error.whole())),
-            Ok(answer) => self
-                .complaints
-                .push(format!("not refused by {code}: {answer}")),
-        }
     }
 
     fn vanished<'t>(&self, told: &'t [Told]) -> Vec<&'t Told> {
@@ -344,6 +214,7 @@ impl Room for SilentLoss {
             stage.interrupted() || stage.waiting().is_ok_and(|waiting| waiting == 0)
         })?;
         stage.check_interrupted()?;
+        self.watch.begin(stage)?;
         let told = stage.world.tell()?;
         Ok(self.vanished(&told).len())
     }
@@ -354,13 +225,10 @@ impl Room for SilentLoss {
 
     /// Lets mail run while copies are kept, and then deals with what the run lists.
     fn answer(&mut self, stage: &mut Stage<'_>, task: &Task) -> Result<Option<Answer>, LabError> {
-        self.look_at_agents(stage)?;
+        self.watch.look_after(stage)?;
         if task.step == "let-mail-run" {
             if let Some(sent) = self.sent.get(&task.server) {
                 let old_enough = sent.elapsed() > GRACE.1 + STAMPS;
-                if old_enough {
-                    self.demand();
-                }
                 return Ok((old_enough && stage.waiting()? == 0).then(|| Answer {
                     answer: "look".to_owned(),
                     note: String::new(),
@@ -379,9 +247,14 @@ impl Room for SilentLoss {
             for draft in &now {
                 // Nobody outside sends to a service that was just killed.
                 stage.await_services()?;
-                self.look_at_agents(stage)?;
-                self.attend(draft);
-                stage.send_draft(draft)?;
+                self.watch.look_after(stage)?;
+                let hash = spool::body_hash(&draft.message.text);
+                let vanishes = draft.inbound && self.vanishing.get(&hash) == Some(&true);
+                let agent = self.watch.agent_of(draft.server).filter(|_| vanishes);
+                let sent = stage.send_draft(draft)?;
+                if let Some(agent) = agent {
+                    self.watch.sent(&sent, draft.server, agent);
+                }
             }
             for (at, server) in stage.world.servers.iter().enumerate() {
                 if self.drafts.iter().all(|draft| draft.server != at) {
@@ -412,6 +285,10 @@ impl Room for SilentLoss {
         }))
     }
 
+    fn meanwhile(&mut self, stage: &mut Stage<'_>, _elapsed: Duration) -> Result<(), LabError> {
+        self.watch.look_after(stage)
+    }
+
     fn ill(&self) -> Direction {
         Direction::Both
     }
@@ -430,7 +307,7 @@ impl Room for SilentLoss {
         let told = stage.world.tell()?;
         let gone = self.vanished(&told);
         self.gone = gone.into_iter().cloned().collect();
-        self.recover(stage)?;
+        self.given.recover(stage, self.listed.keys())?;
         stage.await_services()?;
         stage.await_rest(REST)?;
         stage.fleet()?.await_reports(LIMIT)
@@ -464,8 +341,7 @@ impl Room for SilentLoss {
         // Without kills every agent was there all the time.
         let kept = |one: &&&Told| {
             let hash = &one.submission.body_hash;
-            self.vanishing.get(hash) == Some(&true)
-                && (!self.disturbed || self.demanded.contains(hash))
+            self.vanishing.get(hash) == Some(&true) && (!self.disturbed || self.watch.owes(hash))
         };
         let (to_recover, missed) = match self.place {
             Place::In => (
@@ -484,7 +360,7 @@ impl Room for SilentLoss {
             let same = |other: &&Told| other.submission.message_id == one.submission.message_id;
             told.iter().find(same).map(|other| other.fate)
         };
-        let ordered = |one: &&&Told| self.given_back.contains(&one.submission.message_id);
+        let ordered = |one: &&&Told| self.given.messages.contains(&one.submission.message_id);
         let given: Vec<Option<Fate>> = vanished
             .iter()
             .filter(ordered)
@@ -517,7 +393,7 @@ impl Room for SilentLoss {
         );
         extra("given_back", given.len());
         extra("given_back_once", once);
-        extra("recoveries_refused", self.refusals);
+        extra("recoveries_refused", self.given.refusals);
         Ok(())
     }
 
@@ -569,31 +445,9 @@ impl Room for SilentLoss {
             given == recovered || self.gaps,
             format!("{recovered} copies were found, and {given} messages given back"),
         );
-        against.extend(self.complaints.iter().cloned());
+        against.extend(self.given.complaints.iter().cloned());
         against
     }
-}
-
-/// The agent's process, while it runs.
-fn running(agent: &mut Daemon) -> Option<u32> {
-    agent.runs().then(|| agent.pid()).flatten()
-}
-
-/// The bodies that an agent holds in custody, by their hashes: on its disk, whatever it says. Escrow is no custody.
-fn in_custody(held: &Path) -> Result<BTreeSet<String>, LabError> {
-    let mut found = BTreeSet::new();
-    let batches = std::fs::read_dir(held).into_iter().flatten().flatten();
-    for batch in batches.filter(|batch| batch.file_name() != "escrow") {
-        let files = std::fs::read_dir(batch.path()).into_iter().flatten();
-        for file in files.flatten() {
-            let bytes = std::fs::read(file.path())
-                .attempting(|| format!("read `{}`", file.path().display()))?;
-            if let Ok(message) = SpoolMessage::parse(&bytes) {
-                found.insert(spool::body_hash(&message.text));
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Whether a line of the listing is about the message with one of these ids; they are written in the way

@@ -161,7 +161,7 @@ impl OperatorService {
                 all.join(", ")
             )));
         }
-        self.closed(run, agent).await?;
+        self.closed(run, agent, "release").await?;
         let batch = only.map_or_else(String::new, |batch| batch.to_string());
         let what = What::Release(wire::Release {
             batch: batch.clone(),
@@ -197,7 +197,7 @@ impl OperatorService {
         let run = self.run_id(&request.run).await?;
         let copies = self.controller.store().kept_copies(run).await?;
         let agent = of_one_agent(run, &copies, &request.agent, &request.messages)?;
-        self.closed(run, &agent).await?;
+        self.closed(run, &agent, "recover").await?;
         let target = format!("{run} on {agent}: {}", all_or(&request.messages));
         let what = What::Recover(wire::Recover {
             messages: request.messages,
@@ -370,8 +370,9 @@ impl OperatorService {
         })
     }
 
-    /// Held mail is given back only where nothing of the run goes on any more.
-    async fn closed(&self, run: RunId, agent: &ServerName) -> Result<(), Status> {
+    /// Mail is given back only where nothing of the run goes on any more; `order` is what was asked for, to be
+    /// asked again then.
+    async fn closed(&self, run: RunId, agent: &ServerName, order: &str) -> Result<(), Status> {
         let store = self.controller.store();
         let not_closed = |why: String| {
             Err(Status::failed_precondition(format!(
@@ -389,13 +390,14 @@ impl OperatorService {
                 found.is_some_and(|run| run.phase.is_final() || run.phase == RunPhase::NeedsPerson);
             if !resting {
                 return not_closed(format!(
-                    "run {run} goes on; `mailmend rollout explain {id}` tells what it waits for"
+                    "run {run} goes on; `mailmend rollout explain {id}` tells what it waits for. When it has ended: \
+                     `mailmend custody {order} {run} --why ...`"
                 ));
             }
             if told.closed.is_none() {
                 return not_closed(format!(
-                    "`{agent}` has not closed its part of run {run}; `mailmend rollout abort {id}` brings it to its \
-                     end, and what is held stays held"
+                    "`{agent}` has not closed its part of run {run}. Two commands: `mailmend rollout abort {id}` brings \
+                     it to its end, and what is held stays held; then `mailmend custody {order} {run} --why ...`"
                 ));
             }
         }
