@@ -434,3 +434,43 @@ fn a_reconciliation_that_begins_anew_does_not_count_twice() {
         after(&broken).unwrap_err();
     }
 }
+
+#[test]
+fn copies_become_custody_only_by_the_order_of_a_person_and_are_all_that_it_gives_back() {
+    let order = Uuid::from_u128(9);
+    let recover = Event::RecoverOrdered {
+        order,
+        by: "anna".into(),
+        why: "they are missed".into(),
+        left: vec!["`<2@peer.example>`: it was delivered after all".into()],
+    };
+    let closed = Event::Closed {
+        how: Ended::Committed,
+        detail: String::new(),
+    };
+    let copies = BatchId(Uuid::from_u128(77));
+    let taken_up = Event::BatchIntended {
+        batch: copies,
+        step: None,
+        queue: "inbound-awaiting-conversion".into(),
+        source: "In".into(),
+        held: "held".into(),
+        files: 0,
+        bytes: 0,
+        copied_from: Some("escrow/In".into()),
+    };
+    let mut events = quarantined(2);
+    let unordered = refused(&[events.clone(), vec![taken_up.clone()]].concat());
+    assert!(unordered.why.contains("nobody ordered"), "{unordered}");
+    let open = refused(&[events.clone(), vec![recover.clone()]].concat());
+    assert!(open.why.contains("not closed"), "{open}");
+    events.extend([closed, recover.clone(), taken_up.clone()]);
+    let state = RunState::of(&events).unwrap();
+    let release = state.release.unwrap();
+    // What the run holds besides is not meant.
+    assert_eq!(release.batches.as_deref(), Some(&[copies][..]));
+    assert_eq!(release.left_out.len(), 1);
+    assert!(state.batches[&copies].copied_from.is_some());
+    let again = refused(&[events.clone(), vec![recover]].concat());
+    assert!(again.why.contains("not closed"), "{again}");
+}
