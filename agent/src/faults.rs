@@ -348,6 +348,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Read the answer; the run unwinds. Start it again when the task can be done.",
     ),
     (
+        "A078-tool-run-again",
+        "The agent ended while a tool ran that writes in a fresh place each time, and ran it again. The first call's output is left as it was.",
+        "Nothing is needed for the run. What the first call wrote may be a part only: remove it when the run is over.",
+    ),
+    (
         "A080-service-not-stopped",
         "Files of a queue cannot be moved because the service that owns them runs, or its process is still there.",
         "See who started it; stop it, or let the policy stop it. Nothing was moved.",

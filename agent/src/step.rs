@@ -347,7 +347,7 @@ pub fn apply(work: &Work<'_>) -> StepResult {
 /// Where nothing can be written down, or the agent shuts down.
 pub fn recover(work: &Work<'_>) -> StepResult {
     match &work.step.action {
-        Action::ToolRun { tool, .. } => Ok(tool_run::recover(tool)),
+        Action::ToolRun { tool, with, accept } => tool_run::recover(work, tool, with, accept),
         Action::QueueQuarantine { .. } => queue_quarantine::recover(work),
         Action::QueueReplay { .. } => queue_replay::recover(work),
         Action::QueueSearch { .. } => queue_search::recover(work),

@@ -44,6 +44,9 @@ pub(super) fn allowed(guard: &Guard) -> Vec<Allowed> {
         for flag in tool.flags().values() {
             call.push_str(&format!(" [{} <{}>]", flag.flag, flag.pattern.name()));
         }
+        if let Some(flag) = tool.fresh_place() {
+            call.push_str(&format!(" {flag} <a new place each time>"));
+        }
         rows.push(row("run the tool", call));
     }
     let hold = guard.hold_folder().map_or_else(

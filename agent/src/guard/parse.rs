@@ -157,6 +157,15 @@ fn tools(table: &Table<'_>, places: &mut Places) -> BTreeMap<ToolName, Tool> {
         let arguments = entry.texts("arguments").map(|list| list.value);
         let flags = entry.table("flags").map(flags).unwrap_or_default();
         let verdicts = entry.table("verdicts").map(verdicts).unwrap_or_default();
+        let fresh_place = entry.text("fresh_place");
+        let only_reads = entry.truth("only_reads").unwrap_or_default();
+        if let Some(flag) = &fresh_place {
+            written_as_known(flag, "fresh_place", sink);
+            if flags.values().any(|other| other.flag == flag.value) {
+                let message = "`fresh_place` is a flag that policies may set";
+                sink.fault(&flag.span, message, "give it a flag of its own");
+            }
+        }
         entry.finish();
         if let (Some(name), Some(program)) = (tool_name, program) {
             let arguments = arguments.unwrap_or_default();
@@ -165,6 +174,8 @@ fn tools(table: &Table<'_>, places: &mut Places) -> BTreeMap<ToolName, Tool> {
                 arguments: arguments.iter().map(|a| a.value.to_owned()).collect(),
                 flags,
                 verdicts,
+                only_reads,
+                fresh_place: fresh_place.map(|flag| flag.value.to_owned()),
             };
             tools.insert(name.value, tool);
         }
@@ -191,12 +202,8 @@ fn flags(table: Table<'_>) -> BTreeMap<String, Flag> {
             }
             known.map(|(_, pattern)| *pattern)
         });
-        if let Some(flag) = &flag
-            && !(flag.value.len() > 1 && flag.value.starts_with(['-', '/']))
-        {
-            let message = format!("`flag` is `{}`", flag.value.escape_debug());
-            let hint = "write it as the program knows it, such as `--to` or `/to`";
-            entry.sink.fault(&flag.span, message, hint);
+        if let Some(flag) = &flag {
+            written_as_known(flag, "flag", entry.sink);
         }
         entry.finish();
         if let (Some(flag), Some(pattern)) = (flag, pattern) {
@@ -205,6 +212,15 @@ fn flags(table: Table<'_>) -> BTreeMap<String, Flag> {
         }
     }
     flags
+}
+
+/// A flag begins as flags do.
+fn written_as_known(flag: &Located<&str>, key: &str, sink: &Sink) {
+    if !(flag.value.len() > 1 && flag.value.starts_with(['-', '/'])) {
+        let message = format!("`{key}` is `{}`", flag.value.escape_debug());
+        let hint = "write it as the program knows it, such as `--to` or `/to`";
+        sink.fault(&flag.span, message, hint);
+    }
 }
 
 fn verdicts(table: Table<'_>) -> BTreeMap<String, String> {

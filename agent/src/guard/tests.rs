@@ -241,6 +241,20 @@ fn each_dangerous_file_is_refused_at_its_place() {
             "5:20 `flag` is `a`",
         ),
         (
+            format!("{base}[tools.t]\nprogram = \"/x\"\nfresh_place = \"place\"\n"),
+            "5:15 `fresh_place` is `place`",
+        ),
+        (
+            format!(
+                "{base}[tools.t]\nprogram = \"/x\"\nfresh_place = \"--a\"\nflags.a = {{ flag = \"--a\", pattern = \"word\" }}\n"
+            ),
+            "5:15 `fresh_place` is a flag that policies may set",
+        ),
+        (
+            format!("{base}[tools.t]\nprogram = \"/x\"\nonly_reads = \"yes\"\n"),
+            "5:14 `only_reads` is a text",
+        ),
+        (
             format!("{base}[tools.t]\nprogram = \"/x\"\nverdicts = {{ a = \"\" }}\n"),
             "5:18 the text of the verdict `a` is empty",
         ),

@@ -16,6 +16,8 @@ pub struct Tool {
     pub(super) arguments: Vec<String>,
     pub(super) flags: BTreeMap<String, Flag>,
     pub(super) verdicts: BTreeMap<String, String>,
+    pub(super) fresh_place: Option<String>,
+    pub(super) only_reads: bool,
 }
 
 /// A flag whose value a policy may give.
@@ -111,6 +113,20 @@ impl Tool {
     #[must_use]
     pub const fn verdicts(&self) -> &BTreeMap<String, String> {
         &self.verdicts
+    }
+
+    /// The flag that takes a word which is new at each call, and below which the tool writes all that it
+    /// writes. Whoever declares it says that the tool only adds: it may then be run again after it was
+    /// interrupted, even while the first one still runs, since neither touches what the other wrote.
+    #[must_use]
+    pub fn fresh_place(&self) -> Option<&str> {
+        self.fresh_place.as_deref()
+    }
+
+    /// Whether it is declared to change nothing: then it may be run again whenever it was interrupted.
+    #[must_use]
+    pub const fn only_reads(&self) -> bool {
+        self.only_reads
     }
 
     /// The arguments that every call has.

@@ -10,7 +10,7 @@
 //!
 //! Differences from a real server, on purpose: what the server itself writes (logs, `queue.dat`,
 //! new spool files) is durable at once; nobody sends inbound mail but the test; the tools are named by
-//! `recalculate`, `submit` or `list-mts-out` in their arguments, whatever the program.
+//! `recalculate`, `submit`, `list-mts-out` or `imcsave` in their arguments, whatever the program.
 
 mod control;
 mod disk;
@@ -262,6 +262,12 @@ impl SimWorld {
             .insert(argument.to_owned(), (exit_code, text.to_owned()));
     }
 
+    /// The arguments of every tool that was run, in order.
+    #[must_use]
+    pub fn tool_calls(&self) -> Vec<Vec<String>> {
+        self.lock().tool_calls.clone()
+    }
+
     /// Starts or stops a service as a person at the server would.
     pub fn by_hand(&self, service: &str, start: bool) {
         let mut world = self.lock();
@@ -368,6 +374,7 @@ impl World {
             exit_code: Some(code),
             text: text.to_owned(),
         };
+        self.tool_calls.push(arguments.to_vec());
         let told = arguments
             .iter()
             .find_map(|argument| self.tool_answers.get(argument));
@@ -399,6 +406,10 @@ impl World {
             let count = format!("{} item(s) listed.\n", lines.len());
             lines.push(&count);
             return answer(0, &lines.join("\n"));
+        }
+        if has("imcsave") {
+            let place = arguments.iter().skip_while(|a| *a != "--place").nth(1);
+            return answer(0, &self.save_mts_out(place.map_or("", String::as_str)));
         }
         answer(2, "no such tool\n")
     }

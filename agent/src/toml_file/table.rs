@@ -120,6 +120,16 @@ impl<'a> Table<'a> {
         text(key, self.get(key)?, self.sink)
     }
 
+    /// True or false.
+    pub(crate) fn truth(&self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        let found = value.get_ref().as_bool();
+        if found.is_none() {
+            wrong_type(key, "true or false, without quotes", value, self.sink);
+        }
+        found
+    }
+
     /// Something that is read from a text.
     pub(crate) fn parsed<T>(&self, key: &'static str, hint: &str) -> Option<Located<T>>
     where

@@ -50,6 +50,10 @@ pub(super) struct World {
     pub(super) messages: Vec<Message>,
     /// Whether a scanner keeps the service from removing what it has sent from MTS-OUT.
     pub(super) scanned: bool,
+    /// What imcsave has saved: the MTS-IDs, by place.
+    pub(super) saved: BTreeMap<String, BTreeSet<String>>,
+    /// Messages that a person took out of MTS-OUT while no saved copy had them.
+    pub(super) removed_unsaved: Vec<String>,
     /// Files sent whose bytes are no message that was ever submitted.
     pub(super) strangers_sent: u64,
     pub(super) hangs: BTreeSet<String>,
@@ -57,6 +61,7 @@ pub(super) struct World {
     pub(super) events_unreadable: bool,
     pub(super) registry: BTreeMap<(String, String), RegistryValue>,
     pub(super) tool_answers: BTreeMap<String, (i32, String)>,
+    pub(super) tool_calls: Vec<Vec<String>>,
     /// The changing call on files that fails, and how many calls until then.
     pub(super) failure: Option<(u64, Failure)>,
     /// The same over all calls on files, those that only read included.
@@ -118,12 +123,15 @@ impl World {
             table_fresh: !settings.stale_routes,
             messages: Vec::new(),
             scanned: false,
+            saved: BTreeMap::new(),
+            removed_unsaved: Vec::new(),
             strangers_sent: 0,
             hangs: BTreeSet::new(),
             events: Vec::new(),
             events_unreadable: false,
             registry,
             tool_answers: BTreeMap::new(),
+            tool_calls: Vec::new(),
             failure: None,
             any_failure: None,
             agent: 0,
