@@ -6,6 +6,7 @@
 
 pub(crate) mod corrupt_message;
 pub(crate) mod sent_not_removed;
+pub(crate) mod sent_not_removed_heavy;
 pub(crate) mod silent_loss;
 pub(crate) mod stuck_message;
 pub(crate) mod stuck_outbound_routing;

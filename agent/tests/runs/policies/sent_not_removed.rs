@@ -1,6 +1,7 @@
 //! Q296879: a scanner keeps the service from removing what it has sent from MTS-OUT; a restart before a person
 //! has removed it sends it again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mailmend_agent::engine::Engine;
@@ -14,8 +15,6 @@ pub(crate) const CASE: Case = Case {
     policy: "sent-not-removed",
     site,
     least_points: 100,
-    // Killed while `imcsave` ran, it asks a person to look at what that left; nothing has been touched then.
-    ends: &[Ended::Committed, Ended::AtRest],
     check,
     ..stuck_outbound_routing::CASE
 };
@@ -26,16 +25,7 @@ fn check(site: &Site, told: &str) {
     let events = site.events();
     let first = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted);
     let touched = first(&|event| matches!(event, Event::ServiceChanged { .. }));
-    if site.ended() == Some(Ended::AtRest) {
-        let failures = site.failures();
-        assert!(
-            matches!(&failures[..], [one] if one.starts_with("A066-") && one.contains("`imcsave`")),
-            "{told}: {failures:?}"
-        );
-        assert_eq!(touched, None, "{told}");
-        assert_eq!(site.world.count_in_mts_out(), 4, "{told}");
-        return;
-    }
+    saved_before_removed(site, told);
     assert_eq!(site.world.count_in_mts_out(), 0, "{told}");
     let asked = site.index("remove-sent");
     let removed = first(
@@ -52,10 +42,27 @@ fn check(site: &Site, told: &str) {
     assert!(site.world.starts(IMC) > 1, "{told}: not restarted");
 }
 
+/// Whatever was killed: nothing was removed that no copy had, and no two copies went to one place.
+pub(super) fn saved_before_removed(site: &Site, told: &str) {
+    let unsaved = site.world.removed_unsaved();
+    assert!(unsaved.is_empty(), "{told}: removed unsaved {unsaved:?}");
+    let mut places = BTreeSet::new();
+    for call in site.world.tool_calls() {
+        if let Some(at) = call.iter().position(|argument| argument == "--place") {
+            assert!(
+                places.insert((call[0].clone(), call[at + 1].clone())),
+                "{told}: twice to one place: {call:?}"
+            );
+        }
+    }
+    assert!(!places.is_empty(), "{told}: nothing was saved");
+}
+
 const TOOLS: &str = r#"
 [tools.imcsave]
 program = "/tools/mailmend-lab"
 arguments = ["imcsave"]
+fresh_place = "--place"
 verdicts = { saved = "item(s) saved", exists = "already exists" }
 
 [tools.list-mts-out]
@@ -66,12 +73,29 @@ verdicts = { listed = "item(s) listed" }
 [tools.export-connector]
 program = "/tools/mailmend-lab"
 arguments = ["export-connector"]
+fresh_place = "--place"
 verdicts = { exported = "connector settings exported", exists = "already exists" }
+
+[tools.compare-connector]
+program = "/tools/mailmend-lab"
+arguments = ["compare-connector"]
+only_reads = true
+verdicts = { recreated = "connector recreated", unchanged = "the connector is the exported one" }
+
+[tools.store-room]
+program = "/tools/mailmend-lab"
+arguments = ["store-room"]
+only_reads = true
+verdicts = { enough = "enough room", short = "too little room" }
 
 [limits]"#;
 
 /// A server that has sent four messages and could remove none of them.
-fn site(seed: u64) -> Site {
+pub(super) fn site(seed: u64) -> Site {
+    site_with(seed, &GUARD.replace("\n[limits]", TOOLS))
+}
+
+fn site_with(seed: u64, guard: &str) -> Site {
     let world = SimWorld::new(SimSettings {
         seed,
         stale_routes: false,
@@ -81,22 +105,26 @@ fn site(seed: u64) -> Site {
     world.add_outbound(4, 300);
     world.advance(Duration::from_secs(10));
     assert_eq!(world.count_in_mts_out(), 4);
-    world.set_tool_answer("imcsave", 0, "4 item(s) saved.\n");
     world.set_tool_answer("export-connector", 0, "connector settings exported\n");
+    world.set_tool_answer(
+        "compare-connector",
+        0,
+        "the connector is the exported one\n",
+    );
+    world.set_tool_answer("store-room", 0, "enough room\n");
     let edits = [
         // The simulated server is a 5.0.
         (">=5.5, <5.6", ">=5.0, <5.6"),
         ("observe = \"2m\"", "observe = \"10s\""),
     ];
-    let guard = GUARD.replace("\n[limits]", TOOLS);
     let policy = changed("sent-not-removed", &edits);
-    let mut site = Site::on(world, seed, &policy, &guard);
+    let mut site = Site::on(world, seed, &policy, guard);
     site.people = able;
     site
 }
 
 /// Whether this step asks, and nobody has answered.
-fn asks(site: &Site, engine: &Engine, id: &str) -> bool {
+pub(super) fn asks(site: &Site, engine: &Engine, id: &str) -> bool {
     let state = engine.state(site.run).unwrap();
     let step = site.index(id);
     let asked = matches!(state.steps.get(&step), Some(StepState::Intended { .. }));
@@ -121,17 +149,22 @@ fn claims(site: &Site, engine: &Engine, true_to_it: bool) {
     }
     if asks(site, engine, "remove-sent") {
         if true_to_it {
-            let state = engine.state(site.run).unwrap();
-            let listed = &state.reconciled[&site.index("tell-sent-from-waiting")].messages;
-            let sent = listed
-                .iter()
-                .filter(|message| message.fate == Fate::Delivered);
-            let ids: Vec<&str> = sent.map(|message| message.mts_id.as_str()).collect();
-            site.world.remove_from_mts_out(&ids);
+            remove_listed(site, engine, "tell-sent-from-waiting");
         }
         let step = site.index("remove-sent");
         engine.order(&site.answer(step, "removed")).unwrap();
     }
+}
+
+/// Takes out of MTS-OUT what a step lists as sent.
+pub(super) fn remove_listed(site: &Site, engine: &Engine, step: &str) {
+    let state = engine.state(site.run).unwrap();
+    let listed = &state.reconciled[&site.index(step)].messages;
+    let sent = listed
+        .iter()
+        .filter(|message| message.fate == Fate::Delivered);
+    let ids: Vec<&str> = sent.map(|message| message.mts_id.as_str()).collect();
+    site.world.remove_from_mts_out(&ids);
 }
 
 #[test]
@@ -147,4 +180,37 @@ fn where_removed_is_only_said_the_service_is_not_touched_and_nothing_is_sent_aga
     assert!(site.world.balance().duplicated().is_empty());
     let touched = |event: &Event| matches!(event, Event::ServiceChanged { .. });
     assert!(!site.events().iter().any(touched));
+}
+
+/// What the guard file declares of a tool decides what a crash while it ran means.
+#[test]
+fn an_interrupted_tool_is_run_again_in_a_fresh_place_and_without_one_a_person_looks() {
+    let declared = GUARD.replace("\n[limits]", TOOLS);
+    let bare = declared.replacen("fresh_place = \"--place\"\n", "", 1);
+    assert!(!bare.contains("[\"imcsave\"]\nfresh_place"), "{bare}");
+    let (mut asked, mut again) = (0, 0);
+    for point in 1..=60 {
+        let site = site_with(1, &bare);
+        site.live(&[point]);
+        site.check(&format!("bare, killed at {point}"));
+        if site.ended() == Some(Ended::AtRest) {
+            asked += 1;
+            let failures = site.failures();
+            assert!(
+                matches!(&failures[..], [one] if one.starts_with("A066-") && one.contains("`imcsave`")),
+                "{failures:?}"
+            );
+            assert_eq!(site.world.count_in_mts_out(), 4, "killed at {point}");
+        }
+        let site = site_with(1, &declared);
+        site.live(&[point]);
+        assert_eq!(site.ended(), Some(Ended::Committed), "killed at {point}");
+        saved_before_removed(&site, "declared");
+        let runs = site.world.tool_calls();
+        let saves = runs.iter().filter(|call| call[0] == "imcsave").count();
+        let told = site.alarms().contains(&"A078-tool-run-again".to_owned());
+        assert!(told || saves == 1, "killed at {point}: {saves} savings");
+        again += usize::from(saves > 1);
+    }
+    assert!(asked > 0 && again > 0, "asked {asked}, again {again}");
 }

@@ -49,6 +49,7 @@ macro_rules! sweeps {
 
 sweeps!(corrupt_message);
 sweeps!(sent_not_removed);
+sweeps!(sent_not_removed_heavy);
 sweeps!(silent_loss);
 sweeps!(stuck_message);
 sweeps!(stuck_outbound_routing);
