@@ -248,16 +248,35 @@ struct OfServer {
     server_dir: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct InPlace {
+    #[command(flatten)]
+    server: OfServer,
+    /// A name that no call before had; what is written goes there.
+    #[arg(long)]
+    place: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Tool {
     /// Ask for a recalculation of the site's routing.
     Recalculate(OfServer),
     /// Save what is in the folders of the IMS's mailbox.
-    Imcsave(OfServer),
+    Imcsave(InPlace),
     /// List what is in MTS-OUT by MTS-ID.
     ListMtsOut(OfServer),
     /// Export what the IMS is set to.
-    ExportConnector(OfServer),
+    ExportConnector(InPlace),
+    /// Compare the IMS with its last export; changes nothing.
+    CompareConnector(OfServer),
+    /// Measure whether there is room to defragment the store; changes nothing.
+    StoreRoom(OfServer),
+    /// Check and fix the store, once; it must not be in use.
+    IsintegFix(OfServer),
+    /// Defragment the store, which must not be in use.
+    EseutilD(OfServer),
+    /// Make a full backup of the store.
+    BackUpStore(OfServer),
     /// Save the MTA's database, which must not be in use.
     SaveMtadata(OfServer),
     /// Check and repair the MTA's database, once; prints one of four verdicts.
@@ -372,11 +391,9 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
         Command::Tool(Tool::Recalculate(server)) => {
             println!("{}", tool::recalculate(&ServerDir::new(server.server_dir))?);
         }
-        Command::Tool(Tool::Imcsave(server)) => {
-            println!(
-                "{}",
-                tool::imcsave::save(&ServerDir::new(server.server_dir))?
-            );
+        Command::Tool(Tool::Imcsave(InPlace { server, place })) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::imcsave::save(&server, place.as_deref())?);
         }
         Command::Tool(Tool::ListMtsOut(server)) => {
             println!(
@@ -384,11 +401,29 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
                 tool::mts_out::list(&ServerDir::new(server.server_dir))?
             );
         }
-        Command::Tool(Tool::ExportConnector(server)) => {
-            println!(
-                "{}",
-                tool::connector::export(&ServerDir::new(server.server_dir))?
-            );
+        Command::Tool(Tool::ExportConnector(InPlace { server, place })) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::connector::export(&server, place.as_deref())?);
+        }
+        Command::Tool(Tool::CompareConnector(server)) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::connector::compare(&server)?);
+        }
+        Command::Tool(Tool::StoreRoom(server)) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::eseutil::room(&server)?);
+        }
+        Command::Tool(Tool::IsintegFix(server)) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::isinteg::fix(&server)?);
+        }
+        Command::Tool(Tool::EseutilD(server)) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::eseutil::defragment(&server)?);
+        }
+        Command::Tool(Tool::BackUpStore(server)) => {
+            let server = ServerDir::new(server.server_dir);
+            println!("{}", tool::eseutil::back_up(&server)?);
         }
         Command::Tool(Tool::SaveMtadata(server)) => {
             println!(

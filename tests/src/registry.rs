@@ -72,6 +72,40 @@ impl Registry {
         self.0.to_string()
     }
 
+    /// The key of a service with its values, as a registry file has them.
+    #[must_use]
+    pub fn of_service(&self, service: &str) -> String {
+        self.split(service).0.to_string()
+    }
+
+    /// The registry without the key of a service.
+    #[must_use]
+    pub fn without(&self, service: &str) -> Self {
+        Self(self.split(service).1)
+    }
+
+    /// The registry with the keys of another file's text.
+    ///
+    /// # Errors
+    /// Where the text is not TOML.
+    pub fn with(mut self, keys: &str) -> Result<Self, LabError> {
+        let keys: Table = keys
+            .parse()
+            .map_err(|error: toml::de::Error| LabError::Malformed {
+                what: "the exported settings".to_owned(),
+                reason: error.message().to_owned(),
+            })?;
+        self.0.extend(keys);
+        Ok(self)
+    }
+
+    /// The key of a service, and all others.
+    fn split(&self, service: &str) -> (Table, Table) {
+        let key = format!(r"{SERVICES}\{service}\Parameters");
+        let all = self.0.clone().into_iter();
+        all.partition(|(name, _)| name.eq_ignore_ascii_case(&key))
+    }
+
     /// A number below a service's `Parameters`. Keys and names compare without case.
     #[must_use]
     pub fn number(&self, service: &str, value: &str) -> Option<u32> {

@@ -96,8 +96,26 @@ impl ServerDir {
     places! {
         /// What the server's processes read at start.
         config_file = "server.json";
-        /// The exported settings of the connector.
+        /// The exported settings of the connector, without a place of their own.
         connector_export = "exchsrvr/imcdata/connector-export.toml";
+        /// The exports of the connector's settings that have a place of their own.
+        connector_exports = "exchsrvr/imcdata/Exported";
+        /// What imcsave has saved in places of their own.
+        imcsave_places = "exchsrvr/imcdata/Saved";
+        /// Where In, Out and queue.dat are put when the service is deleted.
+        moved_aside = "exchsrvr/imcdata-aside";
+        /// While it is there imcsave stops after its first message: a large store takes hours in life.
+        imcsave_waits = "imcsave-waits";
+        /// The private store.
+        private_store = "exchsrvr/mdbdata/PRIV.EDB";
+        /// What eseutil writes it to.
+        defragmenting = "exchsrvr/mdbdata/TEMPDFRG.EDB";
+        /// What isinteg found.
+        isinteg_log = "exchsrvr/mdbdata/isinteg.log";
+        /// Full backups of the store, on another volume in life.
+        store_backups = "store-backups";
+        /// How many bytes the volume of the store holds, where it is smaller than the disk below it.
+        store_volume = "store-volume";
         /// There when the virus scanner leaves the mailbox of the IMS alone.
         scanner_excluded = "scanner-excluded";
         /// The counters of the IMS.

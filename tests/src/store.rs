@@ -4,6 +4,8 @@
 //! A message is a file in spool format from the beginning, so that handing it over is one rename. The
 //! store of Exchange does this in a transaction; the rename stands for it.
 
+pub mod database;
+
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -113,6 +115,15 @@ pub fn take_in(file: &Path, folder: &Path, name: &SpoolName) -> Result<(), LabEr
         RenameFlags::NOREPLACE,
     )
     .attempting(|| format!("take `{}` into `{}`", file.display(), folder.display()))
+}
+
+/// Gives a file or folder another name; never replaces one.
+///
+/// # Errors
+/// Where it is not there or the name is taken.
+pub fn rename_new(from: &Path, to: &Path) -> Result<(), LabError> {
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+        .attempting(|| format!("rename `{}` to `{}`", from.display(), to.display()))
 }
 
 fn hand_over_as(

@@ -2,15 +2,19 @@
 //! an adapter does in life; here it is these.
 
 pub mod connector;
+pub mod eseutil;
 pub mod imcsave;
+pub mod isinteg;
 pub mod mtacheck;
 pub mod mts_out;
 
 use jiff::Timestamp;
 
+use crate::ims;
 use crate::lab_error::LabError;
 use crate::mta;
 use crate::server_dir::ServerDir;
+use crate::service_manager::{ManagerClient, Op, State};
 use crate::spool::{self, SpoolMessage, SpoolName};
 use crate::store;
 
@@ -45,4 +49,17 @@ pub fn submit(server: &ServerDir, to: &str) -> Result<String, LabError> {
     };
     store::submit(server, &name, &message, None)?;
     Ok(format!("submitted {mts_id}"))
+}
+
+/// What is said while a service uses the store.
+fn store_in_use(server: &ServerDir) -> Result<Option<String>, LabError> {
+    for service in [ims::SERVICE, ims::MTA] {
+        let asked = ManagerClient::new(server).ask(Op::Query, service)?;
+        if asked.state != Some(State::Stopped) {
+            return Ok(Some(
+                "The information store is in use; stop it first.".to_owned(),
+            ));
+        }
+    }
+    Ok(None)
 }

@@ -14,6 +14,7 @@ use crate::lab_error::LabError;
 use crate::mta::database::Damage;
 use crate::server_dir::ServerDir;
 use crate::spool::{self, SpoolName};
+use crate::store::database::Database;
 use crate::tether;
 
 /// The text of event 4037.
@@ -34,6 +35,8 @@ pub(super) struct Trouble {
     start: u64,
     hung: AtomicBool,
     outbound_stuck: AtomicBool,
+    /// Whether what was sent may have to stay in MTS-OUT.
+    keeps: bool,
     /// What of MTS-OUT was converted since this start and is there still.
     converted: Mutex<BTreeSet<SpoolName>>,
 }
@@ -56,7 +59,9 @@ impl Trouble {
         if faults != Faults::default() {
             let _ = std::fs::write(server.ims_starts(), u64::to_string(&start));
         }
+        let folder = Database::read(server)?;
         Ok(Self {
+            keeps: faults.scanned || folder.is_some_and(|store| store.keeps_what_was_sent()),
             faults,
             start,
             hung: AtomicBool::new(false),
@@ -75,9 +80,19 @@ impl Trouble {
         self.outbound_stuck.load(Ordering::Relaxed)
     }
 
-    /// Whether a scanner may hold what is in MTS-OUT on this server.
-    pub(super) fn scanned(&self) -> bool {
-        self.faults.scanned
+    /// Whether a scanner or a damaged folder may hold what is in MTS-OUT on this server.
+    pub(super) fn keeps_sent(&self) -> bool {
+        self.keeps
+    }
+
+    /// Whether it does so now.
+    pub(super) fn keeps_sent_now(&self, server: &ServerDir) -> bool {
+        let scanned = self.faults.scanned && !server.scanner_excluded().exists();
+        // A store that cannot be read lets nothing be removed either.
+        scanned
+            || Database::read(server).map_or(true, |store| {
+                store.is_some_and(|store| store.keeps_what_was_sent())
+            })
     }
 
     /// Notes that a message of MTS-OUT is converted; false where it was since this start.

@@ -74,8 +74,8 @@ fn convert_one(ims: &Ims, name: &SpoolName) -> Result<(), LabError> {
             ims.server.outbound_archive().join(name.as_str()),
         );
     }
-    if ims.trouble.scanned() {
-        // The scanner holds the item: it is read, and stays until what was sent is removed.
+    if ims.trouble.keeps_sent() {
+        // A scanner or a damaged folder holds the item: it is read, and stays until what was sent is removed.
         if !ims.trouble.first_conversion(name) || !store::copy(name, &from, &ims.server.outbound())?
         {
             return Ok(());
@@ -255,7 +255,7 @@ fn remove(ims: &Ims, name: &SpoolName) {
     match std::fs::remove_file(ims.server.outbound().join(name.as_str())) {
         Ok(()) => {
             ims.queue().forget(name);
-            if ims.trouble.scanned() {
+            if ims.trouble.keeps_sent() {
                 remove_from_store(ims, name);
             }
         }
@@ -269,10 +269,10 @@ fn remove(ims: &Ims, name: &SpoolName) {
     }
 }
 
-/// Removes what was sent from MTS-OUT; the item is closed to it while a scanner holds it.
+/// Removes what was sent from MTS-OUT; the item is closed to it while a scanner or a damaged folder holds it.
 fn remove_from_store(ims: &Ims, name: &SpoolName) {
     let path = ims.server.mts_out().join(name.as_str());
-    if ims.server.scanner_excluded().exists() {
+    if !ims.trouble.keeps_sent_now(&ims.server) {
         // A person may have removed it meanwhile.
         let _ = std::fs::remove_file(path);
     } else if path.exists() {

@@ -1,16 +1,21 @@
 //! Q296879: mail that was sent stays in the store's MTS-OUT (event 3038), and every start sends it again.
 //!
-//! A scanner holds what is in MTS-OUT of each Server A. A person takes the mailbox from the scanner, and out of
-//! MTS-OUT exactly what the run lists as sent. In `cannot` that person cannot, and in `untrue` claims to have;
-//! both must end without a restart, since that alone would send everything twice.
+//! A scanner holds what is in MTS-OUT of each Server A, or the folder itself is damaged. A person takes the
+//! mailbox from the scanner, and out of MTS-OUT exactly what the run lists as sent; where 3038 comes again
+//! that person makes the service anew and repairs the store ([`administrator`]). In `cannot` and `recreate-cannot`
+//! that person cannot, and in `untrue` claims to have; all must end without a restart that sends anything twice.
+
+mod administrator;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use self::administrator::Done;
 use super::fleet::{Guarded, guarded_tool};
 use super::ledger::Ledger;
-use super::operator::rows;
 use super::person::{Answer, Task};
 use super::room::Room;
 use super::stage::{LIMIT, Stage};
@@ -23,7 +28,8 @@ use crate::lab_error::{Attempting, LabError};
 use crate::load::Begins;
 use crate::programs::Programs;
 use crate::server_dir::{Direction, ServerDir, spooled};
-use crate::spool::SpoolMessage;
+use crate::store::database::{Database, FolderDamage};
+use crate::tool::imcsave;
 use crate::truth::{Fate, Told};
 use crate::world::{Server, WorldSpec};
 
@@ -33,7 +39,18 @@ pub const SCENARIO: Scenario = Scenario {
     article: "Q296879",
     about: "sent mail stays in MTS-OUT and would be sent again at the next start",
     policy: "sent-not-removed",
-    variants: &["scanner", "cannot", "untrue"],
+    variants: &[
+        "scanner",
+        "cannot",
+        "untrue",
+        "folder",
+        "store",
+        "still-listed",
+        "no-backup",
+        "no-room",
+        "recreate-cannot",
+        "killed-saving",
+    ],
     bad: 0,
     room: |options| Box::new(SentNotRemoved::new(options)),
 };
@@ -41,62 +58,101 @@ pub const SCENARIO: Scenario = Scenario {
 const BUILD: &str = "5.5.2653.13";
 /// The event of the symptom.
 const EVENTS: [u32; 1] = [3038];
+/// How long a killed agent stays away.
+const BACK_AFTER: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Person {
     Able,
     Unable,
     Untrue,
+    /// Makes no backup of the store.
+    WithoutBackup,
+    /// Cannot make the service anew.
+    CannotRecreate,
 }
 
 struct SentNotRemoved {
     person: Person,
+    /// What is wrong with the folder; `None`: nothing, a scanner holds what is in it.
+    damage: Option<FolderDamage>,
+    /// Whether the volume of the store is too small to defragment it.
+    small_volume: bool,
+    /// Whether an agent is killed while it saves, and was.
+    kill_saving: bool,
+    killed_saving: bool,
     late: usize,
-    /// What the person took out of MTS-OUT.
-    removed: usize,
+    done: Done,
+    /// Servers whose address space another one has now, by index.
+    moved: BTreeSet<usize>,
     /// How often mail services had been started when agents came.
     starts: usize,
 }
 
 impl SentNotRemoved {
     fn new(options: &Options) -> Self {
-        let person = match options.variant.as_deref() {
-            Some("cannot") => Person::Unable,
-            Some("untrue") => Person::Untrue,
-            _ => Person::Able,
+        use FolderDamage::{Folder, StillListed, Table};
+        let (person, damage) = match options.variant.as_deref() {
+            Some("cannot") => (Person::Unable, None),
+            Some("untrue") => (Person::Untrue, None),
+            Some("folder") => (Person::Able, Some(Folder)),
+            Some("store") => (Person::Able, Some(Table)),
+            Some("still-listed" | "no-room") => (Person::Able, Some(StillListed)),
+            Some("no-backup") => (Person::WithoutBackup, Some(StillListed)),
+            Some("recreate-cannot") => (Person::CannotRecreate, Some(Folder)),
+            _ => (Person::Able, None),
         };
+        let is = |variant| options.variant.as_deref() == Some(variant);
         Self {
             person,
+            damage,
+            small_volume: is("no-room"),
+            kill_saving: is("killed-saving"),
+            killed_saving: false,
             late: (options.messages / 10).min(10),
-            removed: 0,
+            done: Done::default(),
+            moved: BTreeSet::new(),
             starts: 0,
         }
     }
 
-    /// Takes out of MTS-OUT what the run lists as sent, and nothing else.
-    fn remove_sent(
-        &mut self,
-        stage: &mut Stage<'_>,
-        run: &str,
-        dir: &ServerDir,
-    ) -> Result<(), LabError> {
-        let told = stage.fleet()?.ask(&["run", "reconciled", run, "--all"])?;
-        let sent: BTreeSet<String> = rows(&told["messages"])
-            .iter()
-            .filter(|message| message["fate"] == "delivered")
-            .filter_map(|message| message["mts_id"].as_str().map(str::to_owned))
-            .collect();
-        let folder = dir.mts_out();
-        for file in spooled(&folder)? {
-            let path = folder.join(file.name.as_str());
-            let attempted = || format!("look at `{}`", path.display());
-            let Ok(bytes) = std::fs::read(&path) else {
-                continue;
-            };
-            if sent.contains(&SpoolMessage::parse(&bytes)?.mts_id) {
-                std::fs::remove_file(&path).attempting(attempted)?;
-                self.removed += 1;
+    /// Breaks a server, whose IMS is stopped.
+    fn break_server(&self, dir: &ServerDir) -> Result<(), LabError> {
+        let write = |path: PathBuf, text: String| {
+            std::fs::write(&path, text).attempting(|| format!("write `{}`", path.display()))
+        };
+        let Some(damage) = self.damage else {
+            if self.kill_saving {
+                write(dir.imcsave_waits(), String::new())?;
             }
+            let faults = Faults {
+                scanned: true,
+                ..Faults::default()
+            };
+            return faults.write(dir);
+        };
+        Database::damaged(damage).write(dir)?;
+        if self.small_volume {
+            // Room for the store and a little more, but not for a second one.
+            let size = std::fs::metadata(dir.private_store()).map(|meta| meta.len());
+            let size = size.attempting(|| "measure the store".to_owned())?;
+            write(dir.store_volume(), (size + size / 4).to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Kills the agent while imcsave is at work, and lets that go on then.
+    fn kill_while_saving(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        for at in 0..stage.world.servers.len() {
+            let dir = stage.world.servers[at].dir.clone();
+            if !dir.imcsave_waits().exists() || imcsave::places(&dir)?.is_empty() {
+                continue;
+            }
+            let killed = stage.fleet()?.agents[at].kill(BACK_AFTER);
+            stage.say("the agent is killed while imcsave is at work");
+            let waits = dir.imcsave_waits();
+            std::fs::remove_file(&waits).attempting(|| format!("remove `{}`", waits.display()))?;
+            self.killed_saving |= killed;
         }
         Ok(())
     }
@@ -112,7 +168,9 @@ impl Room for SentNotRemoved {
     fn policy(&self, text: String, _factor: ClockFactor) -> Result<String, LabError> {
         let (shipped, played) = ("timeout = \"12h\"", "timeout = \"3m\"");
         match self.person {
-            Person::Able | Person::Unable => Ok(text),
+            Person::Able | Person::Unable | Person::WithoutBackup | Person::CannotRecreate => {
+                Ok(text)
+            }
             Person::Untrue if text.contains(shipped) => Ok(text.replace(shipped, played)),
             Person::Untrue => Err(LabError::Malformed {
                 what: "the policy `sent-not-removed`".to_owned(),
@@ -122,18 +180,30 @@ impl Room for SentNotRemoved {
     }
 
     fn guard(&self, server: &Server, programs: &Programs) -> Guarded {
-        let imcsave = "verdicts = { saved = \"item(s) saved\", exists = \"already exists\" }";
-        let listed = "verdicts = { listed = \"item(s) listed\" }";
-        let export = "verdicts = { exported = \"connector settings exported\", exists = \"already exists\" }";
+        let tool = |name: &str, tail: &str| guarded_tool(name, name, server, programs, tail);
+        let fresh = |verdict: &str| {
+            format!(
+                "fresh_place = \"--place\"\nverdicts = {{ {verdict}, exists = \"already exists\" }}"
+            )
+        };
+        let reads = |verdicts: &str| format!("only_reads = true\nverdicts = {{ {verdicts} }}");
         let tools = [
-            guarded_tool("imcsave", "imcsave", server, programs, imcsave),
-            guarded_tool("list-mts-out", "list-mts-out", server, programs, listed),
-            guarded_tool(
+            tool("imcsave", &fresh("saved = \"item(s) saved\"")),
+            tool("list-mts-out", &reads("listed = \"item(s) listed\"")),
+            tool(
                 "export-connector",
-                "export-connector",
-                server,
-                programs,
-                export,
+                &fresh("exported = \"connector settings exported\""),
+            ),
+            tool(
+                "compare-connector",
+                &reads(
+                    "recreated = \"connector recreated\", unchanged = \"is the exported one\", \
+                     differs = \"other settings\", missing = \"connector missing\"",
+                ),
+            ),
+            tool(
+                "store-room",
+                &reads("enough = \"enough room\", short = \"too little room\""),
             ),
         ];
         Guarded {
@@ -147,12 +217,8 @@ impl Room for SentNotRemoved {
         let options = stage.options;
         for site in 0..options.sites {
             let server = &stage.world.servers[2 * site];
-            let faults = Faults {
-                scanned: true,
-                ..Faults::default()
-            };
-            faults.write(&server.dir)?;
             server.services().stop(ims::SERVICE, LIMIT)?;
+            self.break_server(&server.dir)?;
             server.services().start(ims::SERVICE, LIMIT)?;
         }
         for number in 0..options.messages - self.late {
@@ -190,48 +256,25 @@ impl Room for SentNotRemoved {
     }
 
     fn send_late(&mut self, stage: &mut Stage<'_>, left: usize) -> Result<(), LabError> {
-        let sites = stage.options.sites;
-        stage
-            .send_to_begin(2 * (left % sites), None, Begins::Sent)
-            .map(drop)
+        let both = 2 * (left % stage.options.sites);
+        // Whose address space was moved gets no mail; the site's other server does.
+        let server = both + usize::from(self.moved.contains(&both));
+        stage.send_to_begin(server, None, Begins::Sent).map(drop)
     }
 
     fn asks(&self) -> bool {
         true
     }
 
+    fn meanwhile(&mut self, stage: &mut Stage<'_>, _elapsed: Duration) -> Result<(), LabError> {
+        if self.kill_saving && !self.killed_saving {
+            self.kill_while_saving(stage)?;
+        }
+        Ok(())
+    }
+
     fn answer(&mut self, stage: &mut Stage<'_>, task: &Task) -> Result<Option<Answer>, LabError> {
-        let found = stage
-            .world
-            .servers
-            .iter()
-            .find(|one| one.name == task.server);
-        let Some(dir) = found.map(|server| server.dir.clone()) else {
-            return Ok(None);
-        };
-        let answer = |answer: &str, note: &str| {
-            Some(Answer {
-                answer: answer.to_owned(),
-                note: note.to_owned(),
-            })
-        };
-        if task.step == "exclude-scanner" {
-            let path = dir.scanner_excluded();
-            std::fs::write(&path, "the mailbox of the IMS\n")
-                .attempting(|| format!("write `{}`", path.display()))?;
-            return Ok(answer("excluded", "the scanner leaves the mailbox alone"));
-        }
-        if task.step != "remove-sent" {
-            return Ok(None);
-        }
-        Ok(match self.person {
-            Person::Unable => answer("cannot", "Mdbvu32 is not at hand"),
-            Person::Untrue => answer("removed", "nothing was done"),
-            Person::Able => {
-                self.remove_sent(stage, &task.run, &dir)?;
-                answer("removed", "what the run lists as sent, with Mdbvu32")
-            }
-        })
+        self.administer(stage, task)
     }
 
     fn ill(&self) -> Direction {
@@ -250,9 +293,12 @@ impl Room for SentNotRemoved {
 
     fn rests_with(&self) -> Option<&'static str> {
         match self.person {
+            Person::Able if self.small_volume => Some("says `short`"),
             Person::Able => None,
             Person::Unable => Some("cannot"),
             Person::Untrue => Some("outbound-awaiting-conversion"),
+            Person::WithoutBackup => Some("answered `no-backup`"),
+            Person::CannotRecreate => Some("answered `cannot`"),
         }
     }
 
@@ -275,7 +321,27 @@ impl Room for SentNotRemoved {
         let delivered = told.iter().filter(|one| one.fate == Fate::DeliveredOnce);
         report.bad = report.symptom_before;
         let extras = &mut report.extras;
-        extras.insert("removed".to_owned(), self.removed.into());
+        extras.insert("removed".to_owned(), self.done.removed.into());
+        extras.insert(
+            "removed_unsaved".to_owned(),
+            self.done.removed_unsaved.into(),
+        );
+        extras.insert("recreated".to_owned(), self.done.recreated.into());
+        extras.insert("isinteg_fixes".to_owned(), self.done.fixes.into());
+        extras.insert("defragmented".to_owned(), self.done.defragmented.into());
+        extras.insert("backups".to_owned(), self.done.backups.into());
+        extras.insert("killed_saving".to_owned(), self.killed_saving.into());
+        let (mut begun, mut whole, mut damaged) = (0, 0, 0);
+        for server in stage.world.both_ways() {
+            begun += imcsave::places(&server.dir)?.len();
+            whole += imcsave::whole(&server.dir)?.len();
+            damaged += usize::from(
+                Database::read(&server.dir)?.is_some_and(|store| store.keeps_what_was_sent()),
+            );
+        }
+        extras.insert("saved_places".to_owned(), begun.into());
+        extras.insert("saved_whole".to_owned(), whole.into());
+        extras.insert("still_damaged".to_owned(), damaged.into());
         extras.insert("left_in_store".to_owned(), left.into());
         extras.insert("delivered".to_owned(), delivered.count().into());
         let restarted = starts(stage)?.saturating_sub(self.starts);
@@ -288,15 +354,36 @@ impl Room for SentNotRemoved {
     fn against(&self, report: &Report) -> Vec<String> {
         let extra = |name: &str| report.extras.get(name).and_then(Value::as_u64);
         let mut against = Vec::new();
-        match self.person {
-            Person::Able if extra("left_in_store") != Some(0) => {
-                against.push("sent mail is in MTS-OUT still".to_owned());
+        let mut wrong = |is: bool, what: &str| {
+            if is {
+                against.push(what.to_owned());
             }
-            Person::Unable | Person::Untrue if extra("restarted") != Some(0) => {
-                against.push("a service was restarted while sent mail was in MTS-OUT".to_owned());
-            }
-            _ => {}
-        }
+        };
+        wrong(
+            extra("removed_unsaved") != Some(0),
+            "mail was removed from MTS-OUT that no saving had",
+        );
+        let mended = self.rests_with().is_none();
+        wrong(
+            mended && extra("left_in_store") != Some(0),
+            "sent mail is in MTS-OUT still",
+        );
+        wrong(
+            mended && extra("still_damaged") != Some(0),
+            "a folder is damaged still",
+        );
+        wrong(
+            !mended && extra("defragmented") != Some(0),
+            "a store was defragmented that should not have been",
+        );
+        wrong(
+            matches!(self.person, Person::Unable | Person::Untrue) && extra("restarted") != Some(0),
+            "a service was restarted while sent mail was in MTS-OUT",
+        );
+        wrong(
+            self.kill_saving && !self.killed_saving,
+            "no agent was killed while it saved",
+        );
         against
     }
 }
