@@ -335,6 +335,12 @@ impl Room for SilentLoss {
             .filter(claimed)
             .count();
         let unlisted = vanished.iter().filter(|one| row(one).is_none()).count();
+        let untold = |row: &&Value| row["fate"] == "cannot-tell";
+        let untold = vanished.iter().filter_map(|one| row(one)).filter(untold);
+        let untold = untold.count();
+        let recoverable =
+            |one: &&&Told| row(one).is_some_and(|row| claimed(&row) && has_its_bytes(row, one));
+        let recoverable = vanished.iter().filter(recoverable).count();
         let recovered = |one: &&&Told| row(one).is_some_and(|row| has_its_bytes(row, one));
         let recovered = vanished.iter().filter(recovered).count();
         let has_copy = |one: &&Told| row(one).is_some_and(|row| has_its_bytes(row, one));
@@ -382,6 +388,8 @@ impl Room for SilentLoss {
         extra("vanished_unlisted", unlisted);
         extra("false_claims", claims - found);
         extra("recovered", recovered);
+        extra("vanished_cannot_tell", untold);
+        extra("recoverable", recoverable);
         extra("to_recover", to_recover);
         extra("without_copy", missed);
         extra(
@@ -417,8 +425,11 @@ impl Room for SilentLoss {
                 format!("{found} message(s) are called vanished although records were dropped"),
             );
         } else {
+            // Where a kill had all later mail set aside, nothing shows that recording went on.
+            let untold = number("vanished_cannot_tell");
+            let cautious = self.disturbed && number("set_aside_before") > 0;
             unless(
-                found == truth,
+                found == truth || (cautious && found + untold == truth),
                 format!("{truth} message(s) vanished, {found} are called so"),
             );
         }
@@ -440,10 +451,10 @@ impl Room for SilentLoss {
             given == once,
             format!("of {given} message(s) that were given back, {once} have arrived once"),
         );
-        let recovered = number("recovered");
+        let recoverable = number("recoverable");
         unless(
-            given == recovered || self.gaps,
-            format!("{recovered} copies were found, and {given} messages given back"),
+            given == recoverable,
+            format!("{recoverable} copies could be given back, and {given} were"),
         );
         against.extend(self.given.complaints.iter().cloned());
         against
