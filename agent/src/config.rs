@@ -1,6 +1,7 @@
 //! The agent's configuration: flag > environment > file > default, and where each value came from.
 
 mod file;
+mod places;
 mod show;
 
 use std::collections::BTreeMap;
@@ -10,14 +11,12 @@ use std::time::Duration;
 use mailmend_policy::name::ServerName;
 
 use crate::evidence::log_time::{LogTime, LogTimes};
+use crate::host::MachineName;
 use crate::toml_file::TomlFaults;
 
+pub use places::Place;
 pub use show::Shown;
 
-/// The configuration file, unless told otherwise.
-pub const DEFAULT_FILE: &str = "/etc/mailmend/agent.toml";
-const DEFAULT_DATA: &str = "/var/lib/mailmend/agent";
-const DEFAULT_GUARD: &str = "/etc/mailmend/guard.toml";
 const DEFAULT_LOOK: Duration = Duration::from_secs(60);
 
 /// All that an agent is told before it starts.
@@ -80,6 +79,19 @@ pub enum HostSettings {
         events_file: PathBuf,
         /// The counters of the mail service, as a text file; none: nothing is counted.
         counters_file: Option<PathBuf>,
+        /// How many times faster than the wall clock time runs; 1 outside the lab.
+        clock_factor: f64,
+    },
+    /// `provider = "windows"`: Windows' own service manager, registry, event log and disks.
+    Windows {
+        /// The machine that is served, where it is not the one that the agent runs on.
+        machine: Option<MachineName>,
+        /// The event log as a text file, instead of Windows' own.
+        events_file: Option<PathBuf>,
+        /// The counters of the mail service, as a text file; none: nothing is counted.
+        counters_file: Option<PathBuf>,
+        /// Whether messages on another machine's disks may be moved.
+        custody_over_smb: bool,
         /// How many times faster than the wall clock time runs; 1 outside the lab.
         clock_factor: f64,
     },
@@ -162,7 +174,7 @@ impl Config {
             .file
             .as_ref()
             .or(environment.file.as_ref())
-            .map_or_else(|| PathBuf::from(DEFAULT_FILE), Clone::clone);
+            .map_or_else(|| Place::Configuration.standard(), Clone::clone);
         let unreadable = |reason: String| ConfigError::Unreadable {
             file: file.clone(),
             reason,

@@ -11,8 +11,9 @@ use crate::host::{Facts, Host};
 const IMS: &str = "MSExchangeIMC";
 /// The event that a start writes.
 const STARTED: u32 = 1000;
-/// How far back the last start is looked for: 400 days.
-const BACK_MS: i64 = 400 * 24 * 3_600_000;
+/// How far back the last start is looked for, in days: less far where the log does not reach so far back.
+const BACK_DAYS: [i64; 5] = [400, 90, 30, 7, 1];
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The facts now: found ones, and over them those that are stated.
 #[must_use]
@@ -31,17 +32,29 @@ pub fn gather(host: &dyn Host, stated: &Facts) -> Facts {
     if let Some(version) = version(host) {
         facts.insert("exchange.version".to_owned(), version);
     }
-    if let Ok(hostname) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
-        facts.insert("hostname".to_owned(), hostname.trim().to_owned());
+    if let Some(hostname) = hostname() {
+        facts.insert("hostname".to_owned(), hostname);
     }
     facts.extend(stated.clone());
     facts
 }
 
+/// The name of the machine that the agent runs on.
+fn hostname() -> Option<String> {
+    #[cfg(not(windows))]
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    #[cfg(windows)]
+    let name = std::env::var("COMPUTERNAME");
+    name.ok().map(|name| name.trim().to_owned())
+}
+
 /// The build that the last start event of the Internet Mail Service names.
 fn version(host: &dyn Host) -> Option<String> {
-    let since = host.clock().wall_ms().saturating_sub(BACK_MS);
-    let events = host.events().read(IMS, since).ok()?;
+    let now = host.clock().wall_ms();
+    let events = BACK_DAYS.into_iter().find_map(|days| {
+        let since = now.saturating_sub(days * DAY_MS);
+        host.events().read(IMS, since).ok()
+    })?;
     let started = events.iter().rev().find(|event| event.id == STARTED)?;
     build_in(&started.description)
 }

@@ -1,9 +1,9 @@
 //! The only door to the machine.
 //!
 //! Everything that the agent reads or changes outside its own data folder goes through [`Host`].
-//! Providers: `unix` (real processes and files), `simulated` (deterministic, for crash sweeps and
-//! simulation), `windows` (a later release). Nothing here assumes Unix: file identity, process
-//! identity and locks are opaque to the callers.
+//! Providers: `unix` (real processes and files), `windows` (the service control manager, the registry,
+//! handles), `simulated` (deterministic, for crash sweeps and simulation). Nothing here assumes one of
+//! them: file identity, process identity and locks are opaque to the callers.
 //!
 //! All calls block; the runner has a thread of its own. A call that fails says whether it is known
 //! that nothing changed: [`HostError::effect`].
@@ -19,9 +19,31 @@ use mailmend_policy::name::ServiceName;
 use crate::evidence::bookmark::Bookmarks;
 use crate::evidence::log_time::LogTimes;
 
+#[cfg(any(target_os = "linux", windows))]
+mod counter_file;
+#[cfg(any(target_os = "linux", windows))]
+mod event_file;
+#[cfg(any(target_os = "linux", windows))]
+mod exchange_folder;
+mod machine_name;
+#[cfg(any(target_os = "linux", windows))]
+mod program;
+#[cfg(all(test, any(target_os = "linux", windows)))]
+mod real_files;
 pub mod simulated;
 #[cfg(target_os = "linux")]
 pub mod unix;
+#[cfg(windows)]
+pub mod windows;
+
+pub use self::machine_name::MachineName;
+#[cfg(all(test, any(target_os = "linux", windows)))]
+pub(crate) use self::real_files::real_files;
+
+#[cfg(target_os = "linux")]
+use self::unix::here;
+#[cfg(windows)]
+use self::windows::here;
 
 /// A machine, or a simulated one.
 pub trait Host: Send + Sync {
@@ -492,8 +514,8 @@ pub struct EventRecord {
 
 /// Programs that the guard file allows.
 pub trait Tools: Send + Sync {
-    /// Runs a program, without a shell, without standard input, with an empty environment, and
-    /// waits; ends it, and whatever it started, when `limit` has passed on the wall clock.
+    /// Runs a program, without a shell, without standard input, with an empty environment (Windows needs
+    /// the names of its own folder in it), and waits; ends it, and whatever it started, when `limit` has passed on the wall clock.
     ///
     /// # Errors
     /// `TimedOut` and every failure after the start have an unknown effect.
@@ -538,6 +560,23 @@ pub struct Uptime {
     pub boot: String,
     /// Time since that start.
     pub since_boot: Duration,
+}
+
+/// The path that this one leads to on the machine that the agent runs on, without links, written as the
+/// roots of a guard file are.
+pub(crate) fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    #[cfg(any(target_os = "linux", windows))]
+    return here::real_path(path);
+    #[cfg(not(any(target_os = "linux", windows)))]
+    path.canonicalize()
+}
+
+/// Makes the names in a folder of the agent's own durable.
+pub(crate) fn sync_own_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg(any(target_os = "linux", windows))]
+    return here::sync_folder(folder);
+    #[cfg(not(any(target_os = "linux", windows)))]
+    std::fs::File::open(folder)?.sync_all()
 }
 
 /// Facts about the server that the agent reports: `ims.direction`, `exchange.version`, …

@@ -327,29 +327,54 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// The machine, as the configuration says that it is reached.
-#[cfg(target_os = "linux")]
 pub(super) fn host(config: &Config) -> Result<Arc<dyn Host>, Failure> {
-    use mailmend_agent::host::unix::{UnixHost, UnixSettings};
-    let HostSettings::Unix {
-        service_socket,
-        registry_file,
-        events_file,
-        counters_file,
-        clock_factor,
-    } = config.host.value.clone();
-    let host = UnixHost::new(UnixSettings {
-        service_socket,
-        registry_file,
-        events_file,
-        counters_file,
-        clock_factor,
-    });
-    Ok(Arc::new(host.with_log_times(config.log_times())))
-}
-
-/// The machine, as the configuration says that it is reached.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn host(config: &Config) -> Result<Arc<dyn Host>, Failure> {
-    let HostSettings::Unix { .. } = config.host.value;
-    Err(Failure::usage("the provider `unix` works on Linux only"))
+    match config.host.value.clone() {
+        #[cfg(target_os = "linux")]
+        HostSettings::Unix {
+            service_socket,
+            registry_file,
+            events_file,
+            counters_file,
+            clock_factor,
+        } => {
+            use mailmend_agent::host::unix::{UnixHost, UnixSettings};
+            let host = UnixHost::new(UnixSettings {
+                service_socket,
+                registry_file,
+                events_file,
+                counters_file,
+                clock_factor,
+            });
+            Ok(Arc::new(host.with_log_times(config.log_times())))
+        }
+        #[cfg(not(target_os = "linux"))]
+        HostSettings::Unix { .. } => Err(Failure::usage(
+            "the provider `unix` works on Linux only: write `provider = \"windows\"` in `[host]`",
+        )),
+        #[cfg(windows)]
+        HostSettings::Windows {
+            machine,
+            events_file,
+            counters_file,
+            custody_over_smb,
+            clock_factor,
+        } => {
+            use mailmend_agent::host::windows::{
+                EventSource, Machine, WindowsHost, WindowsSettings,
+            };
+            let bookmark = config.data.value.join("events");
+            let host = WindowsHost::new(WindowsSettings {
+                machine: machine.map_or(Machine::Local, Machine::Remote),
+                events: events_file.map_or(EventSource::Log { bookmark }, EventSource::File),
+                counters_file,
+                custody_over_smb,
+                clock_factor,
+            });
+            Ok(Arc::new(host.with_log_times(config.log_times())))
+        }
+        #[cfg(not(windows))]
+        HostSettings::Windows { .. } => Err(Failure::usage(
+            "the provider `windows` works on Windows only: write `provider = \"unix\"` in `[host]`",
+        )),
+    }
 }

@@ -8,11 +8,12 @@ use mailmend_policy::name::ServerName;
 use mailmend_policy::units::{duration, write_duration};
 
 use super::{
-    Config, ConfigError, DEFAULT_DATA, DEFAULT_GUARD, DEFAULT_LOOK, ENVIRONMENT, HostSettings,
-    Origin, Overrides, Setting, typed,
+    Config, ConfigError, DEFAULT_LOOK, ENVIRONMENT, HostSettings, Origin, Overrides, Place,
+    Setting, typed,
 };
 use crate::evidence::log_time::LogTime;
 use crate::faults::known;
+use crate::host::MachineName;
 use crate::toml_file::{Located, Sink, Span, Table, parse};
 
 pub(super) fn from_text(
@@ -59,19 +60,19 @@ pub(super) fn from_text(
         [&flags.data, &environment.data],
         ("--data", ENVIRONMENT[3]),
         table.path("data"),
-        DEFAULT_DATA,
+        Place::Data,
         line,
     );
     let guard = path(
         [&flags.guard, &environment.guard],
         ("--guard", ENVIRONMENT[4]),
         table.path("guard"),
-        DEFAULT_GUARD,
+        Place::Guard,
         line,
     );
     let smtp_log_time = log_time(&table, "smtp_log_time", line);
     let event_log_time = log_time(&table, "event_log_time", line);
-    table.need("host", "[host]\nprovider = \"unix\"");
+    table.need("host", "[host]\nprovider = \"windows\"");
     let host = table.table("host").and_then(|below| {
         let place = line(&below.span);
         host(below).map(|value| setting(value, place))
@@ -134,14 +135,14 @@ fn path(
     said: [&Option<PathBuf>; 2],
     names: (&'static str, &'static str),
     stated: Option<Located<PathBuf>>,
-    default: &str,
+    default: Place,
     line: impl Fn(&Span) -> Origin,
 ) -> Setting<PathBuf> {
     match (said, stated) {
         ([Some(path), _], _) => setting(typed(path), Origin::Flag(names.0)),
         ([None, Some(path)], _) => setting(typed(path), Origin::Environment(names.1)),
         ([None, None], Some(found)) => setting(found.value, line(&found.span)),
-        ([None, None], None) => setting(PathBuf::from(default), Origin::Default),
+        ([None, None], None) => setting(default.standard(), Origin::Default),
     }
 }
 
@@ -173,13 +174,22 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 fn host(table: Table<'_>) -> Option<HostSettings> {
-    table.need("provider", "provider = \"unix\"");
+    table.need("provider", "provider = \"windows\"");
     let provider = table.text("provider")?;
-    if provider.value != "unix" {
-        let message = format!("`provider` cannot be `{}`", provider.value.escape_debug());
-        table.sink.fault(&provider.span, message, "it is `unix`");
-        return None;
+    match provider.value {
+        "unix" => unix(table),
+        "windows" => windows(table),
+        other => {
+            let message = format!("`provider` cannot be `{}`", other.escape_debug());
+            table
+                .sink
+                .fault(&provider.span, message, "it is `windows` or `unix`");
+            None
+        }
     }
+}
+
+fn unix(table: Table<'_>) -> Option<HostSettings> {
     for (key, example) in [
         ("service_socket", "service_socket = \"/path/of/socket\""),
         (
@@ -194,22 +204,50 @@ fn host(table: Table<'_>) -> Option<HostSettings> {
     let registry_file = table.path("registry_file");
     let events_file = table.path("events_file");
     let counters_file = table.path("counters_file");
-    let factor = table.real("lab_clock_factor");
-    if let Some(factor) = &factor
-        && !(1.0..=100_000.0).contains(&factor.value)
-    {
-        let message = format!("`lab_clock_factor` is {}", factor.value);
-        let hint = "it may be 1 to 100000; leave it out outside the lab";
-        table.sink.fault(&factor.span, message, hint);
-    }
+    let clock_factor = clock_factor(&table);
     table.finish();
     Some(HostSettings::Unix {
         service_socket: service_socket?.value,
         registry_file: registry_file?.value,
         events_file: events_file?.value,
         counters_file: counters_file.map(|path| path.value),
-        clock_factor: factor.map_or(1.0, |factor| factor.value),
+        clock_factor,
     })
+}
+
+fn windows(table: Table<'_>) -> Option<HostSettings> {
+    let hint = "write the name of the other machine, such as `OSLO-B`; leave it out for this one";
+    let machine = table.parsed::<MachineName>("machine", hint);
+    let events_file = table.path("events_file");
+    let counters_file = table.path("counters_file");
+    let custody_over_smb = table.truth("custody_over_smb").unwrap_or_default();
+    if custody_over_smb && machine.is_none() {
+        let message = "`custody_over_smb` is true, and no other machine is served";
+        let hint = "leave it out, or name the other machine in `machine`";
+        let place = table.span.start..table.span.start;
+        table.sink.fault(&place, message, hint);
+    }
+    let clock_factor = clock_factor(&table);
+    table.finish();
+    Some(HostSettings::Windows {
+        machine: machine.map(|name| name.value),
+        events_file: events_file.map(|path| path.value),
+        counters_file: counters_file.map(|path| path.value),
+        custody_over_smb,
+        clock_factor,
+    })
+}
+
+fn clock_factor(table: &Table<'_>) -> f64 {
+    let Some(factor) = table.real("lab_clock_factor") else {
+        return 1.0;
+    };
+    if !(1.0..=100_000.0).contains(&factor.value) {
+        let message = format!("`lab_clock_factor` is {}", factor.value);
+        let hint = "it may be 1 to 100000; leave it out outside the lab";
+        table.sink.fault(&factor.span, message, hint);
+    }
+    factor.value
 }
 
 fn log_time(

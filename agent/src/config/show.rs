@@ -39,13 +39,6 @@ impl Config {
                 origin: from.origin.to_string(),
             }
         }
-        let HostSettings::Unix {
-            service_socket,
-            registry_file,
-            events_file,
-            counters_file,
-            clock_factor,
-        } = &self.host.value;
         let mut shown = vec![
             of("name", &self.name.value, &self.name),
             of("controller", &self.controller.value, &self.controller),
@@ -61,25 +54,78 @@ impl Config {
                 self.event_log_time.value,
                 &self.event_log_time,
             ),
-            of("host.provider", "unix", &self.host),
-            of("host.service_socket", service_socket.display(), &self.host),
-            of("host.registry_file", registry_file.display(), &self.host),
-            of("host.events_file", events_file.display(), &self.host),
-            of("host.lab_clock_factor", clock_factor, &self.host),
             of(
                 "symptoms.every",
                 write_duration(self.look_every.value),
                 &self.look_every,
             ),
         ];
-        if let Some(file) = counters_file {
-            shown.push(of("host.counters_file", file.display(), &self.host));
-        }
+        let host = |key: &str, value: String| of(&format!("host.{key}"), value, &self.host);
+        shown.extend(
+            self.host
+                .value
+                .shown()
+                .into_iter()
+                .map(|(key, value)| host(key, value)),
+        );
         shown.extend(self.facts.iter().map(|(name, value)| Shown {
             key: format!("facts.{name}"),
             value: value.clone(),
             origin: "file".to_owned(),
         }));
         shown
+    }
+}
+
+impl HostSettings {
+    /// Each of them by its key; what is not set is left out.
+    fn shown(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &std::path::Path| path.display().to_string();
+        match self {
+            Self::Unix {
+                service_socket,
+                registry_file,
+                events_file,
+                counters_file,
+                clock_factor,
+            } => {
+                let mut shown = vec![
+                    ("provider", "unix".to_owned()),
+                    ("service_socket", path(service_socket)),
+                    ("registry_file", path(registry_file)),
+                    ("events_file", path(events_file)),
+                    ("lab_clock_factor", clock_factor.to_string()),
+                ];
+                shown.extend(
+                    counters_file
+                        .as_deref()
+                        .map(|file| ("counters_file", path(file))),
+                );
+                shown
+            }
+            Self::Windows {
+                machine,
+                events_file,
+                counters_file,
+                custody_over_smb,
+                clock_factor,
+            } => {
+                let mut shown = vec![("provider", "windows".to_owned())];
+                shown.extend(machine.as_ref().map(|name| ("machine", name.to_string())));
+                shown.extend(
+                    events_file
+                        .as_deref()
+                        .map(|file| ("events_file", path(file))),
+                );
+                shown.extend(
+                    counters_file
+                        .as_deref()
+                        .map(|file| ("counters_file", path(file))),
+                );
+                shown.push(("custody_over_smb", custody_over_smb.to_string()));
+                shown.push(("lab_clock_factor", clock_factor.to_string()));
+                shown
+            }
+        }
     }
 }

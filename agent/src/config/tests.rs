@@ -111,10 +111,11 @@ fn each_mistake_is_told_at_its_place() {
             "data",
             "3:8: `data` is `data`, which is not an absolute path",
         ),
+        ("\"unix\"", "\"dos\"", "6:12: `provider` cannot be `dos`"),
         (
             "\"unix\"",
             "\"windows\"",
-            "6:12: `provider` cannot be `windows`",
+            "7:1: `[host]` has no key `service_socket`",
         ),
         (
             "events_file",
@@ -203,5 +204,49 @@ fn how_often_symptoms_are_looked_for_is_stated_with_a_unit_and_within_reason() {
             refused.to_string().contains("it may be 10s to 1h") || bad == "60",
             "{bad}: {refused}"
         );
+    }
+}
+
+const WINDOWS: &str = r#"name = "SRVB"
+controller = "https://127.0.0.1:7268"
+
+[host]
+provider = "windows"
+"#;
+
+#[test]
+fn windows_needs_nothing_more_and_can_serve_another_machine() {
+    let settings = |more: &str| plain(&format!("{WINDOWS}{more}\n")).map(|read| read.host.value);
+    let here = HostSettings::Windows {
+        machine: None,
+        events_file: None,
+        counters_file: None,
+        custody_over_smb: false,
+        clock_factor: 1.0,
+    };
+    assert_eq!(settings("").unwrap(), here);
+    let there = settings("machine = '\\\\OSLO-B'\ncustody_over_smb = true").unwrap();
+    let HostSettings::Windows {
+        machine: Some(machine),
+        custody_over_smb: true,
+        ..
+    } = there
+    else {
+        panic!("{there:?}");
+    };
+    assert_eq!(machine.to_string(), "OSLO-B");
+    for (more, expected) in [
+        ("machine = 'oslo/b'", "6:11: `machine`: `oslo/b` is no name"),
+        (
+            "custody_over_smb = true",
+            "4:1: `custody_over_smb` is true, and no other machine",
+        ),
+        (
+            "machine = 'b'\ncustody_over_smb = 'yes'",
+            "`custody_over_smb` is a text",
+        ),
+    ] {
+        let error = settings(more).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
     }
 }

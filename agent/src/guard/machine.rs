@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::host::real_path;
+
 /// Whether only the administrator or this account can change a file; the inner error says who else
 /// could. Owners and modes are asked where the machine has them.
 pub(crate) fn kept_from_others(file: &Path) -> io::Result<Result<(), String>> {
@@ -52,13 +54,13 @@ pub(crate) fn kept_from_others(file: &Path) -> io::Result<Result<(), String>> {
 /// registry is compared with it as text.
 pub(super) fn root(root: &Path) -> Result<(), (String, String)> {
     let shown = root.display();
-    match root.canonicalize() {
+    match real_path(root) {
         Err(error) => Err((
             format!("the root `{shown}` cannot be reached: {error}"),
             "make the folder, or mend the path".into(),
         )),
         Ok(real) if real != root => Err((
-            format!("the root `{shown}` leads through a link"),
+            format!("the root `{shown}` leads through a link, or is written in other letters"),
             format!("write `{}`", real.display()),
         )),
         Ok(real) if !real.is_dir() => Err((

@@ -5,30 +5,29 @@
 //! formats: a socket that speaks one JSON object per line, a TOML file and a text file.
 
 mod clock;
-mod counters;
-mod events;
 mod folder;
+pub(super) mod here;
 mod registry;
 mod services;
 mod spool;
 mod tools;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mailmend_policy::condition::PathRoot;
 use rustix::io::Errno;
 
 use self::clock::UnixClock;
-use self::counters::CounterFile;
-use self::events::EventFile;
 use self::registry::RegistryFile;
 use self::services::ServiceManager;
 use self::spool::UnixSpool;
 use self::tools::Programs;
+use super::counter_file::CounterFile;
+use super::event_file::EventFile;
 use super::{
-    Clock, Counters, Effect, Events, Host, HostError, HostErrorKind, Registry, RegistryValue,
-    Services, Spool, Tools,
+    Clock, Counters, Effect, Events, Host, HostError, HostErrorKind, Registry, Services, Spool,
+    Tools, exchange_folder,
 };
 use crate::evidence::bookmark::Bookmarks;
 use crate::evidence::log_time::LogTimes;
@@ -91,46 +90,6 @@ impl UnixHost {
         self.log_times = log_times;
         self
     }
-
-    fn folder_in_registry(&self, key: &str, value: &str) -> Result<PathBuf, HostError> {
-        let attempted = || format!("find the folder that `{key}\\{value}` names");
-        let fail = |kind, reason: String| HostError::unchanged(kind, attempted(), reason);
-        let text = match self.registry.read(key, value)? {
-            Some(RegistryValue::Text(text)) => text,
-            Some(other) => {
-                return Err(fail(
-                    HostErrorKind::Malformed,
-                    format!("the value is {other:?}, not a text"),
-                ));
-            }
-            None => {
-                return Err(fail(
-                    HostErrorKind::NotFound,
-                    "the registry has no such value: is Exchange installed here?".into(),
-                ));
-            }
-        };
-        let path = Path::new(&text);
-        if !path.is_absolute() {
-            return Err(fail(
-                HostErrorKind::Malformed,
-                format!("`{text}` is no absolute path"),
-            ));
-        }
-        // Links above the folder are the administrator's affair and resolved once, here; from here
-        // on the spool refuses every link on the way.
-        let folder = path
-            .canonicalize()
-            .map_err(|e| reading(format!("find `{text}`"), &e))?;
-        if folder.is_dir() {
-            Ok(folder)
-        } else {
-            Err(fail(
-                HostErrorKind::Malformed,
-                format!("`{text}` is no folder"),
-            ))
-        }
-    }
 }
 
 impl Host for UnixHost {
@@ -163,24 +122,13 @@ impl Host for UnixHost {
     }
 
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {
-        const SERVICES: &str = r"SYSTEM\CurrentControlSet\Services";
-        let (service, value) = match root {
-            PathRoot::Imcdata | PathRoot::Exchsrvr => ("MSExchangeIMC", "RootDir"),
-            PathRoot::Mtadata => ("MSExchangeMTA", "MTA database path"),
-            PathRoot::Trackinglog => ("MSExchangeSA", "Log Directory"),
-        };
-        let folder =
-            self.folder_in_registry(&format!(r"{SERVICES}\{service}\Parameters"), value)?;
-        match root {
-            PathRoot::Exchsrvr => folder.parent().map(Path::to_path_buf).ok_or_else(|| {
-                HostError::unchanged(
-                    HostErrorKind::Malformed,
-                    "find the folder that holds Imcdata",
-                    format!("`{}` has no parent", folder.display()),
-                )
-            }),
-            PathRoot::Imcdata | PathRoot::Mtadata | PathRoot::Trackinglog => Ok(folder),
-        }
+        exchange_folder::find(&self.registry, root, &|text| {
+            // Links above the folder are the administrator's affair and resolved once, here; from here
+            // on the spool refuses every link on the way.
+            exchange_folder::absolute(text)?
+                .canonicalize()
+                .map_err(|error| reading(format!("find `{text}`"), &error))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files of the identity: written whole, synced, private.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -62,11 +62,7 @@ pub(crate) fn write(file: &Path, text: &str, replaced: Replaced) -> Result<(), I
         Replaced::Whole => new.persist(file),
     }
     .map_err(|error| failed(error.error))?;
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)?;
-    Ok(())
+    crate::host::sync_own_folder(folder).map_err(failed)
 }
 
 /// Whether this account alone may read the key.
@@ -85,5 +81,7 @@ pub(super) fn kept_private(file: &Path) -> Result<(), IdentityError> {
             });
         }
     }
+    #[cfg(not(unix))]
+    let _ = file;
     Ok(())
 }

@@ -113,14 +113,9 @@ fn sync_parent(path: &Path) -> Result<(), JournalError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    if cfg!(unix) {
-        File::open(parent)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|reason| {
-                JournalError::unusable(format!("sync the folder `{}`", parent.display()), reason)
-            })?;
-    }
-    Ok(())
+    crate::host::sync_own_folder(parent).map_err(|reason| {
+        JournalError::unusable(format!("sync the folder `{}`", parent.display()), reason)
+    })
 }
 
 fn create(db: &mut Connection) -> rusqlite::Result<()> {

@@ -2,7 +2,7 @@
 //! goes on looking after a restart without a controller.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -195,7 +195,5 @@ fn write(file: &Path, message: &[u8]) -> io::Result<()> {
     new.write_all(message)?;
     new.as_file().sync_all()?;
     new.persist(file).map_err(|error| error.error)?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
+    crate::host::sync_own_folder(folder)
 }

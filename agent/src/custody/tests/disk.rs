@@ -9,12 +9,11 @@ use mailmend_policy::condition::PathRoot;
 
 use super::*;
 use crate::host::simulated::KillSwitch;
-use crate::host::unix::{UnixHost, UnixSettings};
 use crate::host::*;
 
 /// The files of this machine; a service manager that says whatever it was told to.
 pub(super) struct Disk {
-    unix: UnixHost,
+    real: Box<dyn Host>,
     pub(super) switch: KillSwitch,
     pub(super) running: Mutex<bool>,
     /// The n-th sync of a folder from now fails; 0 is none.
@@ -28,15 +27,8 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new() -> Self {
-        let nowhere = PathBuf::from("/nonexistent");
         Self {
-            unix: UnixHost::new(UnixSettings {
-                service_socket: nowhere.clone(),
-                registry_file: nowhere.clone(),
-                events_file: nowhere,
-                counters_file: None,
-                clock_factor: 1.0,
-            }),
+            real: Box::new(real_files()),
             switch: KillSwitch::default(),
             running: Mutex::new(false),
             failing_sync: Mutex::new(0),
@@ -66,28 +58,28 @@ impl Host for Disk {
         self
     }
     fn registry(&self) -> &dyn Registry {
-        self.unix.registry()
+        self.real.registry()
     }
     fn events(&self) -> &dyn Events {
-        self.unix.events()
+        self.real.events()
     }
     fn tools(&self) -> &dyn Tools {
-        self.unix.tools()
+        self.real.tools()
     }
     fn clock(&self) -> &dyn Clock {
         self
     }
     fn root(&self, root: PathRoot) -> Result<PathBuf, HostError> {
-        self.unix.root(root)
+        self.real.root(root)
     }
 }
 
 impl Clock for Disk {
     fn wall_ms(&self) -> i64 {
-        self.unix.clock().wall_ms()
+        self.real.clock().wall_ms()
     }
     fn uptime(&self) -> Uptime {
-        self.unix.clock().uptime()
+        self.real.clock().uptime()
     }
     fn sleep(&self, _: Duration) {
         // Whoever waits for a file to be closed waits for this.
@@ -135,15 +127,15 @@ impl Spool for Disk {
             let reason = "input/output error";
             return Err(HostError::unchanged(HostErrorKind::Io, "list", reason));
         }
-        self.unix.spool().list(folder)
+        self.real.spool().list(folder)
     }
     fn look(&self, path: &Path) -> Result<Option<FileInfo>, HostError> {
-        self.unix.spool().look(path)
+        self.real.spool().look(path)
     }
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.calls.lock().unwrap().push(format!("open {name}"));
-        self.unix.spool().open(path)
+        self.real.spool().open(path)
     }
     fn probe_exclusive(&self, path: &Path) -> Result<(), HostError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -160,35 +152,35 @@ impl Spool for Disk {
                 "another process has it open",
             ));
         }
-        self.unix.spool().probe_exclusive(path)
+        self.real.spool().probe_exclusive(path)
     }
     fn move_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
-        self.changing("move", to, || self.unix.spool().move_new(from, to))
+        self.changing("move", to, || self.real.spool().move_new(from, to))
     }
     fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
-        self.changing("link", to, || self.unix.spool().link_new(from, to))
+        self.changing("link", to, || self.real.spool().link_new(from, to))
     }
     fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
-        self.changing("write", path, || self.unix.spool().write_new(path, bytes))
+        self.changing("write", path, || self.real.spool().write_new(path, bytes))
     }
     fn make_folder(&self, folder: &Path) -> Result<(), HostError> {
-        self.changing("make", folder, || self.unix.spool().make_folder(folder))
+        self.changing("make", folder, || self.real.spool().make_folder(folder))
     }
     fn names(&self, folder: &Path) -> Result<Vec<(String, FileKind)>, HostError> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         self.calls.lock().unwrap().push(format!("names {name}"));
-        self.unix.spool().names(folder)
+        self.real.spool().names(folder)
     }
     fn make_folder_like(&self, folder: &Path, like: &Path) -> Result<(), HostError> {
         self.changing("make", folder, || {
-            self.unix.spool().make_folder_like(folder, like)
+            self.real.spool().make_folder_like(folder, like)
         })
     }
     fn exchange_folders(&self, a: &Path, b: &Path) -> Result<(), HostError> {
-        self.changing("exchange", a, || self.unix.spool().exchange_folders(a, b))
+        self.changing("exchange", a, || self.real.spool().exchange_folders(a, b))
     }
     fn move_folder_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
-        self.changing("move", to, || self.unix.spool().move_folder_new(from, to))
+        self.changing("move", to, || self.real.spool().move_folder_new(from, to))
     }
     fn sync_folder(&self, folder: &Path) -> Result<(), HostError> {
         let mut failing = self.failing_sync.lock().unwrap();
@@ -202,18 +194,18 @@ impl Spool for Disk {
                 "input/output error",
             ));
         }
-        self.changing("sync", folder, || self.unix.spool().sync_folder(folder))
+        self.changing("sync", folder, || self.real.spool().sync_folder(folder))
     }
     fn remove(&self, path: &Path) -> Result<(), HostError> {
-        self.changing("remove", path, || self.unix.spool().remove(path))
+        self.changing("remove", path, || self.real.spool().remove(path))
     }
     fn free_bytes(&self, path: &Path) -> Result<u64, HostError> {
         match *self.free.lock().unwrap() {
             Some(free) => Ok(free),
-            None => self.unix.spool().free_bytes(path),
+            None => self.real.spool().free_bytes(path),
         }
     }
     fn same_volume(&self, a: &Path, b: &Path) -> Result<bool, HostError> {
-        self.unix.spool().same_volume(a, b)
+        self.real.spool().same_volume(a, b)
     }
 }

@@ -16,12 +16,14 @@ fn a_quarantine_takes_the_messages_and_nothing_else_and_a_replay_gives_them_back
     fs::write(place.out.join("README.TXT"), b"not mail").unwrap();
     fs::write(place.out.join("TOOLONG99"), b"not mail").unwrap();
     fs::write(place.out.join("Archive/MAIL9999"), b"archived").unwrap();
+    #[cfg(unix)]
     std::os::unix::fs::symlink("/etc/passwd", place.out.join("LINK0001")).unwrap();
     let taken = place.quarantine(1, &Answers::default()).unwrap();
     assert_eq!((taken.held, taken.left.len()), (6, 0));
     assert_eq!(place.queue(), BTreeMap::new());
     assert_eq!(place.held(1), place.content);
     assert!(place.out.join("README.TXT").exists() && place.out.join("Archive/MAIL9999").exists());
+    #[cfg(unix)]
     assert!(place.out.join("LINK0001").is_symlink());
     let table = place
         .held
@@ -269,6 +271,7 @@ fn a_file_that_stays_locked_is_left_as_a_suspect_and_one_that_is_released_is_tak
     assert_eq!(place.queue().len(), 1);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_that_takes_the_place_of_a_file_is_never_followed_or_moved() {
     let place = Place::new(3);

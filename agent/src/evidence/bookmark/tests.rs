@@ -13,8 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::evidence::lines::for_each;
-use crate::host::Host;
-use crate::host::unix::{UnixHost, UnixSettings};
+use crate::host::{Host, real_files as host};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Found(Vec<(u64, String)>);
@@ -23,16 +22,6 @@ impl LineReader for Found {
     fn line(&mut self, number: u64, text: &str) {
         self.0.push((number, text.to_owned()));
     }
-}
-
-fn host() -> UnixHost {
-    UnixHost::new(UnixSettings {
-        service_socket: "/nowhere/scm.sock".into(),
-        registry_file: "/nowhere/registry.toml".into(),
-        events_file: "/nowhere/events.log".into(),
-        counters_file: None,
-        clock_factor: 1.0,
-    })
 }
 
 fn whole(path: &Path) -> Found {
@@ -86,14 +75,14 @@ type Happening = Box<dyn FnOnce() + Send>;
 
 /// Files to which something happens before each listing and each opening.
 struct Restless {
-    unix: UnixHost,
+    real: Box<dyn Host>,
     before: Mutex<VecDeque<Happening>>,
 }
 
 impl Restless {
     fn new(happenings: Vec<Happening>) -> Self {
         Self {
-            unix: host(),
+            real: Box::new(host()),
             before: Mutex::new(happenings.into()),
         }
     }
@@ -103,7 +92,7 @@ impl Restless {
         if let Some(next) = next {
             next();
         }
-        self.unix.spool()
+        self.real.spool()
     }
 }
 
@@ -115,10 +104,10 @@ impl Spool for Restless {
         self.happen().open_log(path)
     }
     fn look(&self, path: &Path) -> Result<Option<FileInfo>, HostError> {
-        self.unix.spool().look(path)
+        self.real.spool().look(path)
     }
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
-        self.unix.spool().open(path)
+        self.real.spool().open(path)
     }
     fn probe_exclusive(&self, _: &Path) -> Result<(), HostError> {
         panic!("logs are only read")

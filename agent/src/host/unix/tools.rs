@@ -1,23 +1,15 @@
 //! Programs, run without a shell and with nothing inherited.
 
-use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::reading;
+use crate::host::program::{self, Printed};
 use crate::host::{HostError, HostErrorKind, ToolOutput, Tools};
-
-/// How much of each stream is kept.
-const KEPT: u64 = 1024 * 1024;
-/// How long the pipes may stay open after the program ended: what it started may hold them.
-const DRAIN: Duration = Duration::from_secs(2);
-/// How often its end is looked for.
-const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(super) struct Programs;
@@ -48,31 +40,18 @@ impl Tools for Programs {
             .spawn()
             .map_err(|error| reading(attempted(), &error))?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let out = child.stdout.take().map(collect);
-        let err = child.stderr.take().map(collect);
-        let status = wait(&mut child, limit).map_err(|error| HostError {
+        let printed = Printed::by(&mut child);
+        let status = program::wait(&mut child, limit).map_err(|error| HostError {
             effect: crate::host::Effect::Unknown,
             ..reading(attempted(), &error)
         })?;
-        let drained = Instant::now() + DRAIN;
-        let mut bytes = Vec::new();
-        for stream in [out, err].into_iter().flatten() {
-            let left = drained.saturating_duration_since(Instant::now());
-            match stream.recv_timeout(if status.is_some() {
-                left
-            } else {
-                Duration::ZERO
-            }) {
-                Ok(read) => bytes.extend(read),
-                // Something that it started lives on and holds the pipe. The group exists as long
-                // as that does, so its number cannot have passed to anybody else.
-                Err(_) => end(group),
-            }
-        }
+        // Something that it started lives on and holds a pipe. The group exists as long as that does, so its
+        // number cannot have passed to anybody else.
+        let text = printed.text(status.is_some(), || end(group));
         match status {
             Some(status) => Ok(ToolOutput {
                 exit_code: status.code(),
-                text: String::from_utf8_lossy(&bytes).into_owned(),
+                text,
             }),
             None => {
                 end(group);
@@ -88,22 +67,6 @@ impl Tools for Programs {
     }
 }
 
-/// Its exit status, or `None` when the limit has passed. Until then it is not reaped, so its number
-/// cannot pass to another process.
-fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if began.elapsed() >= limit {
-            return Ok(None);
-        }
-        // A child cannot be waited for with a limit, so it is looked at until then.
-        std::thread::sleep(LOOK.min(limit));
-    }
-}
-
 fn end(group: Option<Pid>) {
     if let Some(group) = group {
         // It may have ended meanwhile, which is as good.
@@ -111,24 +74,12 @@ fn end(group: Option<Pid>) {
     }
 }
 
-/// Reads a stream to its end, so that the program never blocks, and keeps the first part.
-fn collect(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let mut kept = Vec::new();
-        // An error ends the stream as its end does; what came before it still counts.
-        let _ = stream.by_ref().take(KEPT).read_to_end(&mut kept);
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        // Nobody waits any more where the limit has passed.
-        let _ = sender.send(kept);
-    });
-    receiver
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::Effect;
+    use crate::host::program::KEPT;
+    use std::time::Instant;
 
     fn shell(script: &str, limit: Duration) -> Result<ToolOutput, HostError> {
         Programs.run(Path::new("/bin/sh"), &["-c".into(), script.into()], limit)

@@ -1,11 +1,11 @@
 //! The counters of the mail service, as the lab's service writes them: `pid N` and a line for each queue,
 //! its name in policies and how many messages it holds. They count only while that process lives.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mailmend_policy::condition::Queue;
 
-use crate::host::{Counters, HostError, HostErrorKind};
+use crate::host::{Counters, HostError, HostErrorKind, here};
 
 #[derive(Debug)]
 pub(super) struct CounterFile(pub(super) Option<PathBuf>);
@@ -27,7 +27,7 @@ impl Counters for CounterFile {
         let mut value = None;
         for line in text.lines() {
             match line.split_once(' ') {
-                Some(("pid", pid)) if !lives(pid) => {
+                Some(("pid", pid)) if !pid.parse().is_ok_and(here::lives) => {
                     return Err(fail("the service does not run".into()));
                 }
                 Some((name, count)) if name == queue.name() => value = count.parse().ok(),
@@ -36,9 +36,4 @@ impl Counters for CounterFile {
         }
         value.ok_or_else(|| fail("the service has no such counter".into()))
     }
-}
-
-fn lives(pid: &str) -> bool {
-    let number = pid.bytes().all(|byte| byte.is_ascii_digit());
-    number && Path::new("/proc").join(pid).exists()
 }

@@ -1,14 +1,14 @@
-//! The event log as a text file. Writers append whole lines.
+//! The event log as a text file. Writers append whole lines. Where Windows has an event log, this is what
+//! stands in for it when the configuration says so.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use crate::evidence::bookmark::{self, Bookmark};
 use crate::evidence::event_text::Reader;
 use crate::evidence::log_time::LogTime;
-use crate::host::{EventRecord, Events, FileInfo, FileKind, HostError, HostErrorKind, LogFile};
+use crate::host::{EventRecord, Events, FileInfo, HostError, HostErrorKind, LogFile, here};
 
 /// An event log up to this size is kept in memory; a longer one is read whole each time.
 const KEPT: u64 = 64 * 1024 * 1024;
@@ -34,16 +34,9 @@ impl EventFile {
     }
 
     fn open(&self, attempted: &str) -> Result<(FileInfo, Box<dyn LogFile>), HostError> {
-        let failed = |error| super::reading(attempted, &error);
+        let failed = |error| here::told(attempted, &error);
         let file = File::open(&self.file).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        let info = FileInfo {
-            name: self.file.display().to_string(),
-            kind: FileKind::File,
-            file_id: about.ino(),
-            size: about.size(),
-            modified_ms: about.mtime().saturating_mul(1000),
-        };
+        let info = here::about(&self.file.display().to_string(), &file).map_err(failed)?;
         Ok((info, Box::new(file)))
     }
 }

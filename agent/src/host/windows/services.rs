@@ -1,0 +1,345 @@
+//! The service control manager, of this machine or of another one.
+
+#![expect(
+    unsafe_code,
+    reason = "who depends on a service is asked through Win32; the crate for services has no call"
+)]
+
+mod refusal;
+
+use std::collections::BTreeSet;
+use std::mem::size_of;
+
+use mailmend_policy::name::ServiceName;
+use windows_service::service::{
+    Service, ServiceAccess, ServiceDependency, ServiceExitCode, ServiceState as State, ServiceType,
+};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_SERVICE_NEVER_STARTED};
+use windows_sys::Win32::System::Services::{
+    CloseServiceHandle, ENUM_SERVICE_STATUS_PROCESSW, ENUM_SERVICE_STATUSW, EnumDependentServicesW,
+    EnumServicesStatusExW, OpenSCManagerW, SC_ENUM_PROCESS_INFO, SC_HANDLE, SC_MANAGER_CONNECT,
+    SC_MANAGER_ENUMERATE_SERVICE, SERVICE_ACTIVE, SERVICE_WIN32,
+};
+
+use self::refusal::{Verb, refused, unanswered};
+use super::failure::Code;
+use super::machine::Machine;
+use super::process;
+use crate::host::{
+    HostError, HostErrorKind, ProcessIdentity, ServiceState, ServiceStatus, Services,
+};
+
+/// Windows' services, or those of another machine.
+#[derive(Debug)]
+pub(super) struct ControlManager {
+    pub(super) machine: Machine,
+}
+
+/// The crate has no constant for it: `SERVICE_ENUMERATE_DEPENDENTS`.
+const ENUMERATE_DEPENDENTS: ServiceAccess = ServiceAccess::from_bits_retain(0x0008);
+
+impl ControlManager {
+    fn open(&self, service: &ServiceName, verb: Verb) -> Result<Service, HostError> {
+        let failed = |error| self.failed(verb, service, error);
+        let access = match verb {
+            Verb::Query => ServiceAccess::QUERY_STATUS,
+            Verb::Stop => ServiceAccess::STOP,
+            Verb::Start => ServiceAccess::START,
+            Verb::Dependents => ENUMERATE_DEPENDENTS,
+        };
+        self.connect()
+            .map_err(failed)?
+            .open_service(service.as_str(), access)
+            .map_err(failed)
+    }
+
+    fn connect(&self) -> windows_service::Result<ServiceManager> {
+        let access = ServiceManagerAccess::CONNECT;
+        match self.machine.address() {
+            None => ServiceManager::local_computer(None::<&str>, access),
+            Some(address) => ServiceManager::remote_computer(address, None::<&str>, access),
+        }
+    }
+
+    fn failed(
+        &self,
+        verb: Verb,
+        service: &ServiceName,
+        error: windows_service::Error,
+    ) -> HostError {
+        let attempted = self.attempted(verb, service);
+        match error {
+            windows_service::Error::Winapi(error) => refused(Code::of(&error), verb, attempted),
+            other => unanswered(verb, attempted, &other),
+        }
+    }
+
+    fn attempted(&self, verb: Verb, service: &ServiceName) -> String {
+        let verb = verb.text();
+        format!(
+            "{verb} `{service}` through the service manager of {}",
+            self.machine
+        )
+    }
+
+    /// The process of a running service. A service that shares its process has none of its own: others
+    /// would die with it, and it goes on when the service has stopped.
+    fn process(
+        &self,
+        pid: Option<u32>,
+        kind: ServiceType,
+    ) -> Result<Option<ProcessIdentity>, HostError> {
+        match (pid, &self.machine) {
+            (Some(pid), Machine::Local) if pid != 0 && kind.contains(ServiceType::OWN_PROCESS) => {
+                process::identity(pid)
+            }
+            // Windows lets nobody look into the processes of another machine.
+            _ => Ok(None),
+        }
+    }
+
+    /// The running services whose configuration names this one, or one of those, in the order to stop them.
+    fn dependents_by_configuration(
+        &self,
+        service: &ServiceName,
+    ) -> Result<Vec<ServiceName>, HostError> {
+        let failed = |error| self.failed(Verb::Dependents, service, error);
+        let manager = self.connect().map_err(failed)?;
+        let running = self.running().map_err(|code| {
+            refused(
+                code,
+                Verb::Dependents,
+                self.attempted(Verb::Dependents, service),
+            )
+        })?;
+        let mut needs: Vec<(ServiceName, Vec<String>)> = Vec::new();
+        for name in running {
+            // One that this account may not look at is not Exchange's.
+            let config = manager
+                .open_service(name.as_str(), ServiceAccess::QUERY_CONFIG)
+                .and_then(|service| service.query_config());
+            if let Ok(config) = config {
+                let on = config.dependencies.into_iter().filter_map(|one| match one {
+                    ServiceDependency::Service(name) => Some(name.to_string_lossy().into_owned()),
+                    ServiceDependency::Group(_) => None,
+                });
+                needs.push((name, on.collect()));
+            }
+        }
+        Ok(in_order_to_stop(service, &needs))
+    }
+
+    fn running(&self) -> Result<Vec<ServiceName>, Code> {
+        let address = self.machine.wide_address();
+        let address = address.as_ref().map_or(std::ptr::null(), Vec::as_ptr);
+        let access = SC_MANAGER_CONNECT | SC_MANAGER_ENUMERATE_SERVICE;
+        // SAFETY: the name ends with a zero, or there is none.
+        let manager = unsafe { OpenSCManagerW(address, std::ptr::null(), access) };
+        if manager.is_null() {
+            return Err(Code::last());
+        }
+        let names = active(manager);
+        // SAFETY: it was opened above and is used no more.
+        unsafe { CloseServiceHandle(manager) };
+        names
+    }
+}
+
+impl Services for ControlManager {
+    fn query(&self, service: &ServiceName) -> Result<ServiceStatus, HostError> {
+        let found = self
+            .open(service, Verb::Query)?
+            .query_status()
+            .map_err(|error| self.failed(Verb::Query, service, error))?;
+        let state = match found.current_state {
+            State::Stopped => ServiceState::Stopped,
+            State::StartPending => ServiceState::Starting,
+            State::StopPending => ServiceState::Stopping,
+            // Paused, and on its way there and back: it runs and holds what it has open.
+            State::Running | State::Paused | State::PausePending | State::ContinuePending => {
+                ServiceState::Running
+            }
+        };
+        let exit_code = match found.exit_code {
+            ServiceExitCode::Win32(ERROR_SERVICE_NEVER_STARTED) => None,
+            ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => Some(code),
+        };
+        Ok(ServiceStatus {
+            state,
+            process: self.process(found.process_id, found.service_type)?,
+            exit_code,
+            accepts_stop: found
+                .controls_accepted
+                .contains(windows_service::service::ServiceControlAccept::STOP),
+        })
+    }
+
+    fn request_stop(&self, service: &ServiceName) -> Result<(), HostError> {
+        self.open(service, Verb::Stop)?
+            .stop()
+            .map(drop)
+            .map_err(|error| self.failed(Verb::Stop, service, error))
+    }
+
+    fn request_start(&self, service: &ServiceName) -> Result<(), HostError> {
+        self.open(service, Verb::Start)?
+            .start::<&str>(&[])
+            .map_err(|error| self.failed(Verb::Start, service, error))
+    }
+
+    fn end_process(&self, process: &ProcessIdentity) -> Result<(), HostError> {
+        self.here("end", process)?;
+        process::end(process)
+    }
+
+    fn process_alive(&self, process: &ProcessIdentity) -> Result<bool, HostError> {
+        self.here("look at", process)?;
+        process::alive(process)
+    }
+
+    fn running_dependents(&self, service: &ServiceName) -> Result<Vec<ServiceName>, HostError> {
+        let opened = self.open(service, Verb::Dependents)?;
+        let found = dependents(opened.raw_handle()).map_err(|code| {
+            refused(
+                code,
+                Verb::Dependents,
+                self.attempted(Verb::Dependents, service),
+            )
+        })?;
+        if found.is_empty() {
+            // Wine's manager says so always. What would be stopped unseen would never be started again, so
+            // no manager is believed without a look into the configuration.
+            return self.dependents_by_configuration(service);
+        }
+        Ok(found)
+    }
+}
+
+impl ControlManager {
+    fn here(&self, verb: &str, process: &ProcessIdentity) -> Result<(), HostError> {
+        if !self.machine.is_remote() {
+            return Ok(());
+        }
+        Err(HostError::unchanged(
+            HostErrorKind::Denied,
+            format!("{verb} the process {} of {}", process.pid, self.machine),
+            "Windows lets nobody reach a process of another machine: run the agent there, or end it by hand",
+        ))
+    }
+}
+
+/// The running services that need this one, each before what it needs itself.
+fn in_order_to_stop(
+    service: &ServiceName,
+    needs: &[(ServiceName, Vec<String>)],
+) -> Vec<ServiceName> {
+    fn visit(
+        service: &str,
+        needs: &[(ServiceName, Vec<String>)],
+        seen: &mut BTreeSet<String>,
+        order: &mut Vec<ServiceName>,
+    ) {
+        for (name, on) in needs {
+            let needed = on.iter().any(|one| one.eq_ignore_ascii_case(service));
+            if needed && seen.insert(name.as_str().to_ascii_lowercase()) {
+                visit(name.as_str(), needs, seen, order);
+                order.push(name.clone());
+            }
+        }
+    }
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    seen.insert(service.as_str().to_ascii_lowercase());
+    visit(service.as_str(), needs, &mut seen, &mut order);
+    order
+}
+
+/// Asks again with more room until everything fits. `fill` is given the room and its length in bytes, and
+/// says how many bytes it needs and how many entries it wrote.
+fn entries<T>(
+    mut fill: impl FnMut(*mut T, u32, &mut u32, &mut u32) -> i32,
+) -> Result<(Vec<T>, usize), Code> {
+    let mut room: Vec<T> = Vec::new();
+    loop {
+        let length = room.capacity() * size_of::<T>();
+        let (mut needed, mut count) = (0, 0);
+        let filled = fill(
+            room.as_mut_ptr(),
+            u32::try_from(length).unwrap_or(0),
+            &mut needed,
+            &mut count,
+        );
+        let code = Code::last();
+        if filled != 0 {
+            return Ok((room, usize::try_from(count).unwrap_or(0)));
+        }
+        if code != Code(ERROR_MORE_DATA) {
+            return Err(code);
+        }
+        // The names stand behind the entries. Somebody may add a service meanwhile.
+        let bytes = length + usize::try_from(needed).unwrap_or(0);
+        room = Vec::with_capacity(bytes.div_ceil(size_of::<T>()) + 1);
+    }
+}
+
+/// The running services that need this one, in the order in which Windows would stop them.
+fn dependents(service: SC_HANDLE) -> Result<Vec<ServiceName>, Code> {
+    let (room, count) = entries::<ENUM_SERVICE_STATUSW>(|room, length, needed, count| {
+        // SAFETY: the service is open for this, and the room is as long as is said.
+        unsafe { EnumDependentServicesW(service, SERVICE_ACTIVE, room, length, needed, count) }
+    })?;
+    let named = (0..count).filter_map(|at| {
+        // SAFETY: Windows wrote so many entries, and their names into the same room, which still stands.
+        unsafe { named((*room.as_ptr().add(at)).lpServiceName) }
+    });
+    Ok(named.collect())
+}
+
+/// The services of a manager that are not stopped.
+fn active(manager: SC_HANDLE) -> Result<Vec<ServiceName>, Code> {
+    let (room, count) = entries::<ENUM_SERVICE_STATUS_PROCESSW>(|room, length, needed, count| {
+        // SAFETY: the manager is open for this, and the room is as long as is said; no place to go on from
+        // means that the answer is whole or fails.
+        unsafe {
+            EnumServicesStatusExW(
+                manager,
+                SC_ENUM_PROCESS_INFO,
+                SERVICE_WIN32,
+                SERVICE_ACTIVE,
+                room.cast(),
+                length,
+                needed,
+                count,
+                std::ptr::null_mut(),
+                std::ptr::null(),
+            )
+        }
+    })?;
+    let named = (0..count).filter_map(|at| {
+        // SAFETY: as above.
+        unsafe { named((*room.as_ptr().add(at)).lpServiceName) }
+    });
+    Ok(named.collect())
+}
+
+/// A name that Windows wrote; one that no policy can say is no service of Exchange.
+///
+/// # Safety
+/// It points to letters that end with a zero, or is null.
+unsafe fn named(name: *const u16) -> Option<ServiceName> {
+    if name.is_null() {
+        return None;
+    }
+    let mut length = 0;
+    // SAFETY: as the caller says.
+    let letters = unsafe {
+        while *name.add(length) != 0 {
+            length += 1;
+        }
+        std::slice::from_raw_parts(name, length)
+    };
+    String::from_utf16(letters).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
