@@ -40,4 +40,5 @@ pub mod tracking_log;
 pub mod truth;
 pub mod verify;
 pub mod whole_file;
+pub mod windows;
 pub mod world;

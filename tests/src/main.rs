@@ -15,7 +15,7 @@ use mailmend_lab::scenario::{self, Options, SCENARIOS, Scenario, site};
 use mailmend_lab::server_dir::ServerDir;
 use mailmend_lab::storm::Storm;
 use mailmend_lab::verify::Verification;
-use mailmend_lab::{demo, ims, mta, peer, service_manager, storm, tether, tool, verify};
+use mailmend_lab::{demo, ims, mta, peer, service_manager, storm, tether, tool, verify, windows};
 
 /// A miniature Exchange site to run mailmend against.
 #[derive(Debug, Parser)]
@@ -92,6 +92,8 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
+    /// Build the agent for Windows and check it under Wine (installs what it needs where it may).
+    Windows,
     /// Cut the power of a real ext4 under the agent's custody and journal, and recover (needs root).
     PowerCuts {
         /// How many times.
@@ -362,6 +364,12 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
                 keep_going,
             };
             return Ok(code(verify::run(&verification)?));
+        }
+        Command::Windows => {
+            tether::to_parent();
+            let begun = std::time::Instant::now();
+            let say = |line: &str| eprintln!("[{:>5.1} s] {line}", begun.elapsed().as_secs_f32());
+            windows::check(&top(), &say)?;
         }
         Command::PowerCuts {
             life: Some(top),

@@ -1,0 +1,28 @@
+//! The agent on Windows: built with Debian's own tools, run under Wine.
+//!
+//! Wine answers as Windows does for sockets, files, processes, services and the registry. Its event log is
+//! always empty, and it knows neither junctions nor streams: `docs/windows.md` says what that leaves open.
+
+mod build;
+mod packages;
+mod wine;
+
+use std::path::Path;
+
+pub use self::build::{Built, build};
+pub use self::packages::{missing, ready};
+pub use self::wine::Wine;
+
+use crate::lab_error::LabError;
+
+/// Builds the agent and its tests for Windows, and runs both under Wine. `say` tells how far it is.
+///
+/// # Errors
+/// Where the tools are missing and cannot be installed, and where anything fails.
+pub fn check(top: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
+    ready(say)?;
+    say("building the agent for Windows");
+    let built = build(top)?;
+    let wine = Wine::prepare(&build::folder(top).join("wine"), say)?;
+    wine.run(&built.agent, &["--version"])
+}

@@ -1,0 +1,89 @@
+//! Building for Windows.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::packages::{CC, RUSTC};
+use crate::cargo;
+use crate::lab_error::{Attempting, LabError};
+
+/// Windows 7 and Server 2008 R2, and every one since. Programs for the ordinary target need a library that
+/// these have not, and that Debian's Wine has not.
+const TARGET: &str = "x86_64-win7-windows-gnu";
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// The agent.
+    pub agent: PathBuf,
+}
+
+/// Where all that is for Windows goes: a folder of its own, because its compiler is another one.
+pub(super) fn folder(top: &Path) -> PathBuf {
+    top.join("target/windows")
+}
+
+/// Builds the agent for Windows.
+///
+/// # Errors
+/// Where it does not build.
+pub fn build(top: &Path) -> Result<Built, LabError> {
+    let arguments = [
+        "build",
+        "--package",
+        "mailmend-agent",
+        "--bin",
+        "mailmend-agent",
+    ];
+    run(&mut cargo_for_windows(top, &arguments))?;
+    let agent = folder(top).join(TARGET).join("debug/mailmend-agent.exe");
+    Ok(Built { agent })
+}
+
+fn run(command: &mut Command) -> Result<(), LabError> {
+    let status = command
+        .status()
+        .attempting(|| "run cargo for Windows".into())?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(LabError::Refused {
+        attempted: "build for Windows".into(),
+        reason: format!("cargo ended with {status}"),
+    })
+}
+
+/// Cargo with Debian's compiler, which builds its standard library for Windows as well.
+fn cargo_for_windows(top: &Path, arguments: &[&str]) -> Command {
+    let mut command = cargo::cargo(top);
+    command
+        .args(arguments)
+        .args([
+            "-Zbuild-std=std,panic_unwind",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
+        .arg(folder(top))
+        // The compiler is a stable one; building its library is not stable yet.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC", RUSTC)
+        // A toolchain that rustup has chosen for us would be asked for the library's sources.
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTFLAGS")
+        // Nobody debugs these, and linking is half as long without.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .env("CARGO_INCREMENTAL", "0");
+    // Without these the C in some crates is compiled for this machine, and linking fails.
+    let here = TARGET.replace('-', "_");
+    for (variable, program) in [
+        (format!("CC_{here}"), CC),
+        (format!("CXX_{here}"), "x86_64-w64-mingw32-g++"),
+        (format!("AR_{here}"), "x86_64-w64-mingw32-ar"),
+        (format!("CARGO_TARGET_{}_LINKER", here.to_uppercase()), CC),
+    ] {
+        command.env(variable, program);
+    }
+    command
+}
