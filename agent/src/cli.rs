@@ -8,7 +8,10 @@ mod journal;
 mod ledger;
 mod release;
 mod run;
+#[cfg(unix)]
+mod service;
 mod show;
+mod supervisor;
 mod table;
 
 use std::path::PathBuf;
@@ -24,7 +27,8 @@ const EXAMPLES: &str = "\
 Examples:
   mailmend-agent enrol --token TOKEN --ca ca.pem   get a certificate, once
   mailmend-agent check                             what would be allowed, and is everything there?
-  mailmend-agent run                               work until SIGTERM
+  mailmend-agent run                               work until SIGTERM or Ctrl-C
+  mailmend-agent service install --start           work as a service that starts with the machine
   mailmend-agent ledger --state in-doubt           which messages wait for a person
   mailmend-agent ledger audit                      do journal, disk and logs agree?
 
@@ -47,7 +51,7 @@ struct Cli {
 }
 
 /// What every command takes.
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Common {
     /// The configuration file [default: /etc/mailmend/agent.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -97,6 +101,12 @@ enum LogFormat {
 enum Command {
     /// Work: recover what was interrupted, then take orders from the controller, until SIGTERM
     Run,
+    #[cfg(unix)]
+    /// The agent as a service of this machine: systemd's on Linux, the control manager's on Windows
+    Service {
+        #[command(subcommand)]
+        command: service::ServiceCommand,
+    },
     /// Get a certificate from the controller with a token that works once
     Enrol(enrol::Enrol),
     /// Look whether everything is there and say what this agent is allowed to do; changes nothing
@@ -143,6 +153,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let output = common.output;
     match command {
         Command::Run => run::run(&common),
+        #[cfg(unix)]
+        Command::Service { command } => service::service(&common, command),
         Command::Enrol(enrol) => enrol::enrol(&common.load()?, &enrol),
         Command::Check(check) => check::check(&common.load()?, &check, output),
         Command::Config { .. } => show::config(&common.load()?, output),

@@ -227,16 +227,18 @@ impl Engine {
 
     /// Ends the engine: steps that only wait are left, to be gone on with at the next start; a step that
     /// moves something ends; an open section is left by its exit unless its service runs. Returns
-    /// whether all of that was over within `limit` of real time.
+    /// whether all of that was over within `limit` of real time; it may be asked again.
     #[must_use]
     pub fn shutdown(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         self.0.station.stop();
         self.0.bell.ring();
-        let threads = std::mem::take(&mut lock(&self.0.working).threads);
-        for thread in threads {
+        let mut threads = std::mem::take(&mut lock(&self.0.working).threads);
+        while let Some(thread) = threads.pop() {
             while !thread.is_finished() {
                 if Instant::now() >= until {
+                    threads.push(thread);
+                    lock(&self.0.working).threads.append(&mut threads);
                     return false;
                 }
                 // A thread cannot be joined with a limit, so it is looked at until then.
@@ -246,6 +248,17 @@ impl Engine {
             let _ = thread.join();
         }
         true
+    }
+
+    /// Whether a run is in a section: mail service may be stopped.
+    #[must_use]
+    pub fn in_section(&self) -> bool {
+        let open = self.open_runs();
+        // A journal that cannot be read says nothing; whoever asks waits as if one were open.
+        open.into_iter().any(|run| {
+            self.state(run)
+                .map_or(true, |state| state.section.is_some())
+        })
     }
 
     /// For an agent whose guard file is broken: starts the services that open sections stopped, as the last

@@ -3,7 +3,8 @@
 //!
 //! A001–A009 configuration and guard file, A010–A019 journal and data folder, A020–A029 identity
 //! and connection, A030–A039 the guard refuses, A040–A049 an assignment or order is refused, A050–A079
-//! steps, sections and services, A080–A099 custody, A100–A109 symptoms, A110–A119 starts by others, A120–A129 searches for poison.
+//! steps, sections and services, A080–A099 custody, A100–A109 symptoms, A110–A119 starts by others, A120–A129 searches for poison,
+//! A130–A139 the agent as a service.
 
 /// Code, what it means, remedy; in order of the code.
 pub const FAULTS: &[(&str, &str, &str)] = &[
@@ -461,6 +462,21 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "A124-may-be-sent-twice",
         "Messages were in flight when the service crashed, and a search gave them to it again, as its policy allows.",
         "Tell their recipients where it matters: they are named in the alarm, in the step's evidence and in the ledger.",
+    ),
+    (
+        "A130-service-foreign",
+        "A service or unit of that name is there, and this program did not make it. It was left as it is.",
+        "Take it away by hand if it is not needed, or name another with `--service`.",
+    ),
+    (
+        "A131-service-denied",
+        "This account may not set up or take away services.",
+        "Do it as root, on Windows as an administrator.",
+    ),
+    (
+        "A132-service-manager",
+        "The machine's service manager refuses, or cannot be asked.",
+        "Mend what it says, then repeat the command: it changes only what is not as asked.",
     ),
 ];
 

@@ -1,7 +1,7 @@
 //! `run`: the agent at work.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mailmend_agent::config::{Config, HostSettings};
 use mailmend_agent::engine::Engine;
@@ -18,9 +18,8 @@ use tracing::{error, info, warn};
 
 use super::Common;
 use super::failure::Failure;
+use super::supervisor::{self, STILL, Supervisor, UNASKED};
 
-/// How long a shutdown may take: whoever started us usually waits 90 seconds.
-const SHUTDOWN: Duration = Duration::from_secs(80);
 /// How long the last results may take to reach the controller.
 const FLUSH: Duration = Duration::from_secs(3);
 /// How often the journal is asked whether it can still be written.
@@ -33,6 +32,15 @@ const LOOK: Duration = Duration::from_secs(60);
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let config = common.load()?;
     common.begin_log()?;
+    work_under(config, supervisor::of_environment(), Signals::new)
+}
+
+/// The agent at work, until `signals` end it.
+pub(super) fn work_under(
+    config: Config,
+    supervisor: Box<dyn Supervisor>,
+    signals: impl FnOnce() -> Result<Signals, Failure>,
+) -> Result<(), Failure> {
     let (guard, guard_text) = match Guard::read_with_text(&config.guard.value) {
         Ok((guard, text)) => (Arc::new(guard), text),
         Err(error) => {
@@ -59,27 +67,58 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
         open = journal.open_runs().len(),
         "begins; what was interrupted is mended first"
     );
-    runtime()?.block_on(work(config, host, engine, journal, facts))
+    let runtime = runtime()?;
+    let signals = {
+        let _inside = runtime.enter();
+        signals()?
+    };
+    supervisor.ready();
+    supervisor.says("mends what was interrupted");
+    let agent = Agent {
+        host,
+        engine,
+        journal,
+        facts,
+        supervisor: supervisor.into(),
+    };
+    runtime.block_on(work(config, agent, signals))
 }
 
-/// From recovery to the end.
-async fn work(
-    config: Config,
+/// What an agent at work is made of.
+struct Agent {
     host: Arc<dyn Host>,
     engine: Engine,
     journal: Journal,
     facts: Facts,
-) -> Result<(), Failure> {
-    // From here on a signal ends us in order, recovery included.
-    let mut signals = Signals::new()?;
-    let recovering = engine.clone();
-    if let Err(error) = blocking(move || recovering.recover()).await? {
+    supervisor: Arc<dyn Supervisor>,
+}
+
+/// From recovery to the end.
+async fn work(config: Config, agent: Agent, mut signals: Signals) -> Result<(), Failure> {
+    let Agent {
+        host,
+        engine,
+        journal,
+        facts,
+        supervisor,
+    } = agent;
+    let (recovered, ordered) = recover(&engine, &mut signals, supervisor.as_ref()).await?;
+    if let Err(error) = recovered {
         if journal.poisoned().is_some() {
             return Err(poisoned_end(&engine, error).await);
         }
         return Err(error.into());
     }
+    if ordered {
+        return if end(&engine, supervisor).await? {
+            info!("ended");
+            Ok(())
+        } else {
+            Err(unfinished())
+        };
+    }
     info!("recovered; dials {}", config.controller.value);
+    supervisor.says(&format!("at work for {}", config.controller.value));
 
     let watchlist = Arc::new(Watchlist::open(&config.data.value));
     let symptoms = engine.watch_symptoms(Arc::clone(&watchlist), config.look_every.value);
@@ -122,7 +161,7 @@ async fn work(
         }
         error = poisoned(&journal) => Some(poisoned_end(&engine, error).await),
     };
-    let over = blocking(move || engine.shutdown(SHUTDOWN)).await?;
+    let over = end(&engine, supervisor).await?;
     flushed(&journal).await;
     stop.cancel();
     if !session.is_finished() {
@@ -137,9 +176,60 @@ async fn work(
         info!("ended");
         return Ok(());
     }
-    Err(Failure::timed_out(format!(
-        "A006-shutdown-unfinished: a step did not end within {SHUTDOWN:?}; the next start goes on with it, so start the agent again soon"
-    )))
+    Err(unfinished())
+}
+
+fn unfinished() -> Failure {
+    let told = "A006-shutdown-unfinished: a step did not end in time; the next start goes on with it, so start the agent again soon";
+    Failure::timed_out(told.to_owned())
+}
+
+/// Mends what was interrupted. An end that is ordered meanwhile waits for it: what it mends may be a mail
+/// service that is stopped. Whether an end was ordered comes second.
+async fn recover(
+    engine: &Engine,
+    signals: &mut Signals,
+    supervisor: &dyn Supervisor,
+) -> Result<(Result<(), JournalError>, bool), Failure> {
+    let recovering = engine.clone();
+    let recovered = blocking(move || recovering.recover());
+    tokio::pin!(recovered);
+    let mut ordered = false;
+    loop {
+        tokio::select! {
+            recovered = &mut recovered => return Ok((recovered?, ordered)),
+            signal = signals.next(), if !ordered => {
+                info!(signal, "ends once what was interrupted is mended");
+                ordered = true;
+                supervisor.ending();
+            }
+            () = tokio::time::sleep(STILL), if ordered => supervisor.ending(),
+        }
+    }
+}
+
+/// Ends the engine, and says so again and again to whoever waits. Whether all came to its end in time.
+async fn end(engine: &Engine, supervisor: Arc<dyn Supervisor>) -> Result<bool, Failure> {
+    let engine = engine.clone();
+    blocking(move || {
+        let begun = Instant::now();
+        loop {
+            supervisor.ending();
+            supervisor.says("ends: service is brought up first");
+            if engine.shutdown(STILL) {
+                return true;
+            }
+            let limit = if engine.in_section() {
+                supervisor.patience()
+            } else {
+                UNASKED
+            };
+            if begun.elapsed() + STILL > limit {
+                return false;
+            }
+        }
+    })
+    .await
 }
 
 /// Waits until nothing can be written down any more.

@@ -1,6 +1,7 @@
 //! Orders that are repeated, reordered, stale, foreign, or that stop coming.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mailmend_agent::engine::Engine;
@@ -320,6 +321,46 @@ fn a_shutdown_in_the_middle_of_a_run_leaves_service_up_and_the_next_start_goes_o
     let (_, _) = site.live(&[]);
     site.check("shut down");
     assert_eq!(site.ended(), Some(Ended::Committed));
+}
+
+#[test]
+fn whenever_the_agent_is_told_to_end_service_is_up_before_it_has_ended() {
+    let mut in_section = 0;
+    for n in 1.. {
+        let site = Site::small(1);
+        let (passed, asked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let ends: Arc<OnceLock<Engine>> = Arc::default();
+        let engine = site.engine_with({
+            let (passed, asked, ends) = (passed.clone(), asked.clone(), ends.clone());
+            Arc::new(move |_| {
+                if passed.fetch_add(1, Ordering::SeqCst) + 1 == n {
+                    let engine = ends.get().expect("the agent is at work");
+                    asked.store(engine.in_section().into(), Ordering::SeqCst);
+                    assert!(engine.shutdown(Duration::ZERO), "nothing runs beside");
+                }
+            })
+        });
+        assert!(ends.set(engine.clone()).is_ok());
+        engine.recover().unwrap();
+        let rest = site.control_until_stopped(&engine);
+        if passed.load(Ordering::SeqCst) < n {
+            assert_eq!(rest, Rest::Over);
+            assert!(
+                in_section > 20,
+                "service was stopped at {in_section} of {n} points"
+            );
+            return;
+        }
+        in_section += asked.load(Ordering::SeqCst);
+        assert!(site.world.is_running(IMC), "told to end at point {n}");
+        drop((engine, ends));
+        site.live(&[]);
+        site.check(&format!("told to end at point {n}"));
+        assert!(matches!(
+            site.ended(),
+            Some(Ended::Committed | Ended::Unwound)
+        ));
+    }
 }
 
 #[test]

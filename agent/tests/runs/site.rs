@@ -214,7 +214,7 @@ impl Site {
     }
 
     /// As [`Self::engine`], with something that happens in the world at each point of the journal.
-    fn engine_with(&self, at_point: Arc<dyn Fn(&'static str) + Send + Sync>) -> Engine {
+    pub(crate) fn engine_with(&self, at_point: Arc<dyn Fn(&'static str) + Send + Sync>) -> Engine {
         let host = Arc::new(self.world.host());
         let storage = self.storage.clone().with_hook(at_point);
         let journal = Journal::memory(&storage).expect("the journal reads back");
@@ -288,22 +288,27 @@ impl Site {
     /// Plays the controller until the run is closed: gives the assignment, raises the watermark as steps
     /// end (A's are taken as done), orders to unwind where a step failed.
     pub(crate) fn control(&self, engine: &Engine) {
-        self.try_control(engine).expect("the run goes on");
+        let rest = self.try_control(engine).expect("the run goes on");
+        assert_eq!(rest, Rest::Over, "nobody shut the agent down");
     }
 
-    fn try_control(&self, engine: &Engine) -> Result<(), String> {
+    /// As [`Self::control`], for an agent that is told to end meanwhile.
+    pub(crate) fn control_until_stopped(&self, engine: &Engine) -> Rest {
+        self.try_control(engine).expect("the run goes on")
+    }
+
+    fn try_control(&self, engine: &Engine) -> Result<Rest, String> {
         let text = |refusal: Refusal| refusal.to_string();
         engine.admit(&self.assignment).map_err(text)?;
         for _ in 0..200 {
             (self.people)(self, engine);
             let state = engine.state(self.run).unwrap();
             if state.closed.is_some() {
-                return Ok(());
+                return Ok(Rest::Over);
             }
             let rest = engine.carry_on(self.run);
             match rest.map_err(|error| error.to_string())? {
-                Rest::Over => return Ok(()),
-                Rest::Stopped => panic!("nobody shut the agent down"),
+                rest @ (Rest::Over | Rest::Stopped) => return Ok(rest),
                 Rest::Waiting {
                     waiting: Waiting::Unwinding | Waiting::Further,
                     ..
