@@ -23,6 +23,7 @@ pub struct Daemon {
     program: PathBuf,
     arguments: Vec<String>,
     output: PathBuf,
+    environment: Vec<(String, String)>,
     process: Option<Tethered>,
     start_at: Option<Instant>,
     /// How often it ended although nobody had killed it.
@@ -48,10 +49,18 @@ impl Daemon {
             program,
             arguments,
             output,
+            environment: Vec::new(),
             process: None,
             start_at: None,
             ended_by_itself: 0,
         }
+    }
+
+    /// The same with more in its environment.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
+        self
     }
 
     /// Starts it.
@@ -64,7 +73,8 @@ impl Daemon {
             .arg("tether")
             .arg("--")
             .arg(&self.program)
-            .args(&self.arguments);
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned());
         command.stdout(Stdio::null());
         self.process = Some(Tethered::start(&self.what, command, &self.output)?);
         self.start_at = None;

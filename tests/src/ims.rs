@@ -24,12 +24,10 @@ use jiff::Timestamp;
 use crate::event_log::{EventLog, Gravity};
 use crate::lab_error::{Attempting, LabError};
 use crate::queue_index::{Entry, QueueIndex};
-use crate::registry::Registry;
+use crate::registry;
 use crate::routing::RoutingTable;
 use crate::server_dir::{Direction, ServerConfig, ServerDir, Spooled, spooled};
 use crate::spool::{SpoolMessage, SpoolName};
-use crate::stop_signal;
-use crate::tether;
 use crate::tracking_log::TrackingLog;
 use crate::whole_file;
 
@@ -61,17 +59,15 @@ struct Ims {
     trouble: fault::Trouble,
 }
 
-/// Runs the IMS until it is asked to stop; deliveries under way are then finished.
+/// Runs the IMS until `stop` is set; deliveries under way are then finished. `running` is called once it
+/// does its work.
 ///
 /// # Errors
 /// Where the server's folder is not as it should be.
-pub fn run(server: ServerDir) -> Result<(), LabError> {
+pub fn run(server: ServerDir, stop: Arc<AtomicBool>, running: &dyn Fn()) -> Result<(), LabError> {
     let config = server.config()?;
-    let stop = stop_signal::install()?;
-    let registry = Registry::read(&server.registry())?;
-    let interval = registry
-        .number(SERVICE, "RouteCalculationInterval")
-        .unwrap_or(ROUTE_INTERVAL);
+    let interval =
+        registry::number(&server, SERVICE, "RouteCalculationInterval")?.unwrap_or(ROUTE_INTERVAL);
     // Made again at start where they are missing (Q146791).
     server.lay_out()?;
     let ims = Ims {
@@ -111,7 +107,7 @@ pub fn run(server: ServerDir) -> Result<(), LabError> {
         ),
     );
     ims.hang_at_start();
-    tether::ready("running");
+    running();
     let (ims, listener) = (&ims, listener.as_ref());
     std::thread::scope(|threads| {
         for number in 0..ims.config.connections.clamp(1, 64) {

@@ -5,9 +5,8 @@
 //! now. A recalculation is asked for and goes on in the background; event 5000 tells that it is over.
 
 pub mod database;
+mod door;
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -16,8 +15,6 @@ use crate::event_log::{EventLog, Gravity};
 use crate::lab_error::{Attempting, LabError};
 use crate::routing::RoutingTable;
 use crate::server_dir::{ServerConfig, ServerDir};
-use crate::stop_signal;
-use crate::tether;
 use crate::whole_file;
 use database::Damage;
 
@@ -30,42 +27,32 @@ const RECALCULATE: &str = "recalculate";
 const WRITE_AGAIN: &str = "write-again";
 const INITIALIZATION: &str = "Initialization/Termination";
 
-/// Runs the MTA until it is asked to stop.
+/// Runs the MTA until `stop` is set. `running` is called once it does its work.
 ///
 /// # Errors
 /// Where the server's folder is not as it should be.
-pub fn run(server: &ServerDir) -> Result<(), LabError> {
+pub fn run(server: &ServerDir, stop: &AtomicBool, running: &dyn Fn()) -> Result<(), LabError> {
     let config = server.config()?;
-    let stop = stop_signal::install()?;
     let log = EventLog::open(&server.events(), "MSExchangeMTA")?;
     publish(server, &RoutingTable::read_directory(&server.replica())?)?;
-    let socket = server.mta_socket();
-    // A killed MTA leaves its socket behind.
-    let _ = std::fs::remove_file(&socket);
-    let listener =
-        UnixListener::bind(&socket).attempting(|| format!("listen at `{}`", socket.display()))?;
     let (ask, asked) = mpsc::channel();
     let again = server.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let _ = answer(&again, stream, &ask);
-        }
-    });
+    door::open(server, move |request| answer(&again, request, &ask))?;
     log.write(
         9298,
         Gravity::Information,
         INITIALIZATION,
         "The Microsoft Exchange Message Transfer Agent started successfully. (1458.49)",
     );
-    tether::ready("running");
-    serve(server, &config, &log, &asked, &stop);
+    running();
+    serve(server, &config, &log, &asked, stop);
     log.write(
         9299,
         Gravity::Information,
         INITIALIZATION,
         "The Microsoft Exchange Message Transfer Agent stopped successfully.",
     );
-    let _ = std::fs::remove_file(&socket);
+    door::close(server);
     Ok(())
 }
 
@@ -145,26 +132,15 @@ fn publish(server: &ServerDir, table: &RoutingTable) -> Result<(), LabError> {
     whole_file::write(&server.gwart(), table.text().as_bytes())
 }
 
-fn answer(
-    server: &ServerDir,
-    mut stream: UnixStream,
-    ask: &mpsc::Sender<()>,
-) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut request = String::new();
-    BufReader::new(&stream).read_line(&mut request)?;
-    let accepted = match request.trim() {
+/// Whether a request is accepted.
+fn answer(server: &ServerDir, request: &str, ask: &mpsc::Sender<()>) -> bool {
+    match request {
         RECALCULATE => ask.send(()).is_ok(),
         WRITE_AGAIN => RoutingTable::read_directory(&server.replica())
             .and_then(|table| publish(server, &table))
             .is_ok(),
         _ => false,
-    };
-    stream.write_all(if accepted {
-        b"accepted\n"
-    } else {
-        b"refused\n"
-    })
+    }
 }
 
 /// Asks a server's MTA to recalculate the routing, and returns when it has taken the request.
@@ -192,23 +168,12 @@ pub fn request_writing(server: &ServerDir) -> Result<(), LabError> {
 }
 
 fn request(server: &ServerDir, what: &str, attempted: &str) -> Result<(), LabError> {
-    let attempted = || attempted.to_owned();
-    let mut stream = UnixStream::connect(server.mta_socket()).attempting(attempted)?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .attempting(attempted)?;
-    stream
-        .write_all(format!("{what}\n").as_bytes())
-        .attempting(attempted)?;
-    let mut reply = String::new();
-    BufReader::new(stream)
-        .read_line(&mut reply)
-        .attempting(attempted)?;
-    if reply.trim() == "accepted" {
+    let reply = door::ask(server, what).attempting(|| attempted.to_owned())?;
+    if reply == door::ACCEPTED {
         return Ok(());
     }
     Err(LabError::Refused {
-        attempted: attempted(),
-        reason: reply.trim().to_owned(),
+        attempted: attempted.to_owned(),
+        reason: reply,
     })
 }

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
 
-const SERVICES: &str = r"SYSTEM\CurrentControlSet\Services";
+pub(crate) const SERVICES: &str = r"SYSTEM\CurrentControlSet\Services";
 
 /// The registry of a server.
 #[derive(Debug, Clone)]
@@ -18,7 +18,18 @@ impl Registry {
     /// interval of its IMS in minutes (0: routing is read at start only).
     #[must_use]
     pub fn as_set_up(server: &ServerDir, route_interval_minutes: u32) -> Self {
-        let path = |path: &Path| Value::String(path.display().to_string());
+        let here = |path: &Path| path.display().to_string();
+        Self::as_set_up_where(server, route_interval_minutes, &here)
+    }
+
+    /// As [`Self::as_set_up`], with paths as the server itself writes them.
+    #[must_use]
+    pub fn as_set_up_where(
+        server: &ServerDir,
+        route_interval_minutes: u32,
+        written: &dyn Fn(&Path) -> String,
+    ) -> Self {
+        let path = |path: &Path| Value::String(written(path));
         let mut root = Table::new();
         let mut key = |name: &str, values: Vec<(&str, Value)>| {
             let table = values
@@ -64,6 +75,18 @@ impl Registry {
                 what: format!("the registry `{}`", path.display()),
                 reason: error.message().to_owned(),
             })
+    }
+
+    /// What is in it.
+    #[cfg(windows)]
+    pub(crate) const fn keys(&self) -> &Table {
+        &self.0
+    }
+
+    /// One that has this in it.
+    #[cfg(windows)]
+    pub(crate) const fn from_keys(keys: Table) -> Self {
+        Self(keys)
     }
 
     /// The file's text.
@@ -119,6 +142,29 @@ impl Registry {
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(value))?;
         u32::try_from(value.as_integer()?).ok()
+    }
+}
+
+/// A number below the `Parameters` of a service, as the registry of the server has it now.
+///
+/// # Errors
+/// Where the registry cannot be read.
+pub fn number(server: &ServerDir, service: &str, value: &str) -> Result<Option<u32>, LabError> {
+    Ok(of(server)?.number(service, value))
+}
+
+/// What the registry of a server has of Exchange.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn of(server: &ServerDir) -> Result<Registry, LabError> {
+    #[cfg(unix)]
+    return Registry::read(&server.registry());
+    #[cfg(windows)]
+    {
+        // One machine is one server there, and has one registry.
+        let _ = server;
+        crate::windows_site::hive::read()
     }
 }
 

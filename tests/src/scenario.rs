@@ -29,6 +29,7 @@ pub use report::Report;
 pub use room::Room;
 
 use crate::clock_factor::ClockFactor;
+use crate::platform::Platform;
 
 /// One article with its fault.
 #[derive(Debug)]
@@ -110,6 +111,8 @@ pub struct Options {
     pub patience: Duration,
     /// The policy's file; the shipped one of the scenario unless told.
     pub policy: Option<PathBuf>,
+    /// What the servers and their agents run on.
+    pub platform: Platform,
     /// Whether the operator's own live view of the rollout is shown on standard output.
     pub watch: bool,
 }
@@ -128,6 +131,7 @@ impl Default for Options {
             waited_before: false,
             patience: Duration::from_secs(240),
             policy: None,
+            platform: Platform::Linux,
             watch: false,
         }
     }

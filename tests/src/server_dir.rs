@@ -77,7 +77,7 @@ pub struct ServerDir {
 
 macro_rules! places {
     ($($(#[$doc:meta])* $name:ident = $path:literal;)*) => {
-        $($(#[$doc])* #[must_use] pub fn $name(&self) -> PathBuf { self.root.join($path) })*
+        $($(#[$doc])* #[must_use] pub fn $name(&self) -> PathBuf { self.below($path) })*
     };
 }
 
@@ -91,6 +91,13 @@ impl ServerDir {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A place below the folder, written as this machine writes paths.
+    fn below(&self, place: &str) -> PathBuf {
+        let mut path = self.root.clone();
+        path.extend(place.split('/'));
+        path
     }
 
     places! {
@@ -128,6 +135,8 @@ impl ServerDir {
         manager_socket = "scm.sock";
         /// The socket at which the MTA takes requests to recalculate.
         mta_socket = "mta.sock";
+        /// Under Windows: the port at which it takes them.
+        mta_port = "mta-port";
         /// What is wrong with the server; its own processes alone read it.
         faults = "faults.json";
         /// How often the IMS of a server with faults was started.
@@ -140,6 +149,8 @@ impl ServerDir {
         smtp_port = "smtp-port";
         /// What the processes of the server print.
         output = "output.log";
+        /// The Windows of a server that runs in Wine.
+        wine = "wine";
         /// Where Exchange is.
         exchsrvr = "exchsrvr";
         /// The IMS's folder.
@@ -180,14 +191,20 @@ impl ServerDir {
         mts_out = "exchsrvr/mdbdata/MTS-OUT";
         /// The store's folder of inbound messages awaiting delivery.
         mts_in = "exchsrvr/mdbdata/MTS-IN";
-        /// The IMS's program.
+        /// The IMS's program; `msexcimc.exe` under Windows.
         ims_program = "exchsrvr/connect/msexcimc/bin/msexcimc";
-        /// The MTA's program.
+        /// The MTA's program; `emsmta.exe` under Windows.
         mta_program = "exchsrvr/bin/emsmta";
         /// Where an agent keeps what it holds, on the same volume as the spool.
         held = "exchsrvr/mailmend-held";
         /// The data folder of the server's agent.
         agent = "agent";
+    }
+
+    /// Under Windows: what the process of a service holds open for itself alone as long as it lives.
+    #[must_use]
+    pub fn life_of(&self, service: &str) -> PathBuf {
+        self.root.join(format!("{service}.alive"))
     }
 
     /// Makes the folders of a new server.

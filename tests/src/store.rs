@@ -9,9 +9,6 @@ pub mod database;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
-
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
 use crate::spool::{SpoolMessage, SpoolName};
@@ -96,7 +93,7 @@ pub fn copy(name: &SpoolName, from: &Path, to: &Path) -> Result<bool, LabError> 
 pub fn deliver(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabError> {
     let mut random = fastrand::Rng::new();
     let mut tried = hand_over_as(name, from, name, to);
-    while matches!(tried, Err(Errno::EXIST)) {
+    while matches!(&tried, Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists) {
         tried = hand_over_as(name, from, &SpoolName::make(&mut random), to);
     }
     tried.attempting(|| format!("hand `{name}` to the store"))
@@ -107,14 +104,8 @@ pub fn deliver(name: &SpoolName, from: &Path, to: &Path) -> Result<(), LabError>
 /// # Errors
 /// Where it is not there or the name is taken.
 pub fn take_in(file: &Path, folder: &Path, name: &SpoolName) -> Result<(), LabError> {
-    renameat_with(
-        CWD,
-        file,
-        CWD,
-        folder.join(name.as_str()),
-        RenameFlags::NOREPLACE,
-    )
-    .attempting(|| format!("take `{}` into `{}`", file.display(), folder.display()))
+    move_to(file, &folder.join(name.as_str()))
+        .attempting(|| format!("take `{}` into `{}`", file.display(), folder.display()))
 }
 
 /// Gives a file or folder another name; never replaces one.
@@ -122,8 +113,7 @@ pub fn take_in(file: &Path, folder: &Path, name: &SpoolName) -> Result<(), LabEr
 /// # Errors
 /// Where it is not there or the name is taken.
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), LabError> {
-    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
-        .attempting(|| format!("rename `{}` to `{}`", from.display(), to.display()))
+    move_to(from, to).attempting(|| format!("rename `{}` to `{}`", from.display(), to.display()))
 }
 
 fn hand_over_as(
@@ -131,14 +121,24 @@ fn hand_over_as(
     from: &Path,
     to_name: &SpoolName,
     to: &Path,
-) -> Result<(), Errno> {
-    renameat_with(
-        CWD,
-        from.join(name.as_str()),
-        CWD,
-        to.join(to_name.as_str()),
-        RenameFlags::NOREPLACE,
-    )
+) -> std::io::Result<()> {
+    move_to(&from.join(name.as_str()), &to.join(to_name.as_str()))
+}
+
+/// Gives a file another name; what is there is never replaced.
+#[cfg(unix)]
+fn move_to(from: &Path, to: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+/// Gives a file another name; what is there is never replaced.
+#[cfg(windows)]
+fn move_to(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut file = tempfile::TempPath::try_from_path(from)?;
+    // It is nobody's scratch file: where it cannot be moved it stays.
+    file.disable_cleanup(true);
+    file.persist_noclobber(to).map_err(|error| error.error)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::ims;
 use crate::lab_error::LabError;
 use crate::mta;
 use crate::server_dir::ServerDir;
-use crate::service_manager::{ManagerClient, Op, State};
+use crate::service_manager::{self, State};
 use crate::spool::{self, SpoolMessage, SpoolName};
 use crate::store;
 
@@ -54,8 +54,8 @@ pub fn submit(server: &ServerDir, to: &str) -> Result<String, LabError> {
 /// What is said while a service uses the store.
 fn store_in_use(server: &ServerDir) -> Result<Option<String>, LabError> {
     for service in [ims::SERVICE, ims::MTA] {
-        let asked = ManagerClient::new(server).ask(Op::Query, service)?;
-        if asked.state != Some(State::Stopped) {
+        let state = service_manager::state(server, service)?;
+        if state != Some(State::Stopped) {
             return Ok(Some(
                 "The information store is in use; stop it first.".to_owned(),
             ));

@@ -19,10 +19,34 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), LabError> {
         .tempfile_in(folder)
         .attempting(attempted)?;
     file.write_all(bytes).attempting(attempted)?;
-    file.persist(path)
-        .map_err(|error| error.error)
-        .attempting(attempted)?;
-    Ok(())
+    put(file, path).attempting(attempted)
+}
+
+#[cfg(unix)]
+fn put(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// Windows does not replace a file that somebody has open; readers close soon.
+#[cfg(windows)]
+fn put(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+    let mut file = Some(file.into_temp_path());
+    let mut refused = None;
+    crate::awaited::until(PATIENCE, || {
+        let Some(tried) = file.take() else {
+            return true;
+        };
+        match tried.persist(path) {
+            Ok(()) => refused = None,
+            Err(error) => {
+                file = Some(error.path);
+                refused = Some(error.error);
+            }
+        }
+        refused.is_none()
+    });
+    refused.map_or(Ok(()), Err)
 }
 
 /// Replaces a file's content by a value as JSON.

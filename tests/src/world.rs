@@ -21,6 +21,7 @@ use crate::lab_error::{Attempting, LabError};
 use crate::load::{self, Submission};
 use crate::mta::{self, database};
 use crate::peer::{self, Delivery};
+use crate::platform::Platform;
 use crate::registry::Registry;
 use crate::routing::RoutingTable;
 use crate::server_dir::{self, Direction, ServerConfig, ServerDir, spooled};
@@ -52,6 +53,8 @@ pub struct WorldSpec {
     pub recalculates_falsely: bool,
     /// The build of Exchange on every server.
     pub build: String,
+    /// What every server runs on.
+    pub platform: Platform,
 }
 
 impl Default for WorldSpec {
@@ -65,6 +68,7 @@ impl Default for WorldSpec {
             stale_outbound: true,
             recalculates_falsely: false,
             build: server_dir::usual_build(),
+            platform: Platform::Linux,
         }
     }
 }
@@ -80,6 +84,8 @@ pub struct Server {
     pub direction: Direction,
     /// Its folder.
     pub dir: ServerDir,
+    /// What it runs on.
+    pub platform: Platform,
     manager: Tethered,
 }
 
@@ -220,11 +226,12 @@ impl World {
         let name = format!("{site}-{letter}");
         let folder = self.folder.join("sites").join(site);
         let dir = ServerDir::new(folder.join(&name));
+        let platform = self.spec.platform.clone();
         dir.lay_out()?;
         dir.write_config(&ServerConfig {
             name: name.clone(),
             site: site.to_owned(),
-            directory: folder.join("directory.json"),
+            directory: platform.written(&folder.join("directory.json")).into(),
             direction,
             clock_factor: self.spec.clock_factor,
             connections: self.spec.connections,
@@ -234,18 +241,13 @@ impl World {
         })?;
         let stale = self.spec.stale_outbound && direction == Direction::Outbound;
         let route_interval = if stale { 0 } else { 15 };
-        let registry = Registry::as_set_up(&dir, route_interval);
+        let written = |path: &Path| platform.written(path);
+        let registry = Registry::as_set_up_where(&dir, route_interval, &written);
         std::fs::write(dir.registry(), registry.text())
             .attempting(|| format!("write `{}`", dir.registry().display()))?;
         replica.write_directory(&dir.replica())?;
-        for program in [dir.ims_program(), dir.mta_program()] {
-            self.install(&program)?;
-        }
-        let mut command = Command::new(&self.program);
-        command
-            .arg("service-manager")
-            .arg("--server-dir")
-            .arg(dir.root());
+        platform.set_up(&dir, &self.program)?;
+        let command = platform.service_manager(&dir, &self.program);
         let what = format!("the service manager of {name}");
         let (manager, _) = Tethered::start_ready(&what, command, &dir.output(), START)?;
         let server = Server {
@@ -253,6 +255,7 @@ impl World {
             site: site.to_owned(),
             direction,
             dir,
+            platform,
             manager,
         };
         server.services().start(ims::SERVICE, START)?;
@@ -262,13 +265,6 @@ impl World {
         }
         self.servers.push(server);
         Ok(())
-    }
-
-    /// Gives a service a program file of its own, so that its image tells it from every other.
-    fn install(&self, program: &Path) -> Result<(), LabError> {
-        std::fs::hard_link(&self.program, program)
-            .or_else(|_| std::fs::copy(&self.program, program).map(drop))
-            .attempting(|| format!("install `{}`", program.display()))
     }
 
     /// The servers whose IMS only sends: Server B of each site.

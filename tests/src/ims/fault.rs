@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use super::{INTERNAL, Ims};
 use crate::event_log::Gravity;
 use crate::fault::{self, BadMessage, Effect, Faults, Place};
@@ -15,7 +13,6 @@ use crate::mta::database::Damage;
 use crate::server_dir::ServerDir;
 use crate::spool::{self, SpoolName};
 use crate::store::database::Database;
-use crate::tether;
 
 /// The text of event 4037.
 const EXCEPTION: &str =
@@ -146,8 +143,7 @@ impl Ims {
             Effect::Crash { percent } if !fault::strikes(percent, &hash, self.trouble.start) => {}
             Effect::Crash { .. } | Effect::CrashUnlogged => {
                 self.tell_of_the_end(bad.named, name);
-                tether::signal(std::process::id(), Signal::KILL);
-                std::thread::sleep(ASLEEP);
+                end_at_once();
             }
             Effect::Hang => {
                 self.tell_of_the_end(bad.named, name);
@@ -236,4 +232,17 @@ impl Ims {
             std::thread::sleep(super::LOOK);
         }
     }
+}
+
+/// Ends the process as a crash does: nothing that it holds is written or said.
+#[cfg(unix)]
+fn end_at_once() {
+    crate::tether::signal(std::process::id(), rustix::process::Signal::KILL);
+    std::thread::sleep(ASLEEP);
+}
+
+/// Ends the process as a crash does: the service control manager hears of it from the process's end alone.
+#[cfg(windows)]
+fn end_at_once() {
+    std::process::exit(i32::try_from(crate::service_manager::PROCESS_DIED).unwrap_or(1));
 }

@@ -150,8 +150,11 @@ fn attempt<'a>(
 ) -> Settled {
     let name = &job.entry.file;
     // Held for the whole attempt: nobody may move a file that is being sent.
-    let Ok(mut file) = File::open(ims.server.outbound().join(name.as_str())) else {
-        return Settled::Gone;
+    let mut file = match File::open(ims.server.outbound().join(name.as_str())) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Settled::Gone,
+        // Under Windows somebody who has opened it for himself alone keeps it from being opened.
+        Err(_) => return later(ims, job.entry.attempts + 1),
     };
     let mut bytes = Vec::new();
     if file.try_lock().is_err() || file.read_to_end(&mut bytes).is_err() {

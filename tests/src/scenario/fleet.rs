@@ -149,17 +149,20 @@ impl Fleet {
                 reason: "it has no `token`".to_owned(),
             })?;
         let output = folder.join("agent.log");
+        let launch = server.platform.agent(&server.dir, programs);
         let mut command = Command::new(&programs.lab);
         command
             .args(["tether", "--"])
-            .arg(&programs.agent)
+            .arg(&launch.program)
+            .args(&launch.arguments)
+            .envs(launch.environment.iter().cloned())
             .arg("enrol")
             .arg("--config")
-            .arg(&config)
+            .arg(server.platform.written(&config))
             .arg("--token")
             .arg(token)
             .arg("--ca")
-            .arg(&authority)
+            .arg(server.platform.written(&authority))
             .stdout(Stdio::null());
         let what = format!("enrol {}", server.name);
         let mut enrolment = Tethered::start(&what, command, &output)?;
@@ -171,18 +174,21 @@ impl Fleet {
                 reason: said,
             });
         }
-        Ok(Daemon::new(
+        let mut arguments = launch.arguments;
+        arguments.extend([
+            "run".to_owned(),
+            "--config".to_owned(),
+            server.platform.written(&config),
+        ]);
+        let agent = Daemon::new(
             &format!("the agent of {}", server.name),
             Some((server.site.clone(), server.name.clone())),
             programs.lab.clone(),
-            programs.agent.clone(),
-            vec![
-                "run".to_owned(),
-                "--config".to_owned(),
-                config.display().to_string(),
-            ],
+            launch.program,
+            arguments,
             output,
-        ))
+        );
+        Ok(agent.with_environment(launch.environment))
     }
 
     /// Waits until so many agents are connected.
@@ -330,20 +336,14 @@ fn free_address() -> Result<String, LabError> {
 /// What an administrator would write for the agent of a server.
 fn agent_file(server: &Server, clock_factor: u32, address: &str) -> String {
     let dir = &server.dir;
+    let path = |path: &Path| quoted(&server.platform.written(path));
     format!(
         r#"name = {name}
 controller = {controller}
 data = {data}
 guard = {guard}
 
-[host]
-provider = "unix"
-service_socket = {socket}
-registry_file = {registry}
-events_file = {events}
-counters_file = {counters}
-lab_clock_factor = {clock_factor}
-
+{host}
 [facts]
 "ims.direction" = {direction}
 "#,
@@ -351,10 +351,7 @@ lab_clock_factor = {clock_factor}
         controller = quoted(&format!("https://{address}")),
         data = path(&dir.agent().join("data")),
         guard = path(&dir.agent().join("guard.toml")),
-        socket = path(&dir.manager_socket()),
-        registry = path(&dir.registry()),
-        events = path(&dir.events()),
-        counters = path(&dir.counters()),
+        host = server.platform.host(dir, clock_factor),
         direction = quoted(server.direction.fact()),
     )
 }
@@ -363,6 +360,7 @@ lab_clock_factor = {clock_factor}
 /// hour of life that passes in a minute.
 fn guard_file(server: &Server, programs: &Programs, guard: &Guarded) -> String {
     let dir = &server.dir;
+    let path = |path: &Path| quoted(&server.platform.written(path));
     format!(
         r#"roots = [{root}]
 services = [{service}, {mta}]
@@ -394,7 +392,7 @@ verdicts = {{ submitted = "submitted" }}
             String::new()
         },
         more = guard.tools,
-        lab = path(&programs.lab),
+        lab = quoted(&server.platform.lab(programs)),
         server_dir = path(dir.root()),
     )
 }
@@ -409,14 +407,10 @@ pub fn guarded_tool(
 ) -> String {
     format!(
         "\n[tools.{name}]\nprogram = {}\narguments = [\"tool\", {}, \"--server-dir\", {}]\n{tail}\n",
-        path(&programs.lab),
+        quoted(&server.platform.lab(programs)),
         quoted(subcommand),
-        path(server.dir.root()),
+        quoted(&server.platform.written(server.dir.root())),
     )
-}
-
-fn path(path: &Path) -> String {
-    quoted(&path.display().to_string())
 }
 
 /// A text as TOML writes it.

@@ -66,6 +66,7 @@ pub fn run(
         sites: options.sites,
         clock_factor: options.clock_factor,
         stale_outbound: false,
+        platform: options.platform.clone(),
         ..WorldSpec::default()
     };
     if options.kills > 0 {

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
-use crate::registry::Registry;
+use crate::registry::{self, Registry};
 use crate::server_dir::{ServerDir, spooled};
-use crate::service_manager::{ManagerClient, Op, State};
+use crate::service_manager::{self, State};
 use crate::store;
 use crate::store::database::Database;
 use crate::whole_file;
@@ -44,7 +44,7 @@ pub fn export(server: &ServerDir, place: Option<&str>) -> Result<String, LabErro
     }
     let export = Export {
         mailbox: Database::read(server)?.and_then(|store| store.mailbox()),
-        settings: Registry::read(&server.registry())?.of_service(ims::SERVICE),
+        settings: registry::of(server)?.of_service(ims::SERVICE),
     };
     whole_file::write_json(&to, &export)?;
     Ok(format!("connector settings exported to {}", to.display()))
@@ -57,7 +57,7 @@ pub fn export(server: &ServerDir, place: Option<&str>) -> Result<String, LabErro
 pub fn compare(server: &ServerDir) -> Result<String, LabError> {
     let export = last_export(server)?;
     let now = Database::read(server)?.and_then(|store| store.mailbox());
-    let settings = Registry::read(&server.registry())?.of_service(ims::SERVICE);
+    let settings = registry::of(server)?.of_service(ims::SERVICE);
     Ok(if now.is_none() {
         "connector missing".to_owned()
     } else if now == export.mailbox {
@@ -122,8 +122,7 @@ pub fn create(server: &ServerDir) -> Result<(), LabError> {
 }
 
 fn refuse_while_running(server: &ServerDir, attempted: &str) -> Result<(), LabError> {
-    let asked = ManagerClient::new(server).ask(Op::Query, ims::SERVICE)?;
-    if asked.state == Some(State::Stopped) {
+    if service_manager::state(server, ims::SERVICE)? == Some(State::Stopped) {
         return Ok(());
     }
     Err(LabError::Refused {

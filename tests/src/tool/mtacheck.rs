@@ -7,7 +7,7 @@ use crate::ims;
 use crate::lab_error::{Attempting, LabError};
 use crate::mta::database::{Damage, Repair};
 use crate::server_dir::ServerDir;
-use crate::service_manager::{ManagerClient, Op, State};
+use crate::service_manager::{self, State};
 use crate::whole_file;
 
 /// Checks and repairs, once.
@@ -71,8 +71,7 @@ pub fn save(server: &ServerDir) -> Result<String, LabError> {
 
 /// What is said while the MTA is not stopped.
 fn in_use(server: &ServerDir) -> Result<Option<String>, LabError> {
-    let asked = ManagerClient::new(server).ask(Op::Query, ims::MTA)?;
-    let stopped = asked.state == Some(State::Stopped);
+    let stopped = service_manager::state(server, ims::MTA)? == Some(State::Stopped);
     Ok((!stopped).then(|| "The MTA is running; stop it first.".to_owned()))
 }
 
