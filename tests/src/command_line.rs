@@ -16,7 +16,9 @@ use mailmend_lab::programs::Programs;
 use mailmend_lab::scenario::{self, Options, SCENARIOS, Scenario, site};
 use mailmend_lab::storm::Storm;
 use mailmend_lab::verify::Verification;
-use mailmend_lab::{demo, ims, mta, peer, service_manager, stop_signal, storm, tether, verify};
+use mailmend_lab::{
+    demo, ims, mta, peer, service_manager, stop_signal, storm, tether, verify, windows,
+};
 
 use crate::server_tool::{OfServer, Tool};
 

@@ -16,6 +16,8 @@ const TARGET: &str = "x86_64-win7-windows-gnu";
 pub struct Built {
     /// The agent.
     pub agent: PathBuf,
+    /// Where it is, with what a server of the lab is made of beside it.
+    pub folder: PathBuf,
 }
 
 /// Where all that is for Windows goes: a folder of its own, because its compiler is another one.
@@ -23,7 +25,7 @@ pub(super) fn folder(top: &Path) -> PathBuf {
     top.join("target/windows")
 }
 
-/// Builds the agent for Windows.
+/// Builds the agent and a server of the lab for Windows.
 ///
 /// # Errors
 /// Where it does not build.
@@ -32,12 +34,16 @@ pub fn build(top: &Path) -> Result<Built, LabError> {
         "build",
         "--package",
         "mailmend-agent",
-        "--bin",
-        "mailmend-agent",
+        "--package",
+        "mailmend-lab",
+        "--bins",
     ];
     run(&mut cargo_for_windows(top, &arguments))?;
-    let agent = folder(top).join(TARGET).join("debug/mailmend-agent.exe");
-    Ok(Built { agent })
+    let folder = folder(top).join(TARGET).join("debug");
+    Ok(Built {
+        agent: folder.join("mailmend-agent.exe"),
+        folder,
+    })
 }
 
 fn run(command: &mut Command) -> Result<(), LabError> {

@@ -15,7 +15,9 @@ use windows_service::service::{
     Service, ServiceAccess, ServiceDependency, ServiceExitCode, ServiceState as State, ServiceType,
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
-use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_SERVICE_NEVER_STARTED};
+use windows_sys::Win32::Foundation::{
+    ERROR_MORE_DATA, ERROR_PROCESS_ABORTED, ERROR_SERVICE_NEVER_STARTED, ERROR_SERVICE_NOT_ACTIVE,
+};
 use windows_sys::Win32::System::Services::{
     CloseServiceHandle, ENUM_SERVICE_STATUS_PROCESSW, ENUM_SERVICE_STATUSW, EnumDependentServicesW,
     EnumServicesStatusExW, OpenSCManagerW, SC_ENUM_PROCESS_INFO, SC_HANDLE, SC_MANAGER_CONNECT,
@@ -27,7 +29,7 @@ use super::failure::Code;
 use super::machine::Machine;
 use super::process;
 use crate::host::{
-    HostError, HostErrorKind, ProcessIdentity, ServiceState, ServiceStatus, Services,
+    Effect, HostError, HostErrorKind, ProcessIdentity, ServiceState, ServiceStatus, Services,
 };
 
 /// Windows' services, or those of another machine.
@@ -148,38 +150,40 @@ impl ControlManager {
 
 impl Services for ControlManager {
     fn query(&self, service: &ServiceName) -> Result<ServiceStatus, HostError> {
-        let found = self
-            .open(service, Verb::Query)?
-            .query_status()
-            .map_err(|error| self.failed(Verb::Query, service, error))?;
-        let state = match found.current_state {
-            State::Stopped => ServiceState::Stopped,
-            State::StartPending => ServiceState::Starting,
-            State::StopPending => ServiceState::Stopping,
-            // Paused, and on its way there and back: it runs and holds what it has open.
-            State::Running | State::Paused | State::PausePending | State::ContinuePending => {
-                ServiceState::Running
-            }
-        };
-        let exit_code = match found.exit_code {
-            ServiceExitCode::Win32(ERROR_SERVICE_NEVER_STARTED) => None,
-            ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => Some(code),
-        };
+        let told = self.told(service)?;
+        if !self.has_lost_its_process(&told) {
+            return Ok(told.status);
+        }
+        // It may have stopped in good order since: then the manager says so now, and how.
+        let told = self.told(service)?;
+        if !self.has_lost_its_process(&told) {
+            return Ok(told.status);
+        }
+        // Windows' manager comes to notice it at its own time; Wine's never does.
         Ok(ServiceStatus {
-            state,
-            process: self.process(found.process_id, found.service_type)?,
-            exit_code,
-            accepts_stop: found
-                .controls_accepted
-                .contains(windows_service::service::ServiceControlAccept::STOP),
+            state: ServiceState::Stopped,
+            process: None,
+            exit_code: Some(ERROR_PROCESS_ABORTED),
+            accepts_stop: false,
         })
     }
 
     fn request_stop(&self, service: &ServiceName) -> Result<(), HostError> {
-        self.open(service, Verb::Stop)?
-            .stop()
-            .map(drop)
-            .map_err(|error| self.failed(Verb::Stop, service, error))
+        let Err(error) = self.open(service, Verb::Stop)?.stop() else {
+            return Ok(());
+        };
+        let refusal = self.failed(Verb::Stop, service, error);
+        // Its process may have ended meanwhile: then nobody has heard of the request.
+        if refusal.effect == Effect::Unknown && self.query(service)?.state == ServiceState::Stopped
+        {
+            let attempted = self.attempted(Verb::Stop, service);
+            return Err(refused(
+                Code(ERROR_SERVICE_NOT_ACTIVE),
+                Verb::Stop,
+                attempted,
+            ));
+        }
+        Err(refusal)
     }
 
     fn request_start(&self, service: &ServiceName) -> Result<(), HostError> {
@@ -216,7 +220,55 @@ impl Services for ControlManager {
     }
 }
 
+/// What the manager says of a service.
+struct Told {
+    status: ServiceStatus,
+    /// Whether it names a process that is the service's alone.
+    own_process: bool,
+}
+
 impl ControlManager {
+    /// What the manager says.
+    fn told(&self, service: &ServiceName) -> Result<Told, HostError> {
+        let found = self
+            .open(service, Verb::Query)?
+            .query_status()
+            .map_err(|error| self.failed(Verb::Query, service, error))?;
+        let state = match found.current_state {
+            State::Stopped => ServiceState::Stopped,
+            State::StartPending => ServiceState::Starting,
+            State::StopPending => ServiceState::Stopping,
+            // Paused, and on its way there and back: it runs and holds what it has open.
+            State::Running | State::Paused | State::PausePending | State::ContinuePending => {
+                ServiceState::Running
+            }
+        };
+        let exit_code = match found.exit_code {
+            ServiceExitCode::Win32(ERROR_SERVICE_NEVER_STARTED) => None,
+            ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => Some(code),
+        };
+        let own = found.service_type.contains(ServiceType::OWN_PROCESS);
+        Ok(Told {
+            own_process: own && found.process_id.is_some_and(|pid| pid != 0),
+            status: ServiceStatus {
+                state,
+                process: self.process(found.process_id, found.service_type)?,
+                exit_code,
+                accepts_stop: found
+                    .controls_accepted
+                    .contains(windows_service::service::ServiceControlAccept::STOP),
+            },
+        })
+    }
+
+    /// Whether the manager names a process that is not there any more.
+    fn has_lost_its_process(&self, told: &Told) -> bool {
+        !self.machine.is_remote()
+            && told.own_process
+            && told.status.state != ServiceState::Stopped
+            && told.status.process.is_none()
+    }
+
     fn here(&self, verb: &str, process: &ProcessIdentity) -> Result<(), HostError> {
         if !self.machine.is_remote() {
             return Ok(());
