@@ -6,10 +6,13 @@ mod enrol;
 mod failure;
 mod journal;
 mod ledger;
+#[cfg(any(windows, test))]
+mod log_file;
 mod release;
 mod run;
-#[cfg(unix)]
 mod service;
+#[cfg(windows)]
+mod service_log;
 mod show;
 mod supervisor;
 mod table;
@@ -101,7 +104,6 @@ enum LogFormat {
 enum Command {
     /// Work: recover what was interrupted, then take orders from the controller, until SIGTERM
     Run,
-    #[cfg(unix)]
     /// The agent as a service of this machine: systemd's on Linux, the control manager's on Windows
     Service {
         #[command(subcommand)]
@@ -153,7 +155,6 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let output = common.output;
     match command {
         Command::Run => run::run(&common),
-        #[cfg(unix)]
         Command::Service { command } => service::service(&common, command),
         Command::Enrol(enrol) => enrol::enrol(&common.load()?, &enrol),
         Command::Check(check) => check::check(&common.load()?, &check, output),

@@ -478,6 +478,16 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "The machine's service manager refuses, or cannot be asked.",
         "Mend what it says, then repeat the command: it changes only what is not as asked.",
     ),
+    (
+        "A133-service-slow",
+        "The service does not come up, or does not end, in the time that there is for it.",
+        "Look at the agent's log; what it does is told there. Repeat the command once it has ended.",
+    ),
+    (
+        "A134-log-unwritable",
+        "The service's log cannot be written, so the agent does not begin: nobody could see what it does.",
+        "Make room on the volume, let the service's account write to the folder that is named, or name another with `--logs`.",
+    ),
 ];
 
 /// The code itself, proven at compile time to be in [`FAULTS`]:

@@ -73,6 +73,22 @@ impl Failure {
         self
     }
 
+    /// How the program ends.
+    #[cfg(windows)]
+    pub(crate) const fn exit(&self) -> u8 {
+        self.exit
+    }
+
+    /// What is told, for a log.
+    #[cfg(windows)]
+    pub(crate) fn text(&self) -> String {
+        match &self.told {
+            Told::Line(line) => line.clone(),
+            Told::Faults(faults) => faults.render(100, false),
+            Told::Already => String::new(),
+        }
+    }
+
     /// Tells it on standard error.
     pub(crate) fn tell(&self) -> ExitCode {
         match &self.told {

@@ -383,20 +383,34 @@ impl Signals {
     }
 }
 
+/// What ends the agent: the service manager, or a person at the console.
 #[cfg(not(unix))]
-pub(super) struct Signals;
+pub(super) struct Signals {
+    ordered: Option<tokio::sync::mpsc::UnboundedReceiver<&'static str>>,
+}
 
 #[cfg(not(unix))]
 impl Signals {
     pub(super) fn new() -> Result<Self, Failure> {
-        Ok(Self)
+        Ok(Self { ordered: None })
+    }
+
+    /// Those of a service manager.
+    pub(super) fn ordered(orders: tokio::sync::mpsc::UnboundedReceiver<&'static str>) -> Self {
+        Self {
+            ordered: Some(orders),
+        }
     }
 
     pub(super) async fn next(&mut self) -> &'static str {
-        // Where no signal can be had, only the end of the process ends us.
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
-            Err(_) => std::future::pending().await,
+        let order = match &mut self.ordered {
+            Some(orders) => orders.recv().await,
+            None => tokio::signal::ctrl_c().await.ok().map(|()| "Ctrl-C"),
+        };
+        match order {
+            Some(order) => order,
+            // Where no signal can be had, only the end of the process ends us.
+            None => std::future::pending().await,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `service`: the agent as a service of its machine.
 
+#[cfg(windows)]
+mod scm;
 #[cfg(unix)]
 mod systemd;
 #[cfg(unix)]
@@ -16,6 +18,8 @@ use super::failure::Failure;
 use super::table::{json, say};
 use super::{Common, LogFormat, Output};
 
+#[cfg(windows)]
+use scm as machine;
 #[cfg(unix)]
 use systemd as machine;
 
@@ -100,7 +104,7 @@ pub(super) struct Install {
     #[cfg_attr(unix, doc = "[default: root with few capabilities]")]
     #[cfg_attr(
         windows,
-        doc = "[default: LocalSystem]; a password is read from MAILMEND_AGENT_PASSWORD"
+        doc = "[default: LocalSystem, or as it is]; a password is read from MAILMEND_AGENT_PASSWORD"
     )]
     #[arg(long, value_name = "ACCOUNT", value_parser = account)]
     account: Option<String>,
@@ -231,12 +235,18 @@ fn command(common: &Common, config: &Config) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-/// A value that the file does not have, as a flag.
+/// A value that the file does not have, as a flag. The usual places too on Windows: they follow from its
+/// environment, and a service may have another one than whoever installs it.
 fn over<T>(flag: &str, setting: &Setting<T>, text: impl Fn(&T) -> String) -> Vec<String> {
-    match setting.origin {
-        Origin::Flag(_) | Origin::Environment(_) => vec![flag.to_owned(), text(&setting.value)],
-        Origin::File(_) | Origin::Default => Vec::new(),
+    let said = match setting.origin {
+        Origin::Flag(_) | Origin::Environment(_) => true,
+        Origin::File(_) => false,
+        Origin::Default => cfg!(windows),
+    };
+    if !said {
+        return Vec::new();
     }
+    vec![flag.to_owned(), text(&setting.value)]
 }
 
 fn utf8(path: &Path) -> Result<String, Failure> {

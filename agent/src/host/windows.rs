@@ -13,6 +13,7 @@ mod machine;
 mod path;
 mod process;
 mod registry;
+mod report;
 mod services;
 mod spool;
 mod tools;
@@ -24,6 +25,7 @@ use mailmend_policy::condition::PathRoot;
 
 pub use self::machine::Machine;
 pub use self::registry::{MachineRegistry, Undo};
+pub use self::report::{Reporter, Severity};
 
 use self::clock::WindowsClock;
 use self::events::EventLog;
