@@ -7,7 +7,9 @@
 //! **How it searches.** The first start is with nothing: a service that dies of an empty queue is not
 //! dying of its files. What an event named or what is locked is tried next, apart. Then everything that
 //! is left is fed at once, and a crash tells far more than one bit: what was delivered before it is
-//! cleared, and only what was in flight is suspect. The suspects are split, the likelier half first,
+//! cleared, and only what was in flight is suspect. Where no log ever shows that (of inbound mail), the order
+//! does: a service that works its queue off in the order of arrival died of the oldest that is left, which is
+//! tried alone. The suspects are split, the likelier half first,
 //! until one remains. Without evidence it is splitting in groups, which `max_duplicates` caps
 //! because a crash may send its whole group twice. [`mailmend_policy::bounds`] declares what it takes at most.
 //!
@@ -73,6 +75,8 @@ pub struct Suspect {
     /// How much likelier than other files of the same mark, as a ratio: 10 is ten times as likely as 1. Also the
     /// order of trying. 0 counts as 1.
     pub suspicion: u32,
+    /// When it came, by a clock that is the same for all; of equals the index decides.
+    pub arrived: i64,
     /// Whether its sending had begun at a crash before the search, so that the first start with it may
     /// send it twice.
     pub exposed: bool,
@@ -130,6 +134,7 @@ enum Standing {
 struct File {
     /// The place in the order of trying, 0 first.
     rank: u32,
+    arrived: i64,
     weight: u64,
     mark: Mark,
     standing: Standing,
@@ -153,7 +158,7 @@ pub struct Search {
     /// What was left at crashes whose suspects by the logs were all cleared: the logs did not show
     /// everything. Poison must be found in each before the search is over.
     unexplained: Vec<Vec<u32>>,
-    /// Of `suspected`: named or locked at the crash.
+    /// Of `suspected`: named or locked at the crash, or the one whose turn it was.
     hint: Option<u32>,
     /// No hint was wrong so far. One that lied is not asked again, so hints cost one start at most.
     hints_trusted: bool,
@@ -191,6 +196,7 @@ impl Search {
                 pool.push(file.index);
                 File {
                     rank,
+                    arrived: file.arrived,
                     weight: u64::from(file.suspicion.max(1)) * times,
                     mark: file.mark,
                     standing: Standing::Untested,

@@ -158,7 +158,7 @@ impl Hunt<'_> {
         }
         loop {
             let recorded = self.recorded()?;
-            let search = self.search(&recorded);
+            let search = self.search(&recorded)?;
             let fed = match search.next() {
                 Move::Feed(fed) => fed,
                 Move::Found(tally) => match self.still_to_give(&recorded, &search, &tally)? {
@@ -186,7 +186,8 @@ impl Hunt<'_> {
     }
 
     /// The fold of what was observed.
-    fn search(&self, recorded: &SearchState) -> Search {
+    fn search(&self, recorded: &SearchState) -> Result<Search, Trouble> {
+        let batch = self.entries()?;
         let files = recorded
             .suspects
             .iter()
@@ -198,6 +199,10 @@ impl Hunt<'_> {
                     SearchMark::Named => Mark::Named,
                 },
                 suspicion: suspect.suspicion,
+                arrived: batch
+                    .entries
+                    .get(suspect.index as usize)
+                    .map_or(0, |entry| entry.modified_ms),
                 exposed: suspect.in_flight,
             })
             .collect();
@@ -206,7 +211,7 @@ impl Hunt<'_> {
             .iter()
             .filter_map(|start| start.observed.as_ref().map(as_seen))
             .collect();
-        Search::recover(files, self.limits, &seen)
+        Ok(Search::recover(files, self.limits, &seen))
     }
 
     /// The good files that have to be given back before the search is over; `None` where there are none and

@@ -11,7 +11,7 @@ pub(super) enum Ask {
     Nothing,
     /// Does the one that is left of the suspects crash it alone?
     Confirm(Vec<u32>),
-    /// Is it the file that was named or locked at the crash?
+    /// Is it the file that was named or locked at the crash, or whose turn it was?
     Hint(Vec<u32>),
     /// Is it in this part of the suspects?
     Part(Vec<u32>),

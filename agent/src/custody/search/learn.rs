@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ask::Ask;
-use super::{Observation, Proof, Search, Standing, Why};
+use super::{Mark, Observation, Proof, Search, Standing, Why};
 
 impl Search {
     fn stand(&mut self, index: u32, standing: Standing) {
@@ -60,7 +60,8 @@ impl Search {
         let hint = [seen.named, seen.locked]
             .into_iter()
             .flatten()
-            .find(|hint| remains.contains(hint));
+            .find(|hint| remains.contains(hint))
+            .or_else(|| self.next_in_order(fed, remains));
         let told = seen.in_flight.as_ref().filter(|_| !self.logs_failed);
         let begun: BTreeSet<u32> = told.into_iter().flatten().copied().collect();
         let mut suspects: Vec<u32> = remains
@@ -129,6 +130,25 @@ impl Search {
         let files = &self.files;
         self.pool
             .sort_by_key(|index| files.get(index).map(|file| file.rank));
+    }
+
+    /// The oldest that is left of what was fed, where no log can show what was in flight and nothing younger was
+    /// worked off (and no event names one of them): a service that goes through its queue in the order of arrival died of it. It is no more
+    /// than a hint: tried alone, and after one that was wrong none is believed.
+    fn next_in_order(&self, fed: &[u32], remains: &[u32]) -> Option<u32> {
+        let marked = |index: &u32| {
+            let file = self.files.get(index);
+            file.is_some_and(|file| file.mark > Mark::Ordinary)
+        };
+        if self.limits.in_flight.is_some() || remains.len() < 2 || remains.iter().any(marked) {
+            return None;
+        }
+        let arrival = |index: &u32| self.files.get(index).map(|file| (file.arrived, *index));
+        let oldest = remains.iter().copied().min_by_key(arrival)?;
+        let there: BTreeSet<u32> = remains.iter().copied().collect();
+        let mut gone = fed.iter().filter(|index| !there.contains(index));
+        gone.all(|index| arrival(index) < arrival(&oldest))
+            .then_some(oldest)
     }
 
     /// What was taken up and did not crash it is good.

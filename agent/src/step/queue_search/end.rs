@@ -90,7 +90,7 @@ impl Hunt<'_> {
             }
         }
         let recorded = self.recorded()?;
-        let search = self.search(&recorded);
+        let search = self.search(&recorded)?;
         let tally = search.tally();
         self.settle_poison(&tally.poison)?;
         let batch = self.entries()?;
@@ -210,19 +210,7 @@ impl Hunt<'_> {
     /// Names every message that the search may have sent twice, and calls a person. The poison itself is held
     /// and is looked at anyway.
     fn duplicates(&self, recorded: &SearchState, batch: &Batch) -> Result<Vec<String>, Trouble> {
-        let twice: Vec<u32> = recorded
-            .may_be_sent_twice()
-            .into_iter()
-            .filter(|index| {
-                let entry = batch.entries.get(*index as usize);
-                entry.is_some_and(|entry| {
-                    matches!(
-                        entry.custody,
-                        Custody::GoneWithEvidence | Custody::Replaying | Custody::InDoubt
-                    )
-                })
-            })
-            .collect();
+        let twice = sent_twice(recorded, batch);
         if twice.is_empty() {
             return Ok(Vec::new());
         }
@@ -236,6 +224,17 @@ impl Hunt<'_> {
         self.work.record(vec![Event::Alarm { code, text }])?;
         Ok(lines("may have been sent twice", &names))
     }
+}
+
+/// What may have been sent twice, but for the poison. What is held is among it: it was fed after a crash that may
+/// have sent it, and the search stopped before anything showed what became of it.
+fn sent_twice(recorded: &SearchState, batch: &Batch) -> Vec<u32> {
+    let mut twice: Vec<u32> = recorded.may_be_sent_twice().into_iter().collect();
+    twice.retain(|index| {
+        let entry = batch.entries.get(*index as usize);
+        entry.is_some_and(|entry| entry.custody != Custody::Poison)
+    });
+    twice
 }
 
 const fn proof(proof: Proof) -> &'static str {
@@ -295,4 +294,65 @@ fn spent(effort: &Effort, recorded: &SearchState) -> String {
         "{} starts{back} (at most {} for what was found; one bit a start takes {}), {} crashes{disturbed}",
         effort.starts, effort.restarts_bound, effort.entropy, effort.crashes
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mailmend_policy::digest::Digest;
+    use mailmend_proto::run::{BatchId, Entry, SearchObservation, SearchStart};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_was_fed_again_after_a_crash_is_named_also_where_it_is_held_in_the_end() {
+        let states = [
+            Custody::GoneWithEvidence,
+            Custody::Held,
+            Custody::InDoubt,
+            Custody::Poison,
+            Custody::Held,
+        ];
+        let entry = |(index, custody): (usize, &Custody)| Entry {
+            index: index as u32,
+            name: format!("AAAAAAA{index}"),
+            file_id: index as u64,
+            size: 1,
+            modified_ms: 0,
+            hash: Digest::of(b"x"),
+            mts_id: String::new(),
+            message_id: String::new(),
+            custody: *custody,
+        };
+        let batch = Batch {
+            step: None,
+            queue: "outbound-awaiting-delivery".into(),
+            source: String::new(),
+            held: String::new(),
+            files: 5,
+            entries: states.iter().enumerate().map(entry).collect(),
+            taken: true,
+            replays: BTreeMap::new(),
+            copied_from: None,
+        };
+        let start = |fed: &[(u32, u32)], flying: &[(u32, u32)]| SearchStart {
+            fed: fed.to_vec(),
+            may_send_twice: 0,
+            observed: Some(SearchObservation {
+                crashed: true,
+                still_there: fed.to_vec(),
+                in_flight: Some(flying.to_vec()),
+                ..SearchObservation::default()
+            }),
+        };
+        let recorded = SearchState {
+            batch: BatchId(Uuid::nil()),
+            suspects: Vec::new(),
+            // The last was in flight once, and not fed after that.
+            starts: vec![start(&[(0, 4)], &[(0, 3)]), start(&[(0, 3)], &[(3, 3)])],
+        };
+        assert_eq!(sent_twice(&recorded, &batch), [0, 1, 2]);
+    }
 }

@@ -314,7 +314,7 @@ impl Hunt<'_> {
                     return Ok(Err(Stop(why)));
                 }
                 let start = u32::try_from(recorded.starts.len()).unwrap_or(u32::MAX);
-                self.carry_out(&self.search(recorded), start, &super::spread(&last.fed))
+                self.carry_out(&self.search(recorded)?, start, &super::spread(&last.fed))
             }
             _ => Ok(Ok(())),
         }

@@ -21,6 +21,8 @@ pub(super) struct Service {
     pub(super) width: usize,
     pub(super) records: Records,
     pub(super) random: fastrand::Rng,
+    /// Whether it takes its queue in the order of arrival, which is that of the indices here.
+    pub(super) in_order: bool,
     /// How often each was really delivered.
     pub(super) delivered: BTreeMap<u32, u32>,
     /// What evidence settled, and what left the queue.
@@ -36,6 +38,7 @@ impl Service {
             width: width as usize,
             records,
             random: fastrand::Rng::with_seed(seed),
+            in_order: false,
             delivered: BTreeMap::new(),
             gone: BTreeSet::new(),
             crashed: BTreeSet::new(),
@@ -52,7 +55,11 @@ impl Service {
             );
         }
         let mut waiting = fed.to_vec();
-        self.random.shuffle(&mut waiting);
+        if self.in_order {
+            waiting.sort_unstable_by(|one, other| other.cmp(one));
+        } else {
+            self.random.shuffle(&mut waiting);
+        }
         let mut flying: Vec<u32> = Vec::new();
         let mut done = Vec::new();
         let crashed = loop {
