@@ -1,5 +1,6 @@
 //! `mailmend run`: show, ledger.
 
+use mailmend_policy::bounds::entropy;
 use mailmend_proto::wire;
 
 use super::arguments::Run;
@@ -119,6 +120,12 @@ fn told(detail: &wire::RunDetail, output: &Output) -> String {
         ("service starts", detail.restarts.into()),
         ("messages", super::rollout::messages(&run).into()),
     ];
+    let searches = detail.steps.iter().filter(|step| step.search.is_some());
+    if searches.count() > 1
+        && let Some(search) = searched_in_all(detail)
+    {
+        pairs.push(("in all", searched(&search).into()));
+    }
     if !run.why.is_empty() {
         pairs.push(("why", Shown::bad(&run.why)));
     }
@@ -128,6 +135,7 @@ fn told(detail: &wire::RunDetail, output: &Output) -> String {
     let rows = detail.steps.iter().map(|step| {
         let mut said = step.detail.clone();
         if let Some(search) = &step.search {
+            said.push_str("\n· ");
             said.push_str(&searched(search));
         }
         for evidence in &step.evidence {
@@ -159,7 +167,7 @@ fn searched(search: &wire::SearchView) -> String {
         bound => format!(", at most {bound} for what was found"),
     };
     format!(
-        "\n· searched {} messages: {} crash the service; {} restarts{bound} (one bit a restart takes {}), {} crashes, {} may have been sent twice",
+        "searched {} messages: {} crash the service; {} restarts{bound} (one bit a restart takes {}), {} crashes, {} may have been sent twice",
         search.messages,
         search.poison,
         search.restarts,
@@ -167,6 +175,36 @@ fn searched(search: &wire::SearchView) -> String {
         search.crashes,
         search.may_be_sent_twice
     )
+}
+
+/// All searches of a run together: every queue apart has its own bad messages to tell from its own others. The bound
+/// is known where each is, and the information is that of telling the bad ones of all from all.
+pub(super) fn searched_in_all(detail: &wire::RunDetail) -> Option<wire::SearchView> {
+    let parts: Vec<&wire::SearchView> = detail
+        .steps
+        .iter()
+        .filter_map(|step| step.search.as_ref())
+        .collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let bounds = parts.iter().map(|part| part.restarts_bound);
+    let mut all = wire::SearchView {
+        restarts_bound: match bounds.clone().min() {
+            Some(0) | None => 0,
+            Some(_) => bounds.sum(),
+        },
+        ..wire::SearchView::default()
+    };
+    for part in parts {
+        all.messages += part.messages;
+        all.poison += part.poison;
+        all.restarts += part.restarts;
+        all.crashes += part.crashes;
+        all.may_be_sent_twice += part.may_be_sent_twice;
+    }
+    all.restarts_information = entropy(all.messages, all.poison);
+    Some(all)
 }
 
 /// What is asked of a person now, and how to answer.

@@ -340,6 +340,8 @@ pub(super) struct RunDetailView {
     version: u32,
     restarts: u32,
     alarms: Vec<String>,
+    /// All searches of the run together; none where it has searched nothing.
+    search: Option<SearchView>,
     steps: Vec<RunStepView>,
 }
 
@@ -363,6 +365,7 @@ struct RunStepView {
 struct SearchView {
     messages: u64,
     poison: u64,
+    /// With nothing too, unless the service ran like that already.
     restarts: u32,
     /// At most, for what was found; none where the search stopped without a finding.
     restarts_bound: Option<u32>,
@@ -377,6 +380,20 @@ struct TaskView {
     ask: String,
     answers: Vec<String>,
     accept: Vec<String>,
+}
+
+impl From<&wire::SearchView> for SearchView {
+    fn from(search: &wire::SearchView) -> Self {
+        Self {
+            messages: search.messages,
+            poison: search.poison,
+            restarts: search.restarts,
+            restarts_bound: (search.restarts_bound > 0).then_some(search.restarts_bound),
+            restarts_information: search.restarts_information,
+            crashes: search.crashes,
+            may_be_sent_twice: search.may_be_sent_twice,
+        }
+    }
 }
 
 impl From<&wire::RunDetail> for RunDetailView {
@@ -396,15 +413,7 @@ impl From<&wire::RunDetail> for RunDetailView {
                 answers: task.answers.clone(),
                 accept: task.accept.clone(),
             }),
-            search: step.search.as_ref().map(|search| SearchView {
-                messages: search.messages,
-                poison: search.poison,
-                restarts: search.restarts,
-                restarts_bound: (search.restarts_bound > 0).then_some(search.restarts_bound),
-                restarts_information: search.restarts_information,
-                crashes: search.crashes,
-                may_be_sent_twice: search.may_be_sent_twice,
-            }),
+            search: step.search.as_ref().map(SearchView::from),
         });
         Self {
             run: detail.run.as_ref().map(RunView::from),
@@ -413,6 +422,9 @@ impl From<&wire::RunDetail> for RunDetailView {
             version: detail.version,
             restarts: detail.restarts,
             alarms: detail.alarms.clone(),
+            search: super::run::searched_in_all(detail)
+                .as_ref()
+                .map(SearchView::from),
             steps: steps.collect(),
         }
     }

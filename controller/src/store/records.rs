@@ -1,8 +1,10 @@
 //! The agents' journals, as far as they were reported, and what they add up to.
 
+use std::collections::BTreeSet;
+
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_proto::convert::{record_from_wire, record_to_wire};
-use mailmend_proto::run::{Event, Record, RunId};
+use mailmend_proto::run::{BatchId, Custody, Event, Record, RunId};
 use mailmend_proto::wire;
 use prost::Message;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -253,7 +255,27 @@ impl Store {
         .collect()
     }
 
-    /// The records of a run without manifests, by agent and seq.
+    /// What a run found to be poison, as its agents wrote it down, whatever became of it since.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn run_poison(&self, run: RunId) -> Result<BTreeSet<(BatchId, u32)>, StoreError> {
+        let rows = sqlx::query("SELECT record FROM records WHERE run = $1 AND kind = 'settled'")
+            .bind(run.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        let mut found = BTreeSet::new();
+        for row in rows {
+            if let Event::Settled { batch, entries } = decoded(row.get("record"))?.event {
+                let poison = entries.iter().filter(|one| one.custody == Custody::Poison);
+                found.extend(poison.map(|one| (batch, one.index)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The records of a run without manifests and what became of each message, by agent and seq.
     ///
     /// # Errors
     /// Where the store fails or a row is damaged.

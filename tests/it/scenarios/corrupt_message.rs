@@ -11,10 +11,20 @@ fn found(more: &str, bad: usize) -> Report {
     assert!(good, "{report:?}");
     assert_eq!((report.bad, report.held), (bad, bad), "{report:?}");
     assert_eq!(report.extras["culprits_named"], bad, "{report:?}");
-    assert!(
-        report.search_restarts <= report.restarts_bound,
-        "{report:?}"
-    );
+    let restarts = report.search_restarts.unwrap();
+    assert!(Some(restarts) <= report.restarts_bound, "{report:?}");
+    // What `run show` says of the searches is what the ledger says.
+    let parts = report.extras["searches"].as_array().unwrap();
+    let sum = |name: &str| {
+        let number = |part: &serde_json::Value| part[name].as_u64().unwrap();
+        parts.iter().map(number).sum::<u64>()
+    };
+    assert_eq!(sum("poison"), report.poison as u64, "{report:?}");
+    assert_eq!(sum("restarts"), restarts, "{report:?}");
+    for part in parts {
+        let number = |name: &str| part[name].as_u64().unwrap();
+        assert!(number("restarts") <= number("restarts_bound"), "{report:?}");
+    }
     report
 }
 
@@ -44,6 +54,15 @@ fn bad_messages_in_both_directions_are_found() {
 #[test]
 fn five_bad_messages_are_found() {
     found("--messages 12 --bad 5 --clock-factor 300", 5);
+}
+
+#[test]
+fn five_bad_of_two_thousand_messages_are_found_in_fewer_restarts_than_one_bit_a_restart_takes() {
+    let report = found("--messages 2000 --bad 5 --patience 400", 5);
+    assert!(
+        report.search_restarts < report.restarts_information,
+        "{report:?}"
+    );
 }
 
 #[test]

@@ -14,6 +14,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+
 use super::bad_mail::{self, Lying};
 use super::fleet::Guarded;
 use super::ledger::Ledger;
@@ -58,15 +60,16 @@ struct CorruptMessage {
     found: Searches,
 }
 
-/// What the searches of all runs came to.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the searches of all runs came to, as `mailmend run show` tells it.
+#[derive(Debug, Clone, Default)]
 struct Searches {
     restarts: u64,
-    bound: u64,
+    /// None where a search ended without a finding, or is not over.
+    bound: Option<u64>,
     information: u64,
     crashes: u64,
-    /// Starts after the finding, which give back the others; not in the bound.
-    given_back: u64,
+    /// Each search by itself: the queues are searched apart.
+    parts: Vec<Value>,
 }
 
 impl CorruptMessage {
@@ -218,11 +221,7 @@ impl Room for CorruptMessage {
     fn ask(&mut self, stage: &mut Stage<'_>, runs: &[String]) -> Result<(), LabError> {
         for run in runs {
             let shown = stage.fleet()?.ask(&["run", "show", run])?;
-            for step in rows(&shown["steps"]) {
-                if step["action"] == "queue.search" {
-                    self.found.add(step["detail"].as_str().unwrap_or_default());
-                }
-            }
+            self.found.add(&shown);
         }
         Ok(())
     }
@@ -234,10 +233,10 @@ impl Room for CorruptMessage {
         ledger: &Ledger,
         report: &mut Report,
     ) -> Result<(), LabError> {
-        let found = self.found;
+        let found = &self.found;
         report.bad = self.culprits.len();
         report.search_restarts = Some(found.restarts);
-        report.restarts_bound = Some(found.bound);
+        report.restarts_bound = found.bound;
         report.restarts_information = Some(found.information);
         // What was in flight when the service died is in doubt, and is not given to the search.
         let named = |culprit: &&Submission| ledger.accounts_for(culprit.spool_name.as_str());
@@ -245,9 +244,10 @@ impl Room for CorruptMessage {
         let mut extra =
             |name: &str, value: u64| report.extras.insert(name.to_owned(), value.into());
         extra("culprits_named", named as u64);
-        extra("starts_to_give_back", found.given_back);
         extra("search_crashes", found.crashes);
         extra("may_be_sent_twice", ledger.twice.len() as u64);
+        let parts = Value::Array(found.parts.clone());
+        report.extras.insert("searches".to_owned(), parts);
         Ok(())
     }
 
@@ -257,12 +257,10 @@ impl Room for CorruptMessage {
         if innocent > 0 {
             against.push(format!("{innocent} innocent message(s) are called poison"));
         }
-        let found = self.found;
-        let over = report.rollout.starts_with("succeeded");
-        if over && found.restarts > found.bound {
-            let Searches {
-                restarts, bound, ..
-            } = found;
+        let Searches {
+            restarts, bound, ..
+        } = self.found;
+        if let Some(bound) = bound.filter(|bound| restarts > *bound) {
             against.push(format!(
                 "the search took {restarts} restarts, more than its bound {bound}"
             ));
@@ -272,26 +270,30 @@ impl Room for CorruptMessage {
 }
 
 impl Searches {
-    /// Adds what a search says of itself at its end: `5 starts and 1 to give back the good (at most 9 for what was
-    /// found; one bit a start takes 4), 3 crashes`.
-    fn add(&mut self, detail: &str) {
-        let before = |words: &str| number_before(detail, words);
-        self.restarts += before(" starts");
-        self.given_back += before(" to give back the good");
-        self.bound += before(" for what was found");
-        self.information += before("), ");
-        self.crashes += before(" crashes");
+    /// Adds what `mailmend run show` says of the searches of a run.
+    fn add(&mut self, run: &Value) {
+        let whole = &run["search"];
+        if !whole.is_object() {
+            return;
+        }
+        let number = |name: &str| whole[name].as_u64();
+        let bound = number("restarts_bound");
+        self.bound = match (self.parts.is_empty(), self.bound) {
+            (true, _) => bound,
+            (false, before) => before.zip(bound).map(|(before, bound)| before + bound),
+        };
+        self.restarts += number("restarts").unwrap_or_default();
+        self.information += number("restarts_information").unwrap_or_default();
+        self.crashes += number("crashes").unwrap_or_default();
+        for step in rows(&run["steps"]) {
+            if let Some(search) = step["search"].as_object() {
+                let mut part = search.clone();
+                part.insert("server".to_owned(), step["server"].clone());
+                part.insert("step".to_owned(), step["id"].clone());
+                self.parts.push(json!(part));
+            }
+        }
     }
-}
-
-/// The number that stands right before these words; 0 where they do not stand there or no number does.
-fn number_before(text: &str, words: &str) -> u64 {
-    let ends = text.match_indices(words).map(|(at, _)| &text[..at]);
-    let digits = |text: &str| {
-        let rest = text.trim_end_matches(|c: char| c.is_ascii_digit());
-        text[rest.len()..].parse().ok()
-    };
-    ends.filter_map(digits).next().unwrap_or_default()
 }
 
 /// Whether event 4037 stands, and the IMS is down or mail waits too long.
@@ -314,14 +316,30 @@ mod tests {
 
     #[test]
     fn what_a_search_says_at_its_end_is_counted() {
+        let search = |restarts, bound: Option<u64>, information| {
+            json!({"messages": 9, "poison": 1, "restarts": restarts, "restarts_bound": bound,
+                "restarts_information": information, "crashes": 2, "may_be_sent_twice": 0})
+        };
+        let run = |whole: Value| {
+            json!({"search": whole, "steps": [
+                {"id": "stop-ims", "server": "a", "search": null},
+                {"id": "search-inbound", "server": "a", "search": search(1, Some(4), 0)},
+                {"id": "search-outbound", "server": "a", "search": search(3, Some(9), 4)},
+            ]})
+        };
         let mut found = Searches::default();
-        let detail = "1 message crashes the service and stays held, 8 were delivered, 5 starts and 2 to give \
-             back the good (at most 9 for what was found; one bit a start takes 4), 3 crashes";
-        found.add(detail);
-        found.add("2 were delivered, 5 are held, 1 starts (at most 1 for what was found; one bit a start takes 0), 0 crashes");
-        found.add("");
-        assert_eq!((found.restarts, found.given_back, found.bound), (6, 2, 10));
-        assert_eq!((found.information, found.crashes), (4, 3));
+        found.add(&json!({"search": null, "steps": []}));
+        found.add(&run(search(4, Some(13), 5)));
+        assert_eq!(
+            (found.restarts, found.bound, found.information),
+            (4, Some(13), 5)
+        );
+        assert_eq!((found.parts.len(), found.crashes), (2, 2));
+        assert_eq!(found.parts[1]["step"], "search-outbound");
+        found.add(&run(search(2, None, 5)));
+        assert_eq!((found.restarts, found.bound), (6, None), "one has no bound");
+        found.add(&run(search(2, Some(5), 5)));
+        assert_eq!(found.bound, None);
     }
 
     #[test]

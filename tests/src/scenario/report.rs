@@ -75,10 +75,11 @@ pub struct Report {
     /// The most restarts that the search may take, by its own bound; absent: nothing was searched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts_bound: Option<u64>,
-    /// What a search that learns one bit from each restart takes at least: ceil(log2 C(n, d)).
+    /// What a search that learns one bit from each restart takes at least: ceil(log2 C(n, d)), with n the messages
+    /// that were searched (both queues together) and d the bad ones found; of several runs the sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts_information: Option<u64>,
-    /// How many restarts the search took, the start with nothing included.
+    /// How many restarts the search took; with nothing too, unless the service ran like that already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_restarts: Option<u64>,
     /// How often the mail services died by themselves, all servers together.

@@ -1,13 +1,13 @@
 //! From what is kept to what operators are told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, PlannedStep};
 use mailmend_policy::preview::{StepBound, bounds, describe, searched_queue, worst_case};
 use mailmend_policy::step::Action;
 use mailmend_proto::convert::{entry_to_wire, reconciled_to_wire};
-use mailmend_proto::run::{Custody, Event};
+use mailmend_proto::run::{BatchId, Custody, Event};
 use mailmend_proto::wire;
 
 use crate::explain::Waiting;
@@ -223,7 +223,12 @@ pub(super) fn duty(id: String, duty: &Duty) -> wire::Run {
 }
 
 /// The steps of a run with what their agents told of each.
-pub(super) fn steps(run: &Run, records: &[RunRecord]) -> Vec<wire::RunStep> {
+/// `poison` is what the run found to be that.
+pub(super) fn steps(
+    run: &Run,
+    records: &[RunRecord],
+    poison: &BTreeSet<(BatchId, u32)>,
+) -> Vec<wire::RunStep> {
     let mut steps: BTreeMap<u32, wire::RunStep> = run
         .plan
         .steps
@@ -242,7 +247,7 @@ pub(super) fn steps(run: &Run, records: &[RunRecord]) -> Vec<wire::RunStep> {
             (step.index, told)
         })
         .collect();
-    for (step, search) in super::searched::searches(&run.plan, records) {
+    for (step, search) in super::searched::searches(&run.plan, records, poison) {
         if let Some(told) = steps.get_mut(&step) {
             told.search = Some(search);
         }

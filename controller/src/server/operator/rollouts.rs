@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::digest::Digest;
 use mailmend_policy::plan::Server;
-use mailmend_proto::run::RunId;
+use mailmend_proto::run::{Event, RunId};
 use mailmend_proto::wire;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +15,7 @@ use crate::decide;
 use crate::explain::{Surroundings, explain};
 use crate::planning::{Planned, planned};
 use crate::rollout::{Rollout, RolloutId, Wish};
-use crate::store::{AgentRow, NewRollout, NewRun, PolicyRow, StoreError};
+use crate::store::{AgentRow, NewRollout, NewRun, PolicyRow, RunRecord, StoreError};
 
 use super::{OperatorService, Streamed, answers, invalid, part, stopping};
 
@@ -291,12 +291,18 @@ impl OperatorService {
             .find(|run| run.id == id)
             .ok_or_else(gone)?;
         let records = store.run_records(id).await?;
+        let searched = |one: &RunRecord| matches!(one.record.event, Event::SearchBegan { .. });
+        let poison = if records.iter().any(searched) {
+            store.run_poison(id).await?
+        } else {
+            BTreeSet::new()
+        };
         Ok(wire::RunDetail {
             run: Some(answers::run(run)),
             rollout: rollout.id.to_string(),
             policy: rollout.policy.to_string(),
             version: rollout.version,
-            steps: answers::steps(run, &records),
+            steps: answers::steps(run, &records, &poison),
             alarms,
             restarts: answers::restarts(run.parts.values().map(|part| &part.told)),
         })

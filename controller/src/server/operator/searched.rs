@@ -4,16 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::bounds::{Case, entropy};
 use mailmend_policy::plan::Plan;
-use mailmend_proto::run::{Custody, Event, Outcome, SearchStart, SearchState};
+use mailmend_proto::run::{BatchId, Event, Outcome, SearchStart, SearchState, ServiceChange};
 use mailmend_proto::wire;
 
 use crate::store::RunRecord;
 
-/// What each searching step of a run has come to, by its index.
-pub(super) fn searches(plan: &Plan, records: &[RunRecord]) -> BTreeMap<u32, wire::SearchView> {
+/// What each searching step of a run has come to, by its index. `poison` is what the run found to be that: what became
+/// of each message is not among the records here.
+pub(super) fn searches(
+    plan: &Plan,
+    records: &[RunRecord],
+    poison: &BTreeSet<(BatchId, u32)>,
+) -> BTreeMap<u32, wire::SearchView> {
     let mut found: BTreeMap<u32, SearchState> = BTreeMap::new();
-    let mut poison = BTreeSet::new();
     let mut ended_well = BTreeSet::new();
+    // Starts of a search that found the service running with nothing, and did not restart it.
+    let mut found_running: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut restarted = false;
     for RunRecord { record, .. } in records {
         match &record.event {
             Event::SearchBegan {
@@ -34,6 +41,7 @@ pub(super) fn searches(plan: &Plan, records: &[RunRecord]) -> BTreeMap<u32, wire
                 may_send_twice,
                 ..
             } => {
+                restarted = false;
                 if let Some(search) = found.get_mut(step) {
                     search.starts.push(SearchStart {
                         fed: fed.clone(),
@@ -45,15 +53,18 @@ pub(super) fn searches(plan: &Plan, records: &[RunRecord]) -> BTreeMap<u32, wire
             Event::SearchObserved {
                 step, observation, ..
             } => {
+                if !restarted {
+                    *found_running.entry(*step).or_default() += 1;
+                }
                 let search = found.get_mut(step);
                 if let Some(last) = search.and_then(|search| search.starts.last_mut()) {
                     last.observed = Some(observation.clone());
                 }
             }
-            Event::Settled { batch, entries } => {
-                let found = entries.iter().filter(|one| one.custody == Custody::Poison);
-                poison.extend(found.map(|one| (*batch, one.index)));
-            }
+            Event::ServiceChanged {
+                change: ServiceChange::StartIntended,
+                ..
+            } => restarted = true,
             Event::StepFinished {
                 step,
                 outcome: Outcome::Done,
@@ -67,19 +78,67 @@ pub(super) fn searches(plan: &Plan, records: &[RunRecord]) -> BTreeMap<u32, wire
     found
         .into_iter()
         .map(|(step, search)| {
-            let bad = poison
-                .iter()
-                .filter(|(batch, _)| *batch == search.batch)
-                .count() as u64;
-            let view = view(plan, step, &search, bad, ended_well.contains(&step));
+            let of_it = poison.iter().filter(|(batch, _)| *batch == search.batch);
+            let bad: BTreeSet<u32> = of_it.map(|(_, index)| *index).collect();
+            let mut view = view(plan, step, &search, &bad, ended_well.contains(&step));
+            let running = found_running.get(&step).copied().unwrap_or_default();
+            view.restarts = view.restarts.saturating_sub(small(running));
             (step, view)
         })
         .collect()
 }
 
-fn view(plan: &Plan, step: u32, search: &SearchState, bad: u64, done: bool) -> wire::SearchView {
+/// The bound on the restarts in all, as the logs turned out. Where they did not show at a crash what was in flight, the
+/// search went on without believing them: then the bound is the one without evidence, and what believing them took.
+fn bound(mut case: Case, search: &SearchState, poison: &BTreeSet<u32>) -> u64 {
+    let Some(declared) = case.in_flight else {
+        return case.restarts_in_all();
+    };
+    let spread = |ranges: &[(u32, u32)]| -> BTreeSet<u32> {
+        ranges
+            .iter()
+            .flat_map(|&(first, last)| first..=last)
+            .collect()
+    };
+    let believed = Case { bad: 1, ..case };
+    let observed = search
+        .starts
+        .iter()
+        .filter_map(|start| start.observed.as_ref());
+    for seen in observed.filter(|seen| seen.crashed && !seen.disturbed) {
+        let left = spread(&seen.still_there);
+        let flying = spread(seen.in_flight.as_deref().unwrap_or_default());
+        let shown = if flying.is_empty() {
+            left.len() as u64 <= declared
+        } else {
+            !flying.is_disjoint(poison) || left.is_disjoint(poison)
+        };
+        if !shown {
+            case.in_flight = None;
+        } else if let Some(widest) = &mut case.in_flight {
+            *widest = (*widest).max(flying.len() as u64 + 1);
+        }
+    }
+    let in_vain = match case.in_flight {
+        Some(_) => 0,
+        None => believed.crashes(),
+    };
+    case.restarts_in_all() + in_vain
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn view(
+    plan: &Plan,
+    step: u32,
+    search: &SearchState,
+    poison: &BTreeSet<u32>,
+    done: bool,
+) -> wire::SearchView {
     let files = search.suspects.len() as u64;
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let bad = poison.len() as u64;
     let disturbed = search
         .starts
         .iter()
@@ -89,7 +148,7 @@ fn view(plan: &Plan, step: u32, search: &SearchState, bad: u64, done: bool) -> w
     let bound = planned
         .and_then(|planned| Case::of(&planned.action, files, bad))
         .filter(|_| done)
-        .map_or(0, |case| case.restarts_in_all() + disturbed);
+        .map_or(0, |case| bound(case, search, poison) + disturbed);
     wire::SearchView {
         messages: files,
         poison: bad,
@@ -103,15 +162,11 @@ fn view(plan: &Plan, step: u32, search: &SearchState, bad: u64, done: bool) -> w
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use mailmend_policy::library;
     use mailmend_policy::parse::parse;
     use mailmend_policy::plan::{Server, VERSION_FACT, plan};
     use mailmend_policy::step::Action;
-    use mailmend_proto::run::{
-        BatchId, Record, RunId, SearchMark, SearchObservation, SearchSuspect, Settlement,
-    };
+    use mailmend_proto::run::{Record, RunId, SearchMark, SearchObservation, SearchSuspect};
     use uuid::Uuid;
 
     use super::*;
@@ -194,14 +249,11 @@ mod tests {
         }
     }
 
-    fn poison(batch: BatchId, index: u32) -> Event {
-        Event::Settled {
-            batch,
-            entries: vec![Settlement {
-                index,
-                custody: Custody::Poison,
-                evidence: "it crashed the service alone".into(),
-            }],
+    fn service_started() -> Event {
+        Event::ServiceChanged {
+            service: "MSExchangeIMC".parse().unwrap(),
+            change: ServiceChange::StartIntended,
+            pid: 0,
         }
     }
 
@@ -218,14 +270,18 @@ mod tests {
             // In pieces, as agents write them.
             suspects(step, 0..200),
             suspects(step, 200..300),
+            // The service runs with nothing already: it is not restarted.
             started(step, 1, &[]),
             observed(step, 1, SearchObservation::default()),
             started(step, 2, &[(0, 299)]),
+            service_started(),
             observed(step, 2, crash((40, 299), (40, 47))),
             // Four of the eight that may have been sent are given to the service again.
             started(step, 3, &[(40, 43)]),
+            service_started(),
             observed(step, 3, crash((42, 43), (42, 42))),
             started(step, 4, &[(42, 42)]),
+            service_started(),
             observed(
                 step,
                 4,
@@ -235,18 +291,18 @@ mod tests {
                 },
             ),
             started(step, 5, &[(42, 42)]),
+            service_started(),
             observed(step, 5, crash((42, 42), (42, 42))),
-            poison(BATCH, 42),
-            // The search of the other queue finds its own.
-            poison(OTHER, 7),
         ];
-        let view = searches(&plan, &records(events.clone()))[&step];
+        // The search of the other queue finds its own.
+        let poison = BTreeSet::from([(BATCH, 42), (OTHER, 7)]);
+        let view = searches(&plan, &records(events.clone()), &poison)[&step];
         assert_eq!(
             view,
             wire::SearchView {
                 messages: 300,
                 poison: 1,
-                restarts: 5,
+                restarts: 4,
                 // Until it has ended nobody knows how many there are to find.
                 restarts_bound: 0,
                 restarts_information: 9,
@@ -261,15 +317,48 @@ mod tests {
             detail: String::new(),
             evidence: Vec::new(),
         });
-        let view = searches(&plan, &records(events))[&step];
+        let view = searches(&plan, &records(events), &poison)[&step];
         // 1(1 + 5 + 1) + 1, one with nothing, one for a hint, one to give back, one that was disturbed.
         assert_eq!(view.restarts_bound, 12);
     }
 
     #[test]
+    fn where_the_logs_did_not_show_what_was_in_flight_the_bound_is_the_one_without_them() {
+        let (plan, step) = planned();
+        let poison = BTreeSet::from([(BATCH, 42)]);
+        let of = |flying: Option<Vec<(u32, u32)>>| {
+            let crash = SearchObservation {
+                crashed: true,
+                still_there: vec![(0, 299)],
+                in_flight: flying,
+                ..SearchObservation::default()
+            };
+            let events = vec![
+                suspects(step, 0..300),
+                started(step, 1, &[(0, 299)]),
+                observed(step, 1, crash),
+                Event::StepFinished {
+                    step,
+                    attempt: 1,
+                    outcome: Outcome::Done,
+                    detail: String::new(),
+                    evidence: Vec::new(),
+                },
+            ];
+            searches(&plan, &records(events), &poison)[&step].restarts_bound
+        };
+        assert_eq!(of(Some(vec![(40, 47)])), 11);
+        // Six groups of 50, 1 + 6 + 1 within one, and 1 + 5 + 1 that believing the logs may have taken.
+        let without = 3 + 6 + 8 + 7;
+        assert_eq!(of(None), without);
+        assert_eq!(of(Some(Vec::new())), without);
+        assert_eq!(of(Some(vec![(1, 2)])), without, "they blamed the innocent");
+    }
+
+    #[test]
     fn a_run_that_has_not_searched_has_no_view_of_a_search() {
         let (plan, step) = planned();
-        let elsewhere = records(vec![started(step, 1, &[]), poison(BATCH, 1)]);
-        assert!(searches(&plan, &elsewhere).is_empty());
+        let elsewhere = records(vec![started(step, 1, &[])]);
+        assert!(searches(&plan, &elsewhere, &BTreeSet::from([(BATCH, 1)])).is_empty());
     }
 }
