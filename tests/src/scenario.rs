@@ -20,6 +20,7 @@ pub mod site;
 mod stage;
 pub mod stuck_message;
 pub mod stuck_outbound;
+mod symptoms;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::person::{self, Answer, Task};
 use super::report::Report;
 use super::room::Room;
 use super::stage::{LIMIT, Stage};
-use super::{Options, Scenario};
+use super::{Options, Scenario, symptoms};
 use crate::chaos;
 use crate::lab_error::LabError;
 use crate::programs::Programs;
@@ -82,11 +82,13 @@ pub fn run(
         scenario,
         answered: Vec::new(),
         runs: Vec::new(),
+        symptoms: Vec::new(),
     };
     let (mut report, told) = play.play(programs)?;
     report.variant = variant.to_owned();
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     report.against_scenario = play.room.against(&report);
+    report.against_scenario.append(&mut play.symptoms);
     report.outcome = report.told();
     let folder = play.stage.folder.clone();
     Ok(Outcome {
@@ -106,6 +108,8 @@ struct Play<'a> {
     answered: Vec<(Task, Answer)>,
     /// The runs of all rollouts.
     runs: Vec<String>,
+    /// Symptoms that stand although the site is mended.
+    symptoms: Vec<String>,
 }
 
 impl Play<'_> {
@@ -130,6 +134,12 @@ impl Play<'_> {
             self.stage.say(&error.whole());
         }
         self.room.ask(&mut self.stage, &self.runs)?;
+        // What was killed may have left a server to a person: then its symptom may stand.
+        if rests.is_none() && self.stage.options.kills == 0 {
+            let stays = self.room.symptom_stays();
+            self.symptoms =
+                symptoms::not_as_it_should(&mut self.stage, self.scenario.policy, stays)?;
+        }
         let fleet = self.stage.fleet()?;
         let ledger = Ledger::read(fleet, &self.runs)?;
         let stubborn = fleet.stop();

@@ -127,6 +127,11 @@ pub trait Room {
         Ok(())
     }
 
+    /// Whether agents still find the symptom at a site that the rollout has mended, and are to.
+    fn symptom_stays(&self) -> bool {
+        false
+    }
+
     /// What stands against the outcome, besides what stands against any.
     fn against(&self, _report: &Report) -> Vec<String> {
         Vec::new()

@@ -313,6 +313,11 @@ impl Room for SilentLoss {
         stage.fleet()?.await_reports(LIMIT)
     }
 
+    /// Its version is the symptom, and only the service pack changes that: a binding is to go on saying so.
+    fn symptom_stays(&self) -> bool {
+        true
+    }
+
     fn report(
         &mut self,
         _stage: &mut Stage<'_>,
