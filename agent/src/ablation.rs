@@ -49,6 +49,10 @@ mechanisms! {
     StoppedByProcess,
     /// No file moves while somebody has the index of the queues open.
     StoppedByOpenIndex,
+    /// The service is proven stopped once more between the intention and the first move.
+    StoppedAtFirstMove,
+    /// A start of a search that may send mail twice is given no more files than the policy's cap.
+    DuplicateCap,
     /// A held file is read and compared with its digest before it is given back.
     HashBeforeReplay,
     /// A name is taken out of a queue only where the same file has another.

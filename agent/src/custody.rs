@@ -150,6 +150,15 @@ impl Stopped {
         self.how
     }
 
+    /// Proves it once more between an intention and what was intended: reading logs and writing records
+    /// takes time, and somebody may have started the service meanwhile. Nothing is moved then.
+    fn at_first_move(&self, host: &dyn Host) -> Result<(), CustodyError> {
+        if off(Mechanism::StoppedAtFirstMove) {
+            return Ok(());
+        }
+        self.still(host)
+    }
+
     /// Proves it once more, right before files move: somebody may have started it by hand.
     fn still(&self, host: &dyn Host) -> Result<(), CustodyError> {
         let status = host.services().query(&self.service)?;

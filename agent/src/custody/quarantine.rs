@@ -243,6 +243,7 @@ impl Prepared {
                     ..taken
                 });
             }
+            stopped.still(desk.host)?;
             // Where the exchange was refused its id is used up.
             take.batch = desk.unused(take.batch)?;
         }
@@ -350,7 +351,7 @@ pub(super) fn take_judged(
     };
     still_empty(desk, take)?;
     let files = free_of_others(desk, take, files, &mut taken.left);
-    let files = withdraw::from_queue(desk, &take.source, files, &mut taken)
+    let files = withdraw::from_queue(desk, &take.source, files, &mut taken, stopped)
         .map_err(CustodyError::under_way)?;
     if files.is_empty() {
         return Ok(taken);
@@ -493,6 +494,8 @@ pub enum Decision {
     Missing,
 }
 
+const STARTED_MEANWHILE: &str = "the service was started before it was moved";
+
 /// What to do with an entry, from what stands under its name in the queue and in the held folder.
 ///
 /// `may_move`: the service is proven stopped.
@@ -500,9 +503,7 @@ pub enum Decision {
 pub const fn decide(queue: Seen, held: Seen, may_move: bool) -> Decision {
     match (queue, held) {
         (Seen::Same, Seen::Nothing) if may_move => Decision::Move,
-        (Seen::Same, Seen::Nothing) => {
-            Decision::Leave("the service was started before it was moved")
-        }
+        (Seen::Same, Seen::Nothing) => Decision::Leave(STARTED_MEANWHILE),
         (Seen::Changed, Seen::Nothing) => Decision::Leave("it changed after it was listed"),
         (Seen::Nothing | Seen::Other, Seen::Same) => Decision::Held,
         (Seen::Nothing | Seen::Other, Seen::Changed) => Decision::HeldChanged,
@@ -566,7 +567,12 @@ fn finish_moving(
         }
         return Err(error.into());
     }
+    let proof = stopped.map_or(Ok(()), |stopped| stopped.at_first_move(desk.host));
+    let stopped = stopped.filter(|_| proof.is_ok());
     let mut decisions = match interrupted {
+        Interrupted::Not if proof.is_err() => {
+            vec![Decision::Leave(STARTED_MEANWHILE); batch.entries.len()]
+        }
         Interrupted::Not => vec![Decision::Move; batch.entries.len()],
         Interrupted::Yes { .. } => {
             let (queue, kept) = (by_name(desk, &source)?, by_name(desk, &held)?);
@@ -624,7 +630,8 @@ fn finish_moving(
         } => doubts(desk, &batch, evidence),
         _ => vec![Verdict::Unsent; batch.entries.len()],
     };
-    write_down(desk, id, &batch, &decisions, &refusals, verdicts)
+    let finished = write_down(desk, id, &batch, &decisions, &refusals, verdicts)?;
+    proof.map(|()| finished)
 }
 
 /// What the service may have sent of a batch, where it may have run while the batch was being taken.

@@ -252,6 +252,8 @@ fn finish_placing(
         .map(|info| (info.file_id, info.name))
         .collect();
     let may_have_run = may_have_run || replay.start_followed;
+    let proof = stopped.map_or(Ok(()), |stopped| stopped.at_first_move(desk.host));
+    let stopped = stopped.filter(|_| proof.is_ok());
 
     let mut given = Given {
         replay: Some(number),
@@ -325,7 +327,7 @@ fn finish_placing(
     }
     events.extend(alarms);
     desk.append(events)?;
-    Ok(given)
+    proof.map(|()| given)
 }
 
 impl Given {

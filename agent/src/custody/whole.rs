@@ -138,6 +138,7 @@ fn exchange(
         return Ok(false);
     };
     let (source, held) = (PathBuf::from(&folder.source), PathBuf::from(&folder.held));
+    let stopped = stopped.filter(|stopped| stopped.at_first_move(desk.host).is_ok());
     if !is_at(desk, &folder, &held)? {
         if stopped.is_none() || !is_at(desk, &folder, &source)? {
             put_back(desk, &folder, None)?;

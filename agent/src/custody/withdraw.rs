@@ -72,6 +72,7 @@ pub(super) fn from_queue(
     source: &Path,
     files: Vec<(Surveyed, Verdict)>,
     taken: &mut Taken,
+    stopped: &Stopped,
 ) -> Result<Vec<(Surveyed, Verdict)>, CustodyError> {
     let placed = placed_in(desk, source)?;
     if placed.is_empty() {
@@ -94,7 +95,7 @@ pub(super) fn from_queue(
         .into_iter()
         .map(|(file, verdict, found): (Surveyed, _, _)| (file.info.name, verdict, found))
         .collect();
-    withdraw(desk, source, ours, taken)?;
+    withdraw(desk, source, ours, taken, stopped)?;
     Ok(others)
 }
 
@@ -139,7 +140,7 @@ pub fn take_back(
         .zip(verdicts)
         .map(|((name, found), verdict)| (name, verdict, found))
         .collect();
-    withdraw(desk, source, ours, &mut taken).map_err(CustodyError::under_way)?;
+    withdraw(desk, source, ours, &mut taken, stopped).map_err(CustodyError::under_way)?;
     Ok(taken)
 }
 
@@ -149,10 +150,13 @@ fn withdraw(
     source: &Path,
     ours: Vec<(String, Verdict, Placed)>,
     taken: &mut Taken,
+    stopped: &Stopped,
 ) -> Result<(), CustodyError> {
     if ours.is_empty() {
         return Ok(());
     }
+    // Before the first record here, not after it: that would call mail doubtful which stays where it is.
+    stopped.at_first_move(desk.host)?;
     let mut before = Groups::new();
     let mut after = Groups::new();
     for (_, verdict, found) in &ours {

@@ -26,6 +26,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mailmend_policy::digest::Digest;
+
 use self::world::{Failure, World};
 use super::{HostErrorKind, RegistryValue, ServiceState, ToolOutput};
 
@@ -173,6 +175,30 @@ impl SimWorld {
             kill: KillSwitch::default(),
         };
         worlds.into_iter().map(machine).collect()
+    }
+
+    /// A copy of this machine as it is, which goes its own way. No agent lives on it.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut world = self.lock().clone();
+        world.agent += 1;
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            kill: KillSwitch::default(),
+        }
+    }
+
+    /// The same for machines that differ in nothing but their clock's reading: a look at a file takes a
+    /// millisecond and changes nothing.
+    #[must_use]
+    pub fn likeness(&self) -> Digest {
+        let alike = World {
+            now_ms: 0,
+            up_ms: 0,
+            agent: 0,
+            ..self.lock().clone()
+        };
+        Digest::of(format!("{alike:?}").as_bytes())
     }
 
     /// Lets time pass without the agent.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mailmend_policy::digest::Digest;
 use uuid::Uuid;
 
 use super::chain::Row;
@@ -57,6 +58,17 @@ impl MemoryJournal {
             hook: None,
             kept: Arc::new(Mutex::new(rows)),
         }
+    }
+
+    /// The same for journals with the same rows.
+    #[must_use]
+    pub fn likeness(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for row in &self.kept().rows {
+            hasher.update(&(row.bytes.len() as u64).to_le_bytes());
+            hasher.update(&row.bytes);
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
     /// Lets the append after the next `after` ones fail, as a disk does whose sync fails.

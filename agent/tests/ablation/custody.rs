@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mailmend_agent::ablation::Mechanism;
-use mailmend_agent::custody::{Records, Stopped, held_folder, quarantine, settle};
-use mailmend_agent::host::simulated::{ServiceFaults, SimHost, run_until_killed};
+use mailmend_agent::custody::{Desk, Records, Stopped, held_folder, quarantine, settle};
+use mailmend_agent::host::simulated::{
+    Harm, ServiceFaults, SimHost, SimSettings, SimWorld, run_until_killed,
+};
 use mailmend_agent::host::unix::{UnixHost, UnixSettings};
 use mailmend_agent::host::{Clock, Host, HostErrorKind, ProcessIdentity, Services};
 use mailmend_agent::host::{HostError, ServiceStatus};
@@ -17,8 +19,10 @@ use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{Custody, Event, ServiceChange};
 
 use crate::proof::proves;
-use crate::site::{IMC, Site};
-use crate::spool::{BATCH, OUT, Spool, give_back, imc, quarantine as take_all, stopped, take};
+use crate::site::{GUARD, IMC, Site, changed};
+use crate::spool::{
+    BATCH, OUT, Spool, ask_to_stop, give_back, imc, quarantine as take_all, stopped, take,
+};
 
 /// The agent and the machine die at each point of a quarantine; every disk that can be left is looked at.
 fn cut_everywhere() {
@@ -239,7 +243,7 @@ fn no_file_moves_under_a_service_that_the_manager_says_is_running() {
                 spool.world.advance(Duration::from_millis(begins_at));
                 spool.life(0, |desk, host| {
                     let masked = NoProcess(host);
-                    let desk = mailmend_agent::custody::Desk {
+                    let desk = Desk {
                         host: &masked,
                         ..*desk
                     };
@@ -280,6 +284,149 @@ fn no_file_moves_under_a_process_that_lives_on_after_its_service_says_stopped() 
                 });
                 held_is_not_delivered(&spool);
             }
+        },
+    );
+}
+
+/// Lets somebody start the service when the journal has taken the n-th record of `act`. Returns whether there
+/// was such a record.
+fn started_at_record(spool: &Spool, n: u64, act: impl FnOnce(&Desk<'_>, &SimHost)) -> bool {
+    let host = spool.world.host();
+    let passed = Arc::new(AtomicU64::new(0));
+    let (world, counter) = (spool.world.clone(), Arc::clone(&passed));
+    let kept = spool.kept.clone().with_hook(Arc::new(move |point| {
+        let after = point == "journal: after append";
+        if after && counter.fetch_add(1, Ordering::SeqCst) + 1 == n {
+            world.by_hand(IMC, true);
+            world.advance(Duration::from_secs(30));
+        }
+    }));
+    let journal = Journal::memory(&kept).unwrap();
+    let desk = Desk {
+        host: &host,
+        journal: &journal,
+        run: crate::spool::RUN,
+    };
+    act(&desk, &host);
+    passed.load(Ordering::SeqCst) >= n
+}
+
+/// Nothing that a service which runs may have open has moved, or come, under it since it was started.
+fn no_move_under_the_service(spool: &Spool, before: &[Vec<PathBuf>]) {
+    let accounts = spool.world.balance().accounts;
+    let now: Vec<Vec<PathBuf>> = accounts.into_iter().map(|one| one.live).collect();
+    assert_eq!(
+        now, before,
+        "files moved under a service that somebody had started"
+    );
+}
+
+#[test]
+fn nothing_moves_under_a_service_that_somebody_starts_between_the_proof_and_the_first_move() {
+    proves(
+        Mechanism::StoppedAtFirstMove,
+        "files moved under a service that somebody had started",
+        || {
+            let places = |spool: &Spool| -> Vec<Vec<PathBuf>> {
+                let accounts = spool.world.balance().accounts;
+                accounts.into_iter().map(|one| one.live).collect()
+            };
+            for whole in [false, true] {
+                // Taken: the intention is the first record.
+                let spool = Spool::new(2);
+                spool.life(0, |_, _| ());
+                let before = places(&spool);
+                let reached = started_at_record(&spool, 1, |desk, host| {
+                    let prepared = quarantine::prepare(desk, take(u64::MAX)).unwrap();
+                    let prepared = prepared.whole_from(desk, u64::from(whole));
+                    ask_to_stop(host);
+                    let proof = stopped(host).unwrap();
+                    let taken = prepared.take(desk, &proof, &Records(host));
+                    no_move_under_the_service(&spool, &before);
+                    let error = taken.unwrap_err().to_string();
+                    assert!(error.contains("A080-service-not-stopped"), "{error}");
+                });
+                assert!(reached);
+            }
+            // Given back: the same.
+            let spool = Spool::new(2);
+            spool.life(0, |desk, host| take_all(desk, host).unwrap());
+            let before = places(&spool);
+            // The first append of a replay is of its alarms, of which there are none.
+            let reached = started_at_record(&spool, 1, |desk, host| {
+                let given = give_back(desk, host);
+                no_move_under_the_service(&spool, &before);
+                let error = given.unwrap_err().to_string();
+                assert!(error.contains("A080-service-not-stopped"), "{error}");
+            });
+            assert!(reached);
+            assert!(
+                spool
+                    .states()
+                    .iter()
+                    .all(|(_, state)| *state == Custody::Held)
+            );
+        },
+    );
+}
+
+/// A search in which one message crashes the service, and no log tells what was being sent then; how many each
+/// crash may have sent.
+fn searched_blindly(cap: usize) -> Vec<usize> {
+    let world = SimWorld::new(SimSettings {
+        seed: 3,
+        stale_routes: false,
+        connections: 8,
+        ..SimSettings::default()
+    });
+    world.by_hand(IMC, false);
+    world.advance(Duration::from_secs(5));
+    world.add_outbound(12, 300);
+    world.add_bad_outbound(Harm::CrashUnlogged);
+    world.by_hand(IMC, true);
+    world.advance(Duration::from_secs(2));
+    world.write_event(IMC, 4037, "An exception was handled; the service ends.");
+    for account in world.balance().accounts {
+        for file in &account.live {
+            world.set_age(file, Duration::from_secs(16 * 60));
+        }
+    }
+    let cap = format!("max_duplicates = {cap}\n");
+    let edits = [
+        ("observe = \"2m\"", "observe = \"10s\""),
+        ("observe = \"60s\"", "observe = \"10s\""),
+        ("in_flight = 32\n", ""),
+        ("max_duplicates = 50\n", &cap),
+        // Small groups of a large queue would take more starts than the policy has.
+        ("max_files = 100000", "max_files = 20"),
+        ("max_bad = 5", "max_bad = 1"),
+    ];
+    let guard = GUARD.replace("restarts_per_hour = 40", "restarts_per_hour = 300");
+    let site = Site::on(world, 3, &changed("corrupt-message", &edits), &guard);
+    site.live(&[]);
+    site.check("searched");
+    let state = site.state();
+    let starts = state.searches.values().flat_map(|search| &search.starts);
+    let crashes = starts.filter_map(|start| start.observed.as_ref());
+    let crashes = crashes.filter(|seen| seen.crashed);
+    let there = |(first, last): &(u32, u32)| (last - first) as usize + 1;
+    crashes
+        .map(|seen| seen.still_there.iter().map(there).sum())
+        .collect()
+}
+
+#[test]
+fn a_crash_of_a_search_may_send_no_more_twice_than_the_policy_allows() {
+    proves(
+        Mechanism::DuplicateCap,
+        "a crash may have sent more than the policy allows",
+        || {
+            let exposed = searched_blindly(3);
+            assert!(!exposed.is_empty(), "nothing crashed");
+            assert!(
+                exposed.iter().all(|exposed| *exposed <= 3),
+                "a crash may have sent more than the policy allows: {exposed:?}"
+            );
         },
     );
 }

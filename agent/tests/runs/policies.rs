@@ -25,12 +25,21 @@ pub(crate) struct Case {
     pub(crate) site: fn(u64) -> Site,
     /// Fewer points in an undisturbed run than this would mean that the sweep has lost its object.
     pub(crate) least_points: u64,
-    /// How many lives one sweep has at most; where there are more points it takes every n-th.
-    pub(crate) most_lives: u64,
+    /// Where it is killed a second time.
+    pub(crate) again: Again,
     /// How the run may end, killed or not.
     pub(crate) ends: &'static [Ended],
     /// What must hold besides [`Site::check`]: who was delivered, who is held, what was named.
     pub(crate) check: fn(&Site, &str),
+}
+
+/// Where an agent is killed that mends what a first death left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Again {
+    /// After every n-th of the places where a first death leaves something else.
+    pub(crate) every: u64,
+    /// Also in the run that goes on after the recovery, not only in the recovery.
+    pub(crate) in_run: bool,
 }
 
 /// The policies that are swept; each has its line in `sweep/each.rs`.

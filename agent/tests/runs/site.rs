@@ -184,7 +184,43 @@ impl Site {
 
     /// Every site that a power loss can leave now.
     pub(crate) fn power_cuts(&self) -> Vec<Self> {
-        let left = |world| Self {
+        let worlds = self.world.power_cuts().into_iter();
+        worlds.map(|world| self.with_world(world)).collect()
+    }
+
+    /// Does something, and returns what a death at each point of it would leave: each once that is not in
+    /// `known`, where those count as one that differ in nothing but their clock's reading. Beside them how many
+    /// points there were.
+    pub(crate) fn deaths_in(
+        &self,
+        known: &mut BTreeSet<(Digest, Digest)>,
+        act: impl FnOnce(&Self),
+    ) -> (Vec<Self>, u64) {
+        let (world, storage) = (self.world.clone(), self.storage.clone());
+        let left = Arc::new(Mutex::new((std::mem::take(known), Vec::new(), 0)));
+        let seen = Arc::clone(&left);
+        self.switch().watch(Some(Arc::new(move || {
+            let mut seen = seen.lock().unwrap();
+            let (known, left, points) = &mut *seen;
+            *points += 1;
+            if known.insert((world.likeness(), storage.likeness())) {
+                left.push((world.fork(), storage.fork()));
+            }
+        })));
+        act(self);
+        self.switch().watch(None);
+        let mut left = left.lock().unwrap();
+        let (seen, left, points) = &mut *left;
+        *known = std::mem::take(seen);
+        let site = |(world, storage)| Self {
+            storage,
+            ..self.with_world(world)
+        };
+        (left.drain(..).map(site).collect(), *points)
+    }
+
+    fn with_world(&self, world: SimWorld) -> Self {
+        Self {
             people: self.people,
             world,
             storage: self.storage.fork(),
@@ -192,8 +228,12 @@ impl Site {
             plan: self.plan.clone(),
             assignment: self.assignment.clone(),
             run: self.run,
-        };
-        self.world.power_cuts().into_iter().map(left).collect()
+        }
+    }
+
+    /// The same for sites that differ in nothing but their clock's reading.
+    pub(crate) fn likeness(&self) -> (Digest, Digest) {
+        (self.world.likeness(), self.storage.likeness())
     }
 
     pub(crate) fn switch(&self) -> KillSwitch {

@@ -3,6 +3,7 @@
 use mailmend_policy::bounds::halvings;
 
 use super::{Mark, Search, Standing, Why, group};
+use crate::ablation::{Mechanism, off};
 
 /// What the next start asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +99,10 @@ impl Search {
     /// How many untested files the next start may have: what one crash may send twice, and what the
     /// crashes that are left can still tell apart.
     fn group_size(&self) -> usize {
-        let cap = usize::try_from(self.limits.max_duplicates.max(1)).unwrap_or(usize::MAX);
+        let cap = match self.limits.max_duplicates.max(1) {
+            _ if off(Mechanism::DuplicateCap) => usize::MAX,
+            cap => usize::try_from(cap).unwrap_or(usize::MAX),
+        };
         let flight = self.in_flight().map(|flight| flight as usize);
         let size = match flight {
             Some(flight) if flight <= cap => self.pool.len(),

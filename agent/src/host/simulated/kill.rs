@@ -11,12 +11,26 @@ pub struct KillSwitch {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+/// Called at each point that is passed.
+type Watcher = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
 struct State {
     passed: AtomicU64,
     kill_at: AtomicU64,
     dead: AtomicBool,
     trace: Mutex<Vec<&'static str>>,
+    watcher: Mutex<Option<Watcher>>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("passed", &self.passed)
+            .field("kill_at", &self.kill_at)
+            .field("dead", &self.dead)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What [`run_until_killed`] returns when the switch ended the agent.
@@ -46,6 +60,10 @@ impl KillSwitch {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(what);
+            let watcher = self.watcher().clone();
+            if let Some(watcher) = watcher {
+                watcher();
+            }
             if point != state.kill_at.load(Ordering::SeqCst) {
                 return;
             }
@@ -54,6 +72,17 @@ impl KillSwitch {
         };
         // Not `panic_any`: a resumed unwinding does not reach the panic hook, so it prints nothing.
         resume_unwind(Box::new(SimulatedKill { point, what }));
+    }
+
+    /// Lets something happen at each point from now on that an agent passes: what a death there would leave can
+    /// be copied. `None` ends that, which whoever holds the world in it must not forget.
+    pub fn watch(&self, watcher: Option<Arc<dyn Fn() + Send + Sync>>) {
+        *self.watcher() = watcher;
+    }
+
+    fn watcher(&self) -> std::sync::MutexGuard<'_, Option<Watcher>> {
+        let watcher = self.state.watcher.lock();
+        watcher.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Kills at the n-th point from now; 1 is the next one, 0 is never.

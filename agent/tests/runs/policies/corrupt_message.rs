@@ -5,7 +5,7 @@ use std::time::Duration;
 use mailmend_agent::host::simulated::{Harm, SimSettings, SimWorld};
 use mailmend_proto::run::{Custody, Ended};
 
-use super::Case;
+use super::{Again, Case};
 use crate::site::{GUARD, IMC, Site, changed};
 
 /// Short watching, so that a life of the agent has few looks.
@@ -100,7 +100,10 @@ pub(crate) const CASE: Case = Case {
     policy: "corrupt-message",
     site,
     least_points: 600,
-    most_lives: 150,
+    again: Again {
+        every: 8,
+        in_run: false,
+    },
     ends: &[Ended::Committed],
     check: told_apart,
 };

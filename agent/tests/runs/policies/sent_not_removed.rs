@@ -8,13 +8,17 @@ use mailmend_agent::engine::Engine;
 use mailmend_agent::host::simulated::{SimSettings, SimWorld};
 use mailmend_proto::run::{Ended, Event, Fate, Outcome, StepState};
 
-use super::{Case, stuck_outbound_routing};
+use super::{Again, Case, stuck_outbound_routing};
 use crate::site::{GUARD, IMC, Site, changed};
 
 pub(crate) const CASE: Case = Case {
     policy: "sent-not-removed",
     site,
     least_points: 100,
+    again: Again {
+        every: 3,
+        in_run: false,
+    },
     check,
     ..stuck_outbound_routing::CASE
 };

@@ -5,13 +5,16 @@ use mailmend_agent::engine::Engine;
 use mailmend_proto::run::{Ended, Event, Outcome};
 
 use super::sent_not_removed::{self as light, asks, remove_listed, saved_before_removed};
-use super::{Case, stuck_outbound_routing};
+use super::{Again, Case, stuck_outbound_routing};
 use crate::site::{IMC, Site};
 
 pub(crate) const CASE: Case = Case {
     site,
     least_points: 180,
-    most_lives: 220,
+    again: Again {
+        every: 12,
+        in_run: false,
+    },
     check,
     ..light::CASE
 };

@@ -6,13 +6,18 @@ use mailmend_agent::engine::Engine;
 use mailmend_agent::host::simulated::{SimSettings, SimWorld};
 use mailmend_proto::run::{Ended, Outcome, StepState};
 
-use super::{Case, stuck_outbound_routing};
+use super::{Again, Case, stuck_outbound_routing};
 use crate::site::{GUARD, Site, changed};
 
 pub(crate) const CASE: Case = Case {
     policy: "silent-loss",
     site,
     least_points: 40,
+    // It disturbs nothing: a recovery has nothing to mend, and passes no point.
+    again: Again {
+        every: 1,
+        in_run: true,
+    },
     ends: &[Ended::Committed],
     check: |site, told| {
         (stuck_outbound_routing::CASE.check)(site, told);
@@ -34,7 +39,6 @@ pub(crate) const CASE: Case = Case {
         let detail = site.detail("find-missing");
         assert!(detail.contains(", 0 vanished"), "{told}: {detail}");
     },
-    ..stuck_outbound_routing::CASE
 };
 
 fn site(seed: u64) -> Site {

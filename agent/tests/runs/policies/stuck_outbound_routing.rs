@@ -2,14 +2,17 @@
 
 use mailmend_proto::run::Ended;
 
-use super::Case;
+use super::{Again, Case};
 use crate::site::Site;
 
 pub(crate) const CASE: Case = Case {
     policy: "stuck-outbound-routing",
     site: Site::small,
     least_points: 450,
-    most_lives: u64::MAX,
+    again: Again {
+        every: 5,
+        in_run: false,
+    },
     ends: &[Ended::Committed],
     check: |site, told| {
         let balance = site.world.balance();

@@ -25,13 +25,18 @@ macro_rules! sweeps {
             }
 
             #[test]
-            fn killed_again_while_it_recovers_the_end_balances_share_0() {
-                case().killed_again(0, 2);
+            fn killed_at_any_point_of_any_recovery_the_end_balances_share_0() {
+                case().killed_in_recovery(0, 2);
             }
 
             #[test]
-            fn killed_again_while_it_recovers_the_end_balances_share_1() {
-                case().killed_again(1, 2);
+            fn killed_at_any_point_of_any_recovery_the_end_balances_share_1() {
+                case().killed_in_recovery(1, 2);
+            }
+
+            #[test]
+            fn killed_again_after_it_recovered_the_end_balances() {
+                case().killed_again();
             }
 
             #[test]
