@@ -18,6 +18,7 @@ mod services;
 mod spool;
 mod tools;
 mod volumes;
+mod watch;
 
 use std::path::PathBuf;
 

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use super::failure::Code;
 use super::folder::{self, Folder, plain};
 use super::volumes;
-use crate::host::{FileInfo, FileKind, HostError, HostErrorKind, LogFile, OpenedFile, Spool};
+use super::watch::FolderWatch;
+use crate::host::{
+    FileInfo, FileKind, HostError, HostErrorKind, LogFile, OpenedFile, Spool, Watch,
+};
 
 #[derive(Debug)]
 pub(super) struct WindowsSpool {
@@ -50,6 +53,10 @@ impl Spool for WindowsSpool {
         folder
             .look(name)
             .map_err(|code| code.reading(format!("look at `{}`", path.display())))
+    }
+
+    fn watch(&self, folders: &[PathBuf]) -> Result<Option<Box<dyn Watch>>, HostError> {
+        Ok(Some(Box::new(FolderWatch::of(folders)?)))
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, HostError> {
