@@ -66,6 +66,18 @@ pub fn kills(
     kills
 }
 
+/// The same kills, all of them of agents.
+#[must_use]
+pub fn of_agents(mut kills: Vec<Kill>, ill: Direction) -> Vec<Kill> {
+    for kill in &mut kills {
+        kill.victim = match kill.victim {
+            Victim::Agent(index) | Victim::Ims(index) => Victim::Agent(index),
+            Victim::Controller => Victim::Agent(usize::from(ill == Direction::Outbound)),
+        };
+    }
+    kills
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,11 @@ enum Command {
         keep_going: bool,
     },
     /// Build the agent for Windows and check it under Wine (installs what it needs where it may).
-    Windows,
+    Windows {
+        /// Take the programs for Windows as they were built last, and only play.
+        #[arg(long)]
+        as_built: bool,
+    },
     /// Cut the power of a real ext4 under the agent's custody and journal, and recover (needs root).
     PowerCuts {
         /// How many times.
@@ -223,10 +227,8 @@ impl Agents {
         match self {
             Self::Unix => Ok(Platform::Linux),
             Self::Wine => {
-                let programs = std::env::var_os(wine::PROGRAMS).map_or_else(
-                    || top().join("target/windows/x86_64-win7-windows-gnu/debug"),
-                    PathBuf::from,
-                );
+                let programs = std::env::var_os(wine::PROGRAMS)
+                    .map_or_else(|| windows::programs(&top()), PathBuf::from);
                 Windows::prepare(&programs, say).map(Platform::Wine)
             }
         }
@@ -357,11 +359,15 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
             };
             return Ok(code(verify::run(&verification)?));
         }
-        Command::Windows => {
+        Command::Windows { as_built } => {
             tether::to_parent();
             let begun = std::time::Instant::now();
             let say = |line: &str| eprintln!("[{:>5.1} s] {line}", begun.elapsed().as_secs_f32());
-            windows::check(&top(), &say)?;
+            if as_built {
+                windows::play(&windows::programs(&top()), &say)?;
+            } else {
+                windows::check(&top(), &say)?;
+            }
         }
         Command::PowerCuts {
             life: Some(top),
@@ -445,6 +451,7 @@ fn run_scenario(arguments: &Run) -> Result<ExitCode, LabError> {
         sites: arguments.sites,
         keep: arguments.keep,
         kills: arguments.kills,
+        kills_agents_alone: false,
         clock_factor: ClockFactor(arguments.clock_factor),
         waited_before: arguments.waited_before,
         patience: Duration::from_secs(arguments.patience),

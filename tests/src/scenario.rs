@@ -103,6 +103,8 @@ pub struct Options {
     pub keep: bool,
     /// How many processes are killed during the rollout.
     pub kills: usize,
+    /// Whether only agents are killed.
+    pub kills_agents_alone: bool,
     /// How much faster than life the clock runs.
     pub clock_factor: ClockFactor,
     /// Whether the mail that is stuck has been waiting since before the lab began; otherwise the lab waits
@@ -128,6 +130,7 @@ impl Default for Options {
             sites: 1,
             keep: false,
             kills: 0,
+            kills_agents_alone: false,
             clock_factor: ClockFactor(60),
             waited_before: false,
             patience: Duration::from_secs(240),

@@ -3,13 +3,16 @@
 //! Wine answers as Windows does for sockets, files, processes, services and the registry. Its event log is
 //! always empty, and it knows neither junctions nor streams: `docs/windows.md` says what that leaves open.
 
+mod agreement;
 mod build;
 mod packages;
+mod scenarios;
 mod wine;
 
 use std::path::Path;
 
-pub use self::build::{Built, build};
+pub use self::build::{Built, build, programs};
+pub(crate) use self::packages::{WINE, WINESERVER};
 pub use self::packages::{missing, ready};
 pub use self::wine::Wine;
 
@@ -24,5 +27,25 @@ pub fn check(top: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
     say("building the agent for Windows");
     let built = build(top)?;
     let wine = Wine::prepare(&build::folder(top).join("wine"), say)?;
-    wine.run(&built.agent, &["--version"])
+    wine.run(&built.agent, &["--version"])?;
+    play(&built.folder, say)
+}
+
+/// Runs a site of Windows servers: Windows' own tools agree with the agents, every scenario is mended, and
+/// killed agents leave nothing undone. `programs` is the folder with the programs for Windows. Prints what was
+/// done.
+///
+/// # Errors
+/// Where anything fails.
+pub fn play(programs: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
+    for line in agreement::check(programs, say)? {
+        println!("{line}");
+    }
+    let played = scenarios::play(programs, say)?;
+    println!(
+        "{} scenarios with Windows agents and a Windows IMS; {} runs in which {} agents were killed: nothing lost, \
+         every duplicate named, every service up",
+        played.scenarios, played.disturbed, played.killed
+    );
+    Ok(())
 }

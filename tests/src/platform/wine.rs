@@ -13,11 +13,8 @@ use crate::awaited;
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
 use crate::tether;
+use crate::windows::{WINE as LOADER, WINESERVER as KEEPER};
 
-/// Wine's loader, which its package puts beside its libraries and on nobody's path.
-const LOADER: &str = "/usr/lib/wine/wine64";
-/// What keeps one Windows together, from the same package.
-const KEEPER: &str = "/usr/lib/wine/wineserver64";
 /// How long all processes of one Windows may take to be gone.
 const GONE: Duration = Duration::from_secs(20);
 /// What of the folder of a Windows is written to, besides `drive_c`.
@@ -149,6 +146,15 @@ pub fn written(path: &Path) -> String {
     format!("Z:{}", path.display()).replace('/', "\\")
 }
 
+/// The path of this machine that a Windows program has written; another path is taken as it is.
+#[must_use]
+pub fn here(written: &str) -> PathBuf {
+    written.strip_prefix("Z:").map_or_else(
+        || PathBuf::from(written),
+        |path| PathBuf::from(path.replace('\\', "/")),
+    )
+}
+
 /// A program in the Windows in a folder.
 #[must_use]
 pub fn launch(wine: &Path, program: &Path) -> Launch {
@@ -184,15 +190,27 @@ pub fn command(launch: &Launch) -> Command {
     command
 }
 
-/// What keeps the Windows in a folder together, until it is killed, whether anything runs in it or not.
-#[must_use]
-pub fn keeper(wine: &Path) -> Command {
-    let mut command = Command::new(KEEPER);
-    command
-        .args(["--foreground", "--persistent"])
+/// Starts the Windows in a folder; it goes on, whether anything runs in it or not, until [`end`].
+///
+/// # Errors
+/// Where it does not start.
+pub fn start(wine: &Path) -> Result<(), LabError> {
+    let attempted = || format!("start Wine in `{}`", wine.display());
+    // It returns when it can be reached: a program that comes earlier would start one of its own.
+    let status = Command::new(KEEPER)
+        .arg("--persistent")
         .env("WINEPREFIX", wine)
-        .stdin(Stdio::null());
-    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .attempting(attempted)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(LabError::Refused {
+        attempted: attempted(),
+        reason: format!("`{KEEPER}` ended with {status}"),
+    })
 }
 
 /// The process of a program of Windows, by the path that its command line begins with.
@@ -246,6 +264,10 @@ mod tests {
             written(Path::new("/tmp/lab/oslo-b/exchsrvr")),
             r"Z:\tmp\lab\oslo-b\exchsrvr"
         );
+        for path in ["/tmp/lab/oslo-b/exchsrvr", "/"] {
+            assert_eq!(here(&written(Path::new(path))), Path::new(path));
+            assert_eq!(here(path), Path::new(path));
+        }
     }
 
     #[test]

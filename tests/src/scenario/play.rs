@@ -231,6 +231,9 @@ impl Play<'_> {
             servers,
             self.room.ill(),
         );
+        if options.kills_agents_alone {
+            kills = chaos::of_agents(kills, self.room.ill());
+        }
         let mut round = 1;
         loop {
             let kills = std::mem::take(&mut kills);

@@ -7,7 +7,6 @@ mod giving_back;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +25,7 @@ use crate::clock_factor::ClockFactor;
 use crate::fault::{BadMessage, Effect, Faults, Place};
 use crate::ims;
 use crate::lab_error::{Attempting, LabError};
+use crate::platform::wine;
 use crate::server_dir::{Direction, ServerDir};
 use crate::smtp_log;
 use crate::spool::{self, SpoolMessage};
@@ -481,7 +481,8 @@ fn is_about(row: &Value, ids: [&String; 2]) -> bool {
 
 /// The name of the copy that a line of the listing names.
 fn copy_name(row: &Value) -> Option<&str> {
-    Path::new(row["escrow"].as_str()?).file_name()?.to_str()
+    // As the agent writes it, which may be on Windows.
+    row["escrow"].as_str()?.rsplit(['/', '\\']).next()
 }
 
 /// Whether the copy that a line names is the message as it was sent.
@@ -489,7 +490,7 @@ fn has_its_bytes(row: &Value, one: &Told) -> bool {
     let Some(copy) = row["escrow"].as_str() else {
         return false;
     };
-    let read = std::fs::read(copy).ok();
+    let read = std::fs::read(wine::here(copy)).ok();
     let message = read.and_then(|bytes| SpoolMessage::parse(&bytes).ok());
     message.is_some_and(|message| {
         spool::body_hash(&message.text) == one.submission.body_hash

@@ -35,9 +35,7 @@ const NO_MANAGER: u32 = 1115;
 pub fn run(server: &ServerDir, windows: &Path) -> Result<(), LabError> {
     let stop = stop_signal::install()?;
     let end = End::with(server)?;
-    let mut keeper = wine::keeper(&server.wine())
-        .spawn()
-        .attempting(|| "start Wine".to_owned())?;
+    wine::start(&server.wine())?;
     if server.registry().exists() {
         install(server, windows)?;
     }
@@ -54,16 +52,18 @@ pub fn run(server: &ServerDir, windows: &Path) -> Result<(), LabError> {
     });
     if ready.is_some() {
         tether::ready("listening");
-        while !stop.load(Ordering::Relaxed) && keeper.try_wait().is_ok_and(|end| end.is_none()) {
-            awaited::until(Duration::from_millis(50), || stop.load(Ordering::Relaxed));
-        }
+        awaited::until(Duration::MAX, || stop.load(Ordering::Relaxed));
         control.stop_services();
     }
     door::close(server);
     end.now();
-    // Killed by then.
-    let _ = keeper.wait();
-    Ok(())
+    if ready.is_some() {
+        return Ok(());
+    }
+    Err(LabError::TimedOut {
+        awaited: "the service control manager".to_owned(),
+        waited: START,
+    })
 }
 
 fn install(server: &ServerDir, windows: &Path) -> Result<(), LabError> {

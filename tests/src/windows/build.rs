@@ -25,6 +25,12 @@ pub(super) fn folder(top: &Path) -> PathBuf {
     top.join("target/windows")
 }
 
+/// The folder with the programs for Windows, whether they are built or not.
+#[must_use]
+pub fn programs(top: &Path) -> PathBuf {
+    folder(top).join(TARGET).join("debug")
+}
+
 /// Builds the agent and a server of the lab for Windows.
 ///
 /// # Errors
@@ -39,7 +45,7 @@ pub fn build(top: &Path) -> Result<Built, LabError> {
         "--bins",
     ];
     run(&mut cargo_for_windows(top, &arguments))?;
-    let folder = folder(top).join(TARGET).join("debug");
+    let folder = programs(top);
     Ok(Built {
         agent: folder.join("mailmend-agent.exe"),
         folder,

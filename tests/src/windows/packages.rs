@@ -10,9 +10,9 @@ use crate::lab_error::{Attempting, LabError};
 /// The compiler that has the sources of its own standard library beside it.
 pub(super) const RUSTC: &str = "/usr/bin/rustc";
 /// Wine's loader, which its package puts beside its libraries and on nobody's path.
-pub(super) const WINE: &str = "/usr/lib/wine/wine64";
+pub(crate) const WINE: &str = "/usr/lib/wine/wine64";
 /// What keeps a Windows of Wine's together, from the same package.
-pub(super) const WINESERVER: &str = "/usr/lib/wine/wineserver64";
+pub(crate) const WINESERVER: &str = "/usr/lib/wine/wineserver64";
 /// The C compiler for Windows.
 pub(super) const CC: &str = "x86_64-w64-mingw32-gcc";
 
