@@ -352,11 +352,10 @@ fn set_name(
 ) -> Result<(), Code> {
     let name = path::name(new).map_err(|_| Code(ERROR_INVALID_NAME))?;
     let bytes = name.len() * size_of::<u16>();
-    let length = offset_of!(FILE_RENAME_INFORMATION, FileName) + bytes;
-    // Room for the structure itself too, which ends with the first letter.
-    let words = length
-        .max(size_of::<FILE_RENAME_INFORMATION>())
-        .div_ceil(size_of::<u64>());
+    // At least the structure itself, which ends with the first letter and is padded.
+    let length = (offset_of!(FILE_RENAME_INFORMATION, FileName) + bytes)
+        .max(size_of::<FILE_RENAME_INFORMATION>());
+    let words = length.div_ceil(size_of::<u64>());
     let mut room = vec![0_u64; words];
     let about = room.as_mut_ptr().cast::<FILE_RENAME_INFORMATION>();
     let mut status = IO_STATUS_BLOCK::default();

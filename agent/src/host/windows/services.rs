@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "who depends on a service is asked through Win32; the crate for services has no call"
+    reason = "the crate for services tells no process of one that stops, and not what depends on it"
 )]
 
 mod refusal;
@@ -11,25 +11,28 @@ use std::collections::BTreeSet;
 use std::mem::size_of;
 
 use mailmend_policy::name::ServiceName;
-use windows_service::service::{
-    Service, ServiceAccess, ServiceDependency, ServiceExitCode, ServiceState as State, ServiceType,
-};
+use windows_service::service::{Service, ServiceAccess};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
     ERROR_MORE_DATA, ERROR_PROCESS_ABORTED, ERROR_SERVICE_NEVER_STARTED, ERROR_SERVICE_NOT_ACTIVE,
+    ERROR_SERVICE_SPECIFIC_ERROR,
 };
 use windows_sys::Win32::System::Services::{
     CloseServiceHandle, ENUM_SERVICE_STATUS_PROCESSW, ENUM_SERVICE_STATUSW, EnumDependentServicesW,
-    EnumServicesStatusExW, OpenSCManagerW, SC_ENUM_PROCESS_INFO, SC_HANDLE, SC_MANAGER_CONNECT,
-    SC_MANAGER_ENUMERATE_SERVICE, SERVICE_ACTIVE, SERVICE_WIN32,
+    EnumServicesStatusExW, OpenSCManagerW, QueryServiceStatusEx, SC_ENUM_PROCESS_INFO, SC_HANDLE,
+    SC_MANAGER_CONNECT, SC_MANAGER_ENUMERATE_SERVICE, SC_STATUS_PROCESS_INFO, SERVICE_ACCEPT_STOP,
+    SERVICE_ACTIVE, SERVICE_START_PENDING, SERVICE_STATUS_PROCESS, SERVICE_STOP_PENDING,
+    SERVICE_STOPPED, SERVICE_WIN32, SERVICE_WIN32_OWN_PROCESS,
 };
 
 use self::refusal::{Verb, refused, unanswered};
 use super::failure::Code;
 use super::machine::Machine;
 use super::process;
+use super::registry::MachineRegistry;
 use crate::host::{
-    Effect, HostError, HostErrorKind, ProcessIdentity, ServiceState, ServiceStatus, Services,
+    Effect, HostError, HostErrorKind, ProcessIdentity, Registry, RegistryValue, ServiceState,
+    ServiceStatus, Services,
 };
 
 /// Windows' services, or those of another machine.
@@ -85,48 +88,21 @@ impl ControlManager {
         )
     }
 
-    /// The process of a running service. A service that shares its process has none of its own: others
-    /// would die with it, and it goes on when the service has stopped.
-    fn process(
-        &self,
-        pid: Option<u32>,
-        kind: ServiceType,
-    ) -> Result<Option<ProcessIdentity>, HostError> {
-        match (pid, &self.machine) {
-            (Some(pid), Machine::Local) if pid != 0 && kind.contains(ServiceType::OWN_PROCESS) => {
-                process::identity(pid)
-            }
-            // Windows lets nobody look into the processes of another machine.
-            _ => Ok(None),
-        }
-    }
-
     /// The running services whose configuration names this one, or one of those, in the order to stop them.
     fn dependents_by_configuration(
         &self,
         service: &ServiceName,
     ) -> Result<Vec<ServiceName>, HostError> {
-        let failed = |error| self.failed(Verb::Dependents, service, error);
-        let manager = self.connect().map_err(failed)?;
         let running = self.running().map_err(|code| {
-            refused(
-                code,
-                Verb::Dependents,
-                self.attempted(Verb::Dependents, service),
-            )
+            let attempted = self.attempted(Verb::Dependents, service);
+            refused(code, Verb::Dependents, attempted)
         })?;
+        let registry = MachineRegistry::of(self.machine.clone());
         let mut needs: Vec<(ServiceName, Vec<String>)> = Vec::new();
         for name in running {
-            // One that this account may not look at is not Exchange's.
-            let config = manager
-                .open_service(name.as_str(), ServiceAccess::QUERY_CONFIG)
-                .and_then(|service| service.query_config());
-            if let Ok(config) = config {
-                let on = config.dependencies.into_iter().filter_map(|one| match one {
-                    ServiceDependency::Service(name) => Some(name.to_string_lossy().into_owned()),
-                    ServiceDependency::Group(_) => None,
-                });
-                needs.push((name, on.collect()));
+            let key = format!(r"SYSTEM\CurrentControlSet\Services\{name}");
+            if let Some(RegistryValue::Texts(on)) = registry.read(&key, "DependOnService")? {
+                needs.push((name, on));
             }
         }
         Ok(in_order_to_stop(service, &needs))
@@ -230,33 +206,37 @@ struct Told {
 impl ControlManager {
     /// What the manager says.
     fn told(&self, service: &ServiceName) -> Result<Told, HostError> {
-        let found = self
-            .open(service, Verb::Query)?
-            .query_status()
-            .map_err(|error| self.failed(Verb::Query, service, error))?;
-        let state = match found.current_state {
-            State::Stopped => ServiceState::Stopped,
-            State::StartPending => ServiceState::Starting,
-            State::StopPending => ServiceState::Stopping,
+        let opened = self.open(service, Verb::Query)?;
+        let found = status(opened.raw_handle())
+            .map_err(|code| refused(code, Verb::Query, self.attempted(Verb::Query, service)))?;
+        let state = match found.dwCurrentState {
+            SERVICE_STOPPED => ServiceState::Stopped,
+            SERVICE_START_PENDING => ServiceState::Starting,
+            SERVICE_STOP_PENDING => ServiceState::Stopping,
             // Paused, and on its way there and back: it runs and holds what it has open.
-            State::Running | State::Paused | State::PausePending | State::ContinuePending => {
-                ServiceState::Running
-            }
+            _ => ServiceState::Running,
         };
-        let exit_code = match found.exit_code {
-            ServiceExitCode::Win32(ERROR_SERVICE_NEVER_STARTED) => None,
-            ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => Some(code),
+        let exit_code = match found.dwWin32ExitCode {
+            ERROR_SERVICE_NEVER_STARTED => None,
+            ERROR_SERVICE_SPECIFIC_ERROR => Some(found.dwServiceSpecificExitCode),
+            code => Some(code),
         };
-        let own = found.service_type.contains(ServiceType::OWN_PROCESS);
+        // A service that shares its process has none of its own: others would die with it, and it goes on when
+        // the service has stopped. And Windows lets nobody look into the processes of another machine.
+        let own_process =
+            found.dwServiceType & SERVICE_WIN32_OWN_PROCESS != 0 && found.dwProcessId != 0;
+        let process = if own_process && !self.machine.is_remote() {
+            process::identity(found.dwProcessId)?
+        } else {
+            None
+        };
         Ok(Told {
-            own_process: own && found.process_id.is_some_and(|pid| pid != 0),
+            own_process,
             status: ServiceStatus {
                 state,
-                process: self.process(found.process_id, found.service_type)?,
+                process,
                 exit_code,
-                accepts_stop: found
-                    .controls_accepted
-                    .contains(windows_service::service::ServiceControlAccept::STOP),
+                accepts_stop: found.dwControlsAccepted & SERVICE_ACCEPT_STOP != 0,
             },
         })
     }
@@ -331,6 +311,27 @@ fn entries<T>(
         // The names stand behind the entries. Somebody may add a service meanwhile.
         let bytes = length + usize::try_from(needed).unwrap_or(0);
         room = Vec::with_capacity(bytes.div_ceil(size_of::<T>()) + 1);
+    }
+}
+
+fn status(service: SC_HANDLE) -> Result<SERVICE_STATUS_PROCESS, Code> {
+    let mut found = SERVICE_STATUS_PROCESS::default();
+    let mut needed = 0;
+    // SAFETY: the service is open for this, and the structure is the one of that class and as long as is
+    // said.
+    let told = unsafe {
+        QueryServiceStatusEx(
+            service,
+            SC_STATUS_PROCESS_INFO,
+            (&raw mut found).cast(),
+            u32::try_from(size_of::<SERVICE_STATUS_PROCESS>()).unwrap_or(0),
+            &raw mut needed,
+        )
+    };
+    if told == 0 {
+        Err(Code::last())
+    } else {
+        Ok(found)
     }
 }
 
