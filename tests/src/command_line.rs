@@ -17,7 +17,7 @@ use mailmend_lab::scenario::{self, Options, SCENARIOS, Scenario, site};
 use mailmend_lab::storm::Storm;
 use mailmend_lab::verify::Verification;
 use mailmend_lab::{
-    demo, ims, mta, peer, service_manager, stop_signal, storm, tether, verify, windows,
+    archives, demo, ims, mta, peer, service_manager, stop_signal, storm, tether, verify, windows,
 };
 
 use crate::server_tool::{OfServer, Tool};
@@ -102,6 +102,18 @@ enum Command {
         /// Take the programs for Windows as they were built last, and only play.
         #[arg(long)]
         as_built: bool,
+    },
+    /// Make the archives of a release: tar.gz, Debian package, zip for Windows, sums (this is `cargo archives`).
+    Archives {
+        /// Where they go.
+        #[arg(long, default_value = "target/archives", value_name = "DIR")]
+        out: PathBuf,
+        /// `release` for use, `dev` as tests build them, which is faster.
+        #[arg(long, default_value = "release", value_parser = ["release", "dev"])]
+        profile: String,
+        /// Open each again and use what is in it, the zip under Wine.
+        #[arg(long)]
+        check: bool,
     },
     /// Cut the power of a real ext4 under the agent's custody and journal, and recover (needs root).
     PowerCuts {
@@ -368,6 +380,26 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
             } else {
                 windows::check(&top(), &say)?;
             }
+        }
+        Command::Archives {
+            out,
+            profile,
+            check,
+        } => {
+            let release = archives::Release {
+                top: top(),
+                out,
+                optimised: profile == "release",
+            };
+            let say = |line: &str| eprintln!("{line}");
+            let made = archives::make(&release, &say)?;
+            if check {
+                archives::check(&release, &made, &say)?;
+            }
+            for name in [&made.linux, &made.debian, &made.windows] {
+                println!("{}", made.folder.join(name).display());
+            }
+            println!("{}", made.folder.join(archives::SUMS).display());
         }
         Command::PowerCuts {
             life: Some(top),

@@ -5,6 +5,8 @@
 //! [`world`] lays them out in a folder; [`load`] sends mail; [`truth`] tells what became of it, without
 //! asking any agent or controller.
 
+#[cfg(unix)]
+pub mod archives;
 pub mod awaited;
 #[cfg(unix)]
 pub mod cargo;

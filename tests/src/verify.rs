@@ -28,7 +28,7 @@ pub struct Verification {
 }
 
 /// Programs that the checks need, each with the Debian package that has it and what needs it.
-const PROGRAMS: [(&str, &str, &str); 3] = [
+const PROGRAMS: [(&str, &str, &str); 7] = [
     (
         "cc",
         "gcc",
@@ -43,6 +43,22 @@ const PROGRAMS: [(&str, &str, &str); 3] = [
         "faketime",
         "faketime",
         "the tests of bad input set the clock of single programs to 1980 with it",
+    ),
+    (
+        "systemd-analyze",
+        "systemd",
+        "the agent's unit is checked with it",
+    ),
+    (
+        "strace",
+        "strace",
+        "what the agent calls is compared with what its unit allows",
+    ),
+    ("zip", "zip", "the archive for Windows is packed with it"),
+    (
+        "unzip",
+        "unzip",
+        "the archive for Windows is opened with it",
     ),
 ];
 

@@ -11,7 +11,7 @@ mod wine;
 
 use std::path::Path;
 
-pub use self::build::{Built, build, programs};
+pub use self::build::{Built, build, build_agent_for_release, programs};
 pub(crate) use self::packages::{WINE, WINESERVER};
 pub use self::packages::{missing, ready};
 pub use self::wine::Wine;

@@ -52,6 +52,22 @@ pub fn build(top: &Path) -> Result<Built, LabError> {
     })
 }
 
+/// Builds the agent for Windows as it is released.
+///
+/// # Errors
+/// Where it does not build.
+pub fn build_agent_for_release(top: &Path) -> Result<PathBuf, LabError> {
+    let arguments = [
+        "build",
+        "--release",
+        "--package",
+        "mailmend-agent",
+        "--bins",
+    ];
+    run(&mut cargo_for_windows(top, &arguments))?;
+    Ok(folder(top).join(TARGET).join("release/mailmend-agent.exe"))
+}
+
 fn run(command: &mut Command) -> Result<(), LabError> {
     let status = command
         .status()
