@@ -5,6 +5,7 @@
 //! ends this process, however, ends that too.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -100,8 +101,9 @@ impl End {
             .arg("end-wine")
             .arg("--server-dir")
             .arg(server.root())
-            // It is to outlive this one.
+            // It is to outlive this one, and a signal to all of the lab too.
             .env_remove(tether::PARENT)
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
