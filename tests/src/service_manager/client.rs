@@ -10,7 +10,8 @@ use crate::awaited;
 use crate::lab_error::{Attempting, LabError};
 use crate::server_dir::ServerDir;
 
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long an answer may take: where servers run Windows, a start waits for what the service needs.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// Talks to the service manager of a server, over a connection of its own for each request.
 #[derive(Debug, Clone)]
