@@ -439,6 +439,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Tell the recipients of the named messages, if a second copy matters. Set the service to start by hand and list it in the guard file's `[watchdog]`, so that the agent looks first.",
     ),
     (
+        "A111-inbound-again",
+        "The mail service had stopped uncleanly with inbound mail in its queue. No log tells which message it was handing over to the store then, so one or a few of those named may reach it twice.",
+        "Nothing has to be done for the service. Tell the recipients of the named messages, or look for doubles in the store by Message-ID.",
+    ),
+    (
         "A120-search-contradiction",
         "What a search for poison saw contradicts itself: files that crashed the service together do not crash it alone, or what it had stayed up with crashed it later.",
         "Look at the suspected messages of the step's evidence, and for another cause (memory, an add-in, a virus scanner). Everything is held; give it back in small parts with `mailmend run release`.",

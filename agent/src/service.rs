@@ -1,5 +1,6 @@
 //! Stopping and starting a service, with proof, journaled into a run or a duty.
 
+mod inbound;
 mod start;
 
 use std::time::Duration;

@@ -113,7 +113,12 @@ impl Care<'_> {
                         why: not,
                     }));
                 }
-                if let Err(not) = self.set_aside(&status)? {
+                let aside = self.set_aside(&status)?;
+                let ready = match aside {
+                    Ok(()) => self.name_inbound(&status)?,
+                    not => not,
+                };
+                if let Err(not) = ready {
                     why = not;
                     self.station.host.clock().sleep(POLL);
                     continue;

@@ -11,7 +11,7 @@ use super::{Ready, StepEnd, StepResult, Trouble, Work};
 use crate::custody::quarantine::{Prepared, Taken};
 use crate::custody::recover::needed;
 use crate::custody::replay::{Give, Which, check};
-use crate::custody::{CustodyError, index, quarantine};
+use crate::custody::{CustodyError, HowStopped, index, quarantine};
 use crate::queue::QueueCare;
 use crate::runner::{exit_due, millis, undo_section};
 use crate::service::{Care, Start};
@@ -63,6 +63,16 @@ pub(super) fn apply(work: &Work<'_>, queue: Queue) -> StepResult {
         Ok(stopped) => stopped,
         Err(why) => return Ok(StepEnd::no_effect(why)),
     };
+    if queue == Queue::InboundAwaitingConversion && stopped.how() == HowStopped::Uncleanly {
+        let service = Care {
+            station: work.station,
+            run: work.run,
+            service: care.service(),
+        };
+        if let Err(why) = service.name_inbound_there()? {
+            return Ok(StepEnd::no_effect(why));
+        }
+    }
     match prepared.take(&care.desk(), &stopped, &care.records()) {
         Ok(mut taken) => {
             if let (Some(batch), Some(survey)) = (taken.batch, taken.unlisted.take()) {

@@ -3,8 +3,11 @@
 
 use mailmend_agent::host::HostErrorKind;
 use mailmend_agent::host::simulated::run_until_killed;
+use mailmend_proto::wire;
 
-use crate::site::Site;
+use crate::policies::corrupt_message;
+use crate::site::{IMC, Site};
+use crate::{person, vanished};
 
 /// EIO of a change that happened, of one that did not, and ENOSPC.
 const FAILURES: [(HostErrorKind, bool); 3] = [
@@ -13,8 +16,16 @@ const FAILURES: [(HostErrorKind, bool); 3] = [
     (HostErrorKind::NoSpace, false),
 ];
 
-/// Lets each call on files after `first` fail, one in each site, until none is left. Returns how many.
-fn each_call(mut site: impl FnMut() -> Site, story: impl Fn(&Site)) -> u64 {
+/// Lets each call on files fail, one in each site, until none is left. Returns how many.
+fn each_call(site: impl FnMut() -> Site, story: impl Fn(&Site)) -> u64 {
+    each_call_and(site, story, Site::check)
+}
+
+fn each_call_and(
+    mut site: impl FnMut() -> Site,
+    story: impl Fn(&Site),
+    check: impl Fn(&Site, &str),
+) -> u64 {
     let mut failed = 0;
     for (kind, happens) in FAILURES {
         for n in 1.. {
@@ -25,7 +36,7 @@ fn each_call(mut site: impl FnMut() -> Site, story: impl Fn(&Site)) -> u64 {
                 break;
             }
             let told = format!("call {n} failed with {kind:?}, happened: {happens}");
-            site.check(&told);
+            check(&site, &told);
             assert!(site.ended().is_some(), "{told}: the run does not end");
             failed += 1;
         }
@@ -61,6 +72,67 @@ fn whichever_call_on_files_fails_in_an_undo_nothing_is_lost_and_service_is_up() 
         site.live_through_failures();
     });
     eprintln!("{failed} calls of the undo failed");
+    assert!(failed > 60, "only {failed}");
+}
+
+/// All of the custody of a search: the quarantines, each feeding, each taking back, the last replay. Where the
+/// failure ends the run before the bad message is held, service is down as it was found, and somebody is called.
+#[test]
+fn whichever_call_on_files_fails_in_a_search_nothing_is_lost_and_only_what_is_bad_keeps_service_down()
+ {
+    let failed = each_call_and(
+        || (corrupt_message::CASE.site)(5),
+        |site| {
+            site.live_through_failures();
+        },
+        |site, told| {
+            site.check_mail(told);
+            assert!(site.state().section.is_none(), "{told}: a section is open");
+            let accounts = site.world.balance().accounts;
+            let bad_in_queue = accounts
+                .iter()
+                .any(|one| one.poison && !one.live.is_empty());
+            assert!(
+                site.world.is_running(IMC) || site.bad_in_a_queue(),
+                "{told}: service is down, and nothing bad is in its queues: {:?}",
+                site.failures()
+            );
+        },
+    );
+    eprintln!("{failed} calls of a search failed");
+    assert!(failed > 600, "only {failed}");
+}
+
+/// Orders until it is taken and carried out, as the controller sends it again to each new agent.
+fn ordered(site: &Site, order: &wire::Order) {
+    for _ in 0..5 {
+        let engine = site.engine(0);
+        let done = engine.recover().is_ok()
+            && engine.order(order).is_ok()
+            && engine.carry_on(site.run).is_ok();
+        if done {
+            return;
+        }
+        site.is_up_or_comes_up();
+    }
+    panic!("it never gets through");
+}
+
+#[test]
+fn whichever_call_on_files_fails_in_a_release_nothing_is_lost_and_service_is_up() {
+    let failed = each_call(person::at_rest, |site| {
+        ordered(site, &person::release(site, 1))
+    });
+    eprintln!("{failed} calls of a release failed");
+    assert!(failed > 60, "only {failed}");
+}
+
+#[test]
+fn whichever_call_on_files_fails_in_a_recovery_from_escrow_nothing_is_lost_and_service_is_up() {
+    let failed = each_call(vanished::vanished, |site| {
+        ordered(site, &vanished::recover(site, 1, &[]));
+    });
+    eprintln!("{failed} calls of a recovery failed");
     assert!(failed > 60, "only {failed}");
 }
 

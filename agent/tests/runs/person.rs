@@ -14,7 +14,7 @@ use crate::site::{IMC, Site};
 
 /// A run at rest: the start of its first section died at every attempt, so that its outcome is unknown, and
 /// five messages are held. Service was brought up by the exit.
-fn at_rest() -> Site {
+pub(crate) fn at_rest() -> Site {
     let site = Site::small(2);
     let faults = ServiceFaults {
         dies_after: vec![200, 200],
@@ -38,7 +38,7 @@ fn batch(site: &Site) -> BatchId {
     *site.state().batches.keys().next().expect("a batch")
 }
 
-fn release(site: &Site, id: u128) -> wire::Order {
+pub(crate) fn release(site: &Site, id: u128) -> wire::Order {
     site.order(id, What::Release(wire::Release::default()))
 }
 
