@@ -12,7 +12,7 @@ use stage::{Ended, Stage};
 use crate::cargo;
 use crate::lab_error::{Attempting, LabError};
 use crate::scenario::SCENARIOS;
-use crate::{power_cut, stop_signal};
+use crate::{power_cut, stop_signal, windows};
 
 /// What to check.
 #[derive(Debug, Clone)]
@@ -185,6 +185,17 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
     match power_cut::impossible() {
         None => stages.push(lab("power cuts", 10, &["power-cuts", "--cuts", "200"])),
         Some(why) => left_out.push(format!("power cuts on ext4: {why}")),
+    }
+    let packages = windows::missing();
+    if packages.is_empty() || rustix::process::getuid().is_root() {
+        let archives = ["archives", "--profile", "dev", "--check", "--out"];
+        let to = ["target/verify/archives"];
+        stages.push(lab("archives", 45, &[&archives[..], &to[..]].concat()));
+    } else {
+        let packages = packages.join(" ");
+        left_out.push(format!(
+            "archives: {packages} would have to be installed, as root"
+        ));
     }
     stages.push(lab("main job", 10, &["run", "stuck-outbound", "--json"]));
     let (runs, seed) = (

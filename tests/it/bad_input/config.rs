@@ -21,7 +21,7 @@ fn every_fault_of_a_configuration_is_shown_at_once() {
     let good = std::fs::read_to_string(place.path("agent.toml")).unwrap();
     let bad = good
         .replace("https", "http")
-        .replace("\"unix\"", "\"windows\"")
+        .replace("\"unix\"", "\"dos\"")
         .replace("guard = ", "colour = 1\nguard = ");
     let file = place.file("bad.toml", bad);
     let name = file.display().to_string();
