@@ -88,10 +88,6 @@ fn whichever_call_on_files_fails_in_a_search_nothing_is_lost_and_only_what_is_ba
         |site, told| {
             site.check_mail(told);
             assert!(site.state().section.is_none(), "{told}: a section is open");
-            let accounts = site.world.balance().accounts;
-            let bad_in_queue = accounts
-                .iter()
-                .any(|one| one.poison && !one.live.is_empty());
             assert!(
                 site.world.is_running(IMC) || site.bad_in_a_queue(),
                 "{told}: service is down, and nothing bad is in its queues: {:?}",
