@@ -7,6 +7,7 @@ mod agreement;
 mod build;
 mod packages;
 mod scenarios;
+mod suite;
 mod wine;
 
 use std::path::Path;
@@ -18,6 +19,19 @@ pub use self::wine::Wine;
 
 use crate::lab_error::LabError;
 
+/// Why this cannot be done here; `None` where it can, if only after an installation.
+#[must_use]
+pub fn impossible() -> Option<String> {
+    let missing = missing();
+    if missing.is_empty() || packages::may_install() {
+        return None;
+    }
+    let missing = missing.join(" ");
+    Some(format!(
+        "this account cannot install {missing}: `apt-get install {missing}` as root"
+    ))
+}
+
 /// Builds the agent and its tests for Windows, and runs both under Wine. `say` tells how far it is.
 ///
 /// # Errors
@@ -28,6 +42,8 @@ pub fn check(top: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
     let built = build(top)?;
     let wine = Wine::prepare(&build::folder(top).join("wine"), say)?;
     wine.run(&built.agent, &["--version"])?;
+    say("running the agent's tests under Wine");
+    suite::run(&wine, &built)?;
     play(&built.folder, say)
 }
 

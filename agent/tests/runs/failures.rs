@@ -117,7 +117,7 @@ fn ordered(site: &Site, order: &wire::Order) {
 #[test]
 fn whichever_call_on_files_fails_in_a_release_nothing_is_lost_and_service_is_up() {
     let failed = each_call(person::at_rest, |site| {
-        ordered(site, &person::release(site, 1))
+        ordered(site, &person::release(site, 1));
     });
     eprintln!("{failed} calls of a release failed");
     assert!(failed > 60, "only {failed}");

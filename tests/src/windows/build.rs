@@ -1,7 +1,7 @@
 //! Building for Windows.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::packages::{CC, RUSTC};
 use crate::cargo;
@@ -18,6 +18,10 @@ pub struct Built {
     pub agent: PathBuf,
     /// Where it is, with what a server of the lab is made of beside it.
     pub folder: PathBuf,
+    /// The tests of the agent's library.
+    pub tests: PathBuf,
+    /// The service that they install.
+    pub small_service: PathBuf,
 }
 
 /// Where all that is for Windows goes: a folder of its own, because its compiler is another one.
@@ -31,7 +35,8 @@ pub fn programs(top: &Path) -> PathBuf {
     folder(top).join(TARGET).join("debug")
 }
 
-/// Builds the agent and a server of the lab for Windows.
+/// Builds the agent and a server of the lab for Windows, with the tests of the agent's library and the
+/// service that these need.
 ///
 /// # Errors
 /// Where it does not build.
@@ -43,12 +48,26 @@ pub fn build(top: &Path) -> Result<Built, LabError> {
         "--package",
         "mailmend-lab",
         "--bins",
+        "--example",
+        "small_service",
     ];
     run(&mut cargo_for_windows(top, &arguments))?;
+    let library = [
+        "test",
+        "--no-run",
+        "--package",
+        "mailmend-agent",
+        "--lib",
+        "--message-format",
+        "json-render-diagnostics",
+    ];
+    let tests = tests(&mut cargo_for_windows(top, &library))?;
     let folder = programs(top);
     Ok(Built {
         agent: folder.join("mailmend-agent.exe"),
+        small_service: folder.join("examples/small_service.exe"),
         folder,
+        tests,
     })
 }
 
@@ -66,6 +85,26 @@ pub fn build_agent_for_release(top: &Path) -> Result<PathBuf, LabError> {
     ];
     run(&mut cargo_for_windows(top, &arguments))?;
     Ok(folder(top).join(TARGET).join("release/mailmend-agent.exe"))
+}
+
+/// The program that cargo says it has built: the name of one of tests has a number in it.
+fn tests(cargo: &mut Command) -> Result<PathBuf, LabError> {
+    let output = cargo
+        .stderr(Stdio::inherit())
+        .output()
+        .attempting(|| "run cargo for Windows".into())?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let program = said.lines().rev().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    match program {
+        Some(program) if output.status.success() => Ok(program),
+        _ => Err(LabError::Refused {
+            attempted: "build the tests for Windows".into(),
+            reason: format!("cargo ended with {}", output.status),
+        }),
+    }
 }
 
 fn run(command: &mut Command) -> Result<(), LabError> {

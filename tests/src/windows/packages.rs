@@ -35,6 +35,11 @@ pub fn missing() -> Vec<&'static str> {
     packages.map(|(package, _)| *package).collect()
 }
 
+/// Whether what is missing may be installed.
+pub(super) fn may_install() -> bool {
+    getuid().is_root() && Path::new("/usr/bin/apt-get").exists()
+}
+
 /// Installs what is missing.
 ///
 /// # Errors
