@@ -2,7 +2,7 @@
 //!
 //! A scanner holds what is in MTS-OUT of each Server A, or the folder itself is damaged. A person takes the
 //! mailbox from the scanner, and out of MTS-OUT exactly what the run lists as sent; where 3038 comes again
-//! that person makes the service anew and repairs the store ([`administrator`]). In `cannot` and `recreate-cannot`
+//! that person makes the service anew and repairs the store (`administrator.rs`). In `cannot` and `recreate-cannot`
 //! that person cannot, and in `untrue` claims to have; all must end without a restart that sends anything twice.
 
 mod administrator;
