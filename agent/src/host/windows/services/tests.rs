@@ -74,16 +74,20 @@ impl Installed {
         }
     }
 
-    fn started(&self) -> ServiceStatus {
+    fn ask_to_start(&self) -> Result<(), HostError> {
         let until = Instant::now() + LONG;
         loop {
             match HERE.request_start(&self.name) {
                 // Wine's manager is locked as long as another test waits for its service to report.
                 Err(error)
                     if error.kind == HostErrorKind::Service(1055) && Instant::now() < until => {}
-                result => break result.unwrap(),
+                result => return result,
             }
         }
+    }
+
+    fn started(&self) -> ServiceStatus {
+        self.ask_to_start().unwrap();
         self.until(|status| status.state == ServiceState::Running)
     }
 }
@@ -163,11 +167,11 @@ fn a_service_that_does_not_exist_or_is_disabled_says_so() {
 fn a_service_that_fails_or_dies_leaves_its_number() {
     let fails = Installed::new("fails", &[]);
     // The manager may tell of the end while it is asked to start.
-    let _ = HERE.request_start(&fails.name);
+    let _ = fails.ask_to_start();
     let status = fails.until(|s| s.state == ServiceState::Stopped && s.exit_code.is_some());
     assert_eq!(status.exit_code, Some(2140));
     let dies = Installed::new("dies", &[]);
-    let _ = HERE.request_start(&dies.name);
+    let _ = dies.ask_to_start();
     let status = dies.until(|status| status.state == ServiceState::Stopped);
     assert!(status.exit_code.is_some_and(|code| code != 0), "{status:?}");
 }
@@ -175,7 +179,7 @@ fn a_service_that_fails_or_dies_leaves_its_number() {
 #[test]
 fn a_service_that_never_reports_to_the_manager_is_1053_and_may_have_begun() {
     let silent = Installed::new("silent", &[]);
-    let error = HERE.request_start(&silent.name).unwrap_err();
+    let error = silent.ask_to_start().unwrap_err();
     assert_eq!(
         (error.kind, error.effect),
         (HostErrorKind::Service(1053), Effect::Unknown)
