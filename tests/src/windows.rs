@@ -17,7 +17,7 @@ pub(crate) use self::packages::{WINE, WINESERVER};
 pub use self::packages::{missing, ready};
 pub use self::wine::Wine;
 
-use crate::lab_error::LabError;
+use crate::lab_error::{Attempting, LabError};
 
 /// Why this cannot be done here; `None` where it can, if only after an installation.
 #[must_use]
@@ -39,6 +39,8 @@ pub fn impossible() -> Option<String> {
 pub fn check(top: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
     ready(say)?;
     say("building the agent for Windows");
+    // Wine takes no prefix that is told relative to a folder.
+    let top = &std::path::absolute(top).attempting(|| format!("find `{}`", top.display()))?;
     let built = build(top)?;
     let wine = Wine::prepare(&build::folder(top).join("wine"), say)?;
     wine.run(&built.agent, &["--version"])?;
