@@ -113,7 +113,8 @@ pub fn planned(
     if !(1..=1000).contains(&sites_at_once) {
         return Err(PlanningFault::SitesAtOnce(sites_at_once));
     }
-    let max_failed = max_failed.unwrap_or(policy.strategy.max_failed);
+    let runs = u32::try_from(plans.len()).unwrap_or(u32::MAX);
+    let max_failed = max_failed.unwrap_or_else(|| policy.strategy.max_failed.floor_of(runs));
     let mut by_site: BTreeMap<SiteName, Vec<Server>> = BTreeMap::new();
     for server in selected {
         by_site.entry(server.site.clone()).or_default().push(server);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fault::FaultCode;
 use crate::name::{PolicyName, RoleName};
 use crate::policy::{AppliesTo, Detect, Deviation, Limits, Source};
-use crate::strategy::Strategy;
+use crate::strategy::{Share, Strategy};
 
 use super::conditions::{need_conditions, versions};
 use super::context::{Context, Place};
@@ -167,11 +167,12 @@ fn strategy(root: &Reader<'_>) -> Option<Strategy> {
         }
     };
     let sites_at_once = number("sites_at_once", 1, 1000, unless.sites_at_once);
-    let max_failed = number("max_failed", 0, 10_000, unless.max_failed);
+    let max_failed = number("max_failed", 0, 10_000, 0);
     reader.finish(|_| None);
     Some(Strategy {
         sites_at_once: sites_at_once?,
-        max_failed: max_failed?,
+        max_failed: Share::Count(max_failed?),
+        ..unless
     })
 }
 
