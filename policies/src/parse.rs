@@ -9,10 +9,13 @@ mod reader;
 mod references;
 mod roles;
 mod steps;
+pub(crate) mod strategy;
 mod value;
 mod words;
 
 use std::collections::BTreeSet;
+
+use toml::de::DeTable;
 
 use crate::document;
 use crate::fault::{FaultCode, Faults, Lines, Sink};
@@ -27,6 +30,7 @@ pub use header::SCHEMA;
 pub(crate) use header::{MAX_FILES, PARAGRAPH};
 pub use steps::MOST_STEPS;
 pub(crate) use steps::StepPlaces;
+pub use strategy::overridden;
 
 /// What a look at a policy file gives: the policy, where it is one, and all faults, advice included.
 #[derive(Debug, Clone)]
@@ -49,24 +53,32 @@ pub fn parse(source: &PolicySource) -> Result<Policy, Faults> {
 /// Reads a policy and tells advice too.
 #[must_use]
 pub fn check(source: &PolicySource) -> Checked {
+    let (policy, faults) = file(source.bytes(), source.name(), whole);
+    Checked { policy, faults }
+}
+
+/// Reads a file of the language: its limits, its syntax, and with `whole` its meaning. The value where no
+/// fault refuses it, and all faults.
+fn file<T>(
+    bytes: &[u8],
+    name: &str,
+    whole: impl FnOnce(&DeTable<'_>, &Sink) -> Option<T>,
+) -> (Option<T>, Faults) {
     let sink = Sink::default();
-    let Some(text) = document::text(source.bytes(), &sink) else {
+    let Some(text) = document::text(bytes, &sink) else {
         // What is too large or no text is not shown; faults in its UTF-8 part keep their place.
-        let shown = if source.bytes().len() > document::MOST_BYTES {
+        let shown = if bytes.len() > document::MOST_BYTES {
             String::new()
         } else {
-            String::from_utf8_lossy(source.bytes()).into_owned()
+            String::from_utf8_lossy(bytes).into_owned()
         };
-        return Checked {
-            policy: None,
-            faults: sink.finish(source.name(), &shown),
-        };
+        return (None, sink.finish(name, &shown));
     };
-    let policy = document::read(text, &sink).and_then(|document| {
+    let value = document::read(text, &sink).and_then(|document| {
         let before = sink.count();
-        let policy = whole(&document.root, &sink);
+        let value = whole(&document.root, &sink);
         if document.broken.is_empty() {
-            return policy;
+            return value;
         }
         // What could be read beside broken syntax is judged too, but only for faults that the
         // broken part cannot have caused.
@@ -81,9 +93,8 @@ pub fn check(source: &PolicySource) -> Checked {
         });
         None
     });
-    let faults = sink.finish(source.name(), text);
-    let policy = policy.filter(|_| !faults.refuse());
-    Checked { policy, faults }
+    let faults = sink.finish(name, text);
+    (value.filter(|_| !faults.refuse()), faults)
 }
 
 /// Whether a fault can be told from its own place alone.
@@ -103,10 +114,13 @@ const fn stands_alone(code: FaultCode) -> bool {
             | FaultCode::BadVersions
             | FaultCode::UnknownSchema
             | FaultCode::BadAddress
+            | FaultCode::BadShare
+            | FaultCode::BadTime
+            | FaultCode::UnknownZone
     )
 }
 
-fn whole(root: &toml::de::DeTable<'_>, sink: &Sink) -> Option<Policy> {
+fn whole(root: &DeTable<'_>, sink: &Sink) -> Option<Policy> {
     let ctx = Context::new(sink);
     let reader = Reader::new(root, 0..0, "the policy", sink);
     let header = header::header(&reader, &ctx);
@@ -134,6 +148,9 @@ fn whole(root: &toml::de::DeTable<'_>, sink: &Sink) -> Option<Policy> {
             detect_place,
         };
         lint::judge(&subject, sink);
+        if let Some(limits) = header.limits {
+            strategy::fit(&header.strategy, limits.max_outage, steps, sink);
+        }
     }
     Some(Policy {
         name: header.name?,
@@ -144,7 +161,7 @@ fn whole(root: &toml::de::DeTable<'_>, sink: &Sink) -> Option<Policy> {
         roles: roles::finished(&roles),
         limits: header.limits?,
         detect: detect?,
-        strategy: header.strategy?,
+        strategy: header.strategy.strategy?,
         steps: steps?,
     })
 }

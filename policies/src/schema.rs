@@ -5,6 +5,7 @@
 
 mod condition;
 mod step;
+mod strategy;
 
 use serde_json::{Map, Value, json};
 
@@ -45,14 +46,7 @@ pub fn schema() -> Value {
                     "max_files": { "type": "integer", "minimum": 1, "maximum": 10_000_000, "default": MAX_FILES, "description": "The most files that one quarantine may take." },
                 }),
             ),
-            "strategy": object(
-                "How a rollout goes through the sites, unless the rollout says otherwise.",
-                &[],
-                json!({
-                    "sites_at_once": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 1, "description": "How many sites are mended at once." },
-                    "max_failed": { "type": "integer", "minimum": 0, "maximum": 10_000, "default": 0, "description": "The rollout halts as soon as more runs than this have failed." },
-                }),
-            ),
+            "strategy": strategy::schema(),
             "detect": object(
                 "The symptom.",
                 &["on", "all"],
@@ -105,6 +99,8 @@ fn definitions() -> Value {
         "size",
         json!({ "type": "string", "pattern": "^(0|[1-9][0-9]*)(B|KiB|MiB|GiB)$", "examples": ["10MiB"] }),
     );
+    define("percentage", strategy::percentage());
+    define("window", strategy::window());
     define("path", path(true));
     define("path-or-root", path(false));
     define("condition", condition::schema());

@@ -6,6 +6,7 @@
 mod resolve;
 mod share;
 mod window;
+mod zone;
 
 use std::time::Duration;
 
@@ -13,7 +14,19 @@ use serde::{Deserialize, Serialize};
 
 pub use resolve::{Impossible, Resolved, Targets};
 pub use share::{NotAShare, Share};
-pub use window::{Day, LocalTime, NoZone, NotATime, Opening, Window, Zone, opening};
+pub use window::{AHEAD, Day, LocalTime, NotATime, Opening, Window, longest_opening, opening};
+pub use zone::{NoZone, Zone};
+
+pub use crate::parse::overridden;
+
+/// The most waves.
+pub const MOST_WAVES: usize = 20;
+/// The most windows.
+pub const MOST_WINDOWS: usize = 32;
+/// The most sites that are mended at once.
+pub const MOST_SITES_AT_ONCE: u32 = 1000;
+/// The largest number that a wave, a tolerance or a budget may be.
+pub const MOST_COUNT: u32 = 100_000;
 
 /// The order and tolerance of a rollout over sites.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,6 +65,9 @@ codes! {
     BadVersions, Error, "P026-bad-versions", "A text is not a range of versions, or no version satisfies it.";
     UnknownSchema, Error, "P027-unknown-schema", "The file is written for another version of the language.";
     BadAddress, Error, "P028-bad-address", "A text is not a mail address.";
+    BadShare, Error, "P029-bad-share", "A text is neither a number of things nor a percentage of them.";
+    BadTime, Error, "P030-bad-time", "A text is not a time of day.";
+    UnknownZone, Error, "P031-unknown-zone", "A text names no time zone.";
     UnknownAction, Error, "P040-unknown-action", "No such action exists.";
     DuplicateStep, Error, "P041-duplicate-step", "Two steps have one id.";
     UnknownRole, Error, "P042-unknown-role", "A role is named that `[roles]` does not define.";
@@ -78,6 +81,7 @@ codes! {
     ConditionNotHere, Error, "P050-condition-not-here", "A condition speaks of the run where there is none yet.";
     AnswerNotOffered, Error, "P051-answer-not-offered", "An accepted answer is not among the answers.";
     NoFolder, Error, "P052-no-folder", "The queue is not a folder of files.";
+    NeverProgresses, Error, "P053-never-progresses", "The strategy could never begin, go on or end.";
 
     StopWhile3038, Error, "L101-stop-while-3038", "A stop lacks the `forbid` on event 3038: stopping then sends mail twice.";
     NeverStarted, Error, "L102-never-started", "A service is stopped and never started again.";

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::fault::FaultCode;
 use crate::name::{PolicyName, RoleName};
 use crate::policy::{AppliesTo, Detect, Deviation, Limits, Source};
-use crate::strategy::{Share, Strategy};
 
 use super::conditions::{need_conditions, versions};
 use super::context::{Context, Place};
 use super::reader::{Located, Reader};
+use super::strategy::{StrategyDraft, strategy};
 use super::value::{list, table};
 
 /// The version of the language that this crate reads.
@@ -30,7 +30,7 @@ pub(crate) struct Header {
     pub(crate) source: Option<Source>,
     pub(crate) applies_to: Option<AppliesTo>,
     pub(crate) limits: Option<Limits>,
-    pub(crate) strategy: Option<Strategy>,
+    pub(crate) strategy: StrategyDraft,
 }
 
 pub(crate) fn header(root: &Reader<'_>, ctx: &Context<'_>) -> Header {
@@ -148,31 +148,6 @@ fn limits(root: &Reader<'_>) -> Option<Limits> {
         max_outage: max_outage?,
         max_restarts: u32::try_from(max_restarts?).ok()?,
         max_files: max_files?,
-    })
-}
-
-fn strategy(root: &Reader<'_>) -> Option<Strategy> {
-    if !root.has("strategy") {
-        let _known = root.get("strategy");
-        return Some(Strategy::default());
-    }
-    let reader = root.table("strategy")?;
-    let unless = Strategy::default();
-    let number = |key, least, most, default| {
-        let value = reader.number32(key, least, most);
-        if reader.has(key) {
-            value
-        } else {
-            Some(default)
-        }
-    };
-    let sites_at_once = number("sites_at_once", 1, 1000, unless.sites_at_once);
-    let max_failed = number("max_failed", 0, 10_000, 0);
-    reader.finish(|_| None);
-    Some(Strategy {
-        sites_at_once: sites_at_once?,
-        max_failed: Share::Count(max_failed?),
-        ..unless
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Strategy;
+use super::{Strategy, longest_opening};
 use crate::name::SiteName;
 use crate::units::write_duration;
 
@@ -107,16 +107,19 @@ pub enum Impossible {
         /// How many servers there are.
         servers: u32,
     },
-    /// No window is as long as a section may last.
+    /// No site may be mended.
+    #[error("sites_at_once = 0, so it could never begin; allow at least 1")]
+    NoneAtOnce,
+    /// No opening is longer than a section may last. Windows of one zone that adjoin are one opening.
     #[error(
-        "a section may last {}, and the longest maintenance window is open for {}: it would never fit; use a \
+        "a section may last {}, and the maintenance windows are open for {} at most: it would never fit; use a \
          longer window",
         write_duration(*.outage), write_duration(*.window)
     )]
     WindowTooShort {
         /// The longest section.
         outage: Duration,
-        /// The longest window.
+        /// The longest opening.
         window: Duration,
     },
 }
@@ -180,9 +183,11 @@ impl Strategy {
                 servers: targets.fleet,
             });
         }
-        let longest = self.windows.iter().map(super::Window::longest).max();
-        if let Some(window) = longest
-            && window < targets.longest_outage
+        if self.sites_at_once == 0 {
+            return Err(Impossible::NoneAtOnce);
+        }
+        if let Some(window) = longest_opening(&self.windows)
+            && window <= targets.longest_outage
         {
             return Err(Impossible::WindowTooShort {
                 outage: targets.longest_outage,

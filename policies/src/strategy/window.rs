@@ -1,18 +1,20 @@
 //! Maintenance windows: when service may be disturbed, in the local time of a named zone.
 //!
-//! Zones come from the database in the program, so that controller, simulation and check agree whatever
-//! the machine has. A window is never longer than it is written: where a clock is set forward over its
-//! beginning it begins after the gap, where a clock is set back it begins at the second of two equal
-//! times, and it ends at the first.
+//! A window is never open at a local time that it does not name, however clocks are set. It begins once
+//! the local time has passed `from` for good, and ends when it first reaches `to`: where a clock is set
+//! forward over its beginning it begins right after the gap, over its end it ends right before; where a
+//! clock is set back it begins at the second of two equal times, and ends at the first. One that lies in
+//! the gap is not open that day.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
+
+use super::zone::Zone;
 
 /// A span of local time on some days of the week.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub struct Window {
     pub days: Vec<Day>,
     /// When it begins.
     pub from: LocalTime,
-    /// When it ends: on the next day where that is not after `from`.
+    /// When it ends: on the next day where that is not after `from`. Equal to `from`: a whole day.
     pub to: LocalTime,
     /// Whose local time that is.
     pub zone: Zone,
@@ -132,148 +134,145 @@ impl LocalTime {
     }
 }
 
-/// A zone of the IANA database, such as `Europe/Oslo` or `UTC`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Zone(TimeZone);
-
-/// A text that names no zone.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` names no time zone: write a name of the IANA database such as `Europe/Oslo` or `UTC`"
-)]
-pub struct NoZone(pub String);
-
-impl FromStr for Zone {
-    type Err = NoZone;
-
-    fn from_str(text: &str) -> Result<Self, NoZone> {
-        let fault = || NoZone(text.to_owned());
-        let zone = jiff::tz::TimeZoneDatabase::bundled()
-            .get(text)
-            .map_err(|_| fault())?;
-        // The database answers without regard to case; one way to write each zone.
-        if zone.iana_name() == Some(text) {
-            Ok(Self(zone))
-        } else {
-            Err(fault())
-        }
-    }
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.iana_name().unwrap_or("UTC"))
-    }
-}
-
-impl TryFrom<String> for Zone {
-    type Error = NoZone;
-
-    fn try_from(text: String) -> Result<Self, NoZone> {
-        text.parse()
-    }
-}
-
-impl From<Zone> for String {
-    fn from(zone: Zone) -> Self {
-        zone.to_string()
-    }
-}
-
 /// Whether service may be disturbed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// It may.
     Open {
-        /// Until then, milliseconds since 1970 UTC; none: for ever.
+        /// Until then, milliseconds since 1970 UTC. It is looked for [`AHEAD`] days ahead: one that is open
+        /// longer is told until some time after those. None: there are no windows, it is open for ever.
         until_ms: Option<i64>,
     },
     /// It may not.
     Shut {
-        /// Until then.
+        /// Until then, milliseconds since 1970 UTC; [`i64::MAX`] for never, which only windows without
+        /// days have.
         opens_ms: i64,
     },
 }
 
 /// How many days on a window is looked for: a week, and another where a clock swallows it.
-const AHEAD: i32 = 15;
+pub const AHEAD: i32 = 15;
 
-/// Whether any of these windows is open at a time; without windows it always is.
+/// Whether any of these windows is open at a time, in milliseconds since 1970 UTC; without windows one
+/// always is. Those that overlap or adjoin are one opening.
 #[must_use]
 pub fn opening(windows: &[Window], now_ms: i64) -> Opening {
     if windows.is_empty() {
         return Opening::Open { until_ms: None };
     }
-    let mut spans: Vec<(i64, i64)> = windows
-        .iter()
-        .flat_map(|window| window.near(now_ms))
+    let Ok(now) = Timestamp::from_millisecond(now_ms) else {
+        return Opening::Shut { opens_ms: i64::MAX };
+    };
+    let far = now.saturating_add(SignedDuration::from_hours(24 * i64::from(AHEAD)));
+    let far = far.unwrap_or(Timestamp::MAX);
+    let mut until = now;
+    while until < far {
+        let ends = windows.iter().filter_map(|window| window.open_at(until));
+        match ends.max() {
+            Some(ends) => until = ends,
+            None => break,
+        }
+    }
+    if until > now {
+        return Opening::Open {
+            until_ms: Some(until.as_millisecond()),
+        };
+    }
+    let next = windows.iter().filter_map(|window| window.next(now)).min();
+    Opening::Shut {
+        opens_ms: next.map_or(i64::MAX, Timestamp::as_millisecond),
+    }
+}
+
+const DAY: u32 = 24 * 60;
+const WEEK: u32 = 7 * DAY;
+
+/// How long the longest opening is, in a week in which no clock is set; seven days where it never
+/// shuts, none without windows. Those of one zone that overlap or adjoin are one; those of
+/// different zones count each zone for itself, since their clocks are not set together.
+#[must_use]
+pub fn longest_opening(windows: &[Window]) -> Option<Duration> {
+    let longest = windows.iter().map(|one| {
+        let same = windows.iter().filter(|other| other.zone == one.zone);
+        longest_of_zone(same)
+    });
+    let minutes = longest.max()?;
+    Some(Duration::from_secs(u64::from(minutes) * 60))
+}
+
+fn longest_of_zone<'w>(windows: impl Iterator<Item = &'w Window>) -> u32 {
+    // Two weeks, so that what goes on from Sunday to Monday is seen whole.
+    let mut spans: Vec<(u32, u32)> = windows
+        .flat_map(|window| {
+            let length = window.minutes();
+            window.days.iter().flat_map(move |day| {
+                let begins = *day as u32 * DAY + u32::from(window.from.minutes);
+                [begins, begins + WEEK].map(|begins| (begins, begins + length))
+            })
+        })
         .collect();
     spans.sort_unstable();
-    let mut at = 0;
-    while let Some(&(begins, mut ends)) = spans.get(at) {
-        // What begins before this one ends belongs to it.
-        while let Some(&(next, later)) = spans.get(at + 1)
-            && next <= ends
-        {
-            ends = ends.max(later);
-            at += 1;
-        }
-        if now_ms < begins {
-            return Opening::Shut { opens_ms: begins };
-        }
-        if now_ms < ends {
-            return Opening::Open {
-                until_ms: Some(ends),
-            };
-        }
-        at += 1;
+    let mut longest = 0;
+    let mut opening: Option<(u32, u32)> = None;
+    for (begins, ends) in spans {
+        let merged = match opening {
+            Some((first, last)) if begins <= last => (first, last.max(ends)),
+            _ => (begins, ends),
+        };
+        longest = longest.max(merged.1 - merged.0);
+        opening = Some(merged);
     }
-    // Only at the end of representable time.
-    Opening::Shut { opens_ms: i64::MAX }
+    longest.min(WEEK)
 }
 
 impl Window {
-    /// How long it is open, on a day on which no clock is set.
-    #[must_use]
-    pub fn longest(&self) -> Duration {
-        let (from, to) = (self.from.minutes, self.to.minutes);
-        let minutes = if to > from {
+    /// How long it is open, on a day on which no clock is set: 1 to 1440 minutes.
+    fn minutes(&self) -> u32 {
+        let (from, to) = (u32::from(self.from.minutes), u32::from(self.to.minutes));
+        if to > from {
             to - from
         } else {
-            1440 + to - from
-        };
-        Duration::from_secs(u64::from(minutes) * 60)
+            DAY + to - from
+        }
     }
 
-    /// The spans that begin from yesterday on, milliseconds since 1970 UTC.
-    fn near(&self, now_ms: i64) -> Vec<(i64, i64)> {
-        let Ok(now) = Timestamp::from_millisecond(now_ms) else {
-            return Vec::new();
-        };
-        let today = now.to_zoned(self.zone.0.clone()).date();
-        (-2..=AHEAD)
-            .filter_map(|days| today.checked_add(days.days()).ok())
-            .filter(|date| self.days.contains(&Day::of(date.weekday())))
-            .filter_map(|date| self.on(date))
-            .collect()
+    /// When it ends, where it is open.
+    fn open_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let today = self.zone.date(now);
+        // One that began the day before yesterday is open only where a whole day was left out.
+        [0, -1, -2]
+            .into_iter()
+            .filter_map(|days| self.near(today, days))
+            .find(|(begins, ends)| *begins <= now && now < *ends)
+            .map(|(_, ends)| ends)
     }
 
-    fn on(&self, date: Date) -> Option<(i64, i64)> {
+    /// When it opens next.
+    fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let today = self.zone.date(now);
+        (-1..=AHEAD)
+            .filter_map(|days| self.near(today, days))
+            .map(|(begins, _)| begins)
+            .find(|begins| *begins > now)
+    }
+
+    /// When it opens and shuts on a day that is so many days after another.
+    fn near(&self, date: Date, days: i32) -> Option<(Timestamp, Timestamp)> {
+        let date = date.checked_add(days.days()).ok()?;
+        if !self.days.contains(&Day::of(date.weekday())) {
+            return None;
+        }
         let last = if self.to > self.from {
             date
         } else {
             date.tomorrow().ok()?
         };
-        let zone = &self.zone.0;
-        let begins = zone
-            .to_ambiguous_timestamp(self.from.on(date))
-            .later()
-            .ok()?;
-        let ends = zone
-            .to_ambiguous_timestamp(self.to.on(last))
-            .earlier()
-            .ok()?;
-        (begins < ends).then(|| (begins.as_millisecond(), ends.as_millisecond()))
+        let begins = self.zone.last(self.from.on(date))?;
+        let ends = self.zone.first(self.to.on(last))?;
+        (begins < ends).then_some((begins, ends))
     }
 }
+
+#[cfg(test)]
+mod tests;
