@@ -16,14 +16,13 @@ use std::time::{Duration, Instant};
 use mailmend::clock::Clock;
 use mailmend::identity::{Caller, Peer};
 use mailmend::orchestrator::Controller;
-use mailmend::planning::planned;
+use mailmend::planning::{Overrides, Planned, planned};
 use mailmend::rollout::{RolloutId, RolloutState};
 use mailmend::server::agents::{AgentsService, Authority, CertifyFault};
 use mailmend::store::{AgentRow, Change, NewRollout, NewRun, NewToken, PolicyRow, Store};
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
 use mailmend_policy::parse::parse;
-use mailmend_policy::plan::Plan;
 use mailmend_policy::source::PolicySource;
 use mailmend_proto::convert::record_to_wire;
 use mailmend_proto::run::{Ended, Event, Outcome, Record, RunId};
@@ -151,9 +150,8 @@ async fn rollout(path: &Path, steps: u32) -> Fallible<Duration> {
         changes.changed().await?;
     }
     let servers: Vec<_> = store.agents().await?.iter().map(AgentRow::server).collect();
-    let planned = planned(&row, "site", None, None, &servers)?;
-    let plan = planned.plans.first().ok_or("nothing was planned")?.clone();
-    let id = start(&store, &row, plan.clone(), &planned.servers[&plan.site]).await?;
+    let planned = planned(&row, "site", &Overrides::default(), &servers)?;
+    let id = start(&store, &row, &planned).await?;
     controller.changed();
     // Watching the rollout would cost as much as carrying it out.
     let mut spans = Vec::new();
@@ -173,7 +171,7 @@ async fn rollout(path: &Path, steps: u32) -> Fallible<Duration> {
     let began = spans.iter().map(|(began, _)| *began).min();
     let ended = spans.iter().map(|(_, ended)| *ended).max();
     let (began, ended) = began.zip(ended).ok_or("there are no agents")?;
-    let each = (ended - began) / u32::try_from(plan.steps.len())?;
+    let each = (ended - began) / u32::try_from(planned.plans[0].steps.len())?;
     controller.stop().await;
     Ok(each)
 }
@@ -230,12 +228,9 @@ async fn enrol(store: &Store, byte: u8, name: &str) -> Fallible<()> {
     }
 }
 
-async fn start(
-    store: &Store,
-    row: &PolicyRow,
-    plan: Plan,
-    servers: &[mailmend_policy::plan::Server],
-) -> Fallible<RolloutId> {
+async fn start(store: &Store, row: &PolicyRow, planned: &Planned) -> Fallible<RolloutId> {
+    let plan = planned.plans.first().ok_or("nothing was planned")?.clone();
+    let servers = &planned.servers[&plan.site];
     let new = NewRollout {
         id: RolloutId(Uuid::new_v4()),
         request: Uuid::new_v4(),
@@ -244,8 +239,10 @@ async fn start(
         selector: "site".into(),
         started_ms: 1,
         by: "bench".into(),
-        sites_at_once: 1,
-        max_failed: 0,
+        strategy: planned.strategy.clone(),
+        resolved: planned.resolved.clone(),
+        generation: store.generation().await?,
+        retry_of: None,
         runs: vec![NewRun {
             id: RunId(Uuid::new_v4()),
             plan,

@@ -1,20 +1,30 @@
 //! What follows from what is known: one pure function, and all that moves a rollout.
 //!
 //! It is called again after every change until nothing follows. What it answers is stored before
-//! anybody is told of it, so a crash in between changes nothing: the same follows again. Time plays no
-//! part: nothing here ends because a clock says so, and no lock is freed but by its holder's reports.
+//! anybody is told of it, so a crash in between changes nothing: the same follows again. Time is an
+//! argument and only ever lets something begin, a wave after its soak or a section in its window: nothing
+//! ends because a clock says so, and no lock is freed but by its holder's reports.
 
+pub mod begin;
+pub mod budgets;
 mod forward;
+pub mod gate;
+mod groups;
 mod unwind;
+mod verdict;
+pub mod waves;
+pub mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::{ServerName, SiteName};
-use mailmend_policy::plan::{Plan, PlannedStep};
-use mailmend_policy::step;
 use mailmend_proto::run::RunId;
 
-use crate::rollout::{Closing, Mark, Rollout, RolloutState, Run, RunPhase, Unwinding};
+use crate::rollout::{Cause, Rollout, RolloutState, Run, RunPhase, Unwinding};
+use budgets::Holding;
+use gate::Health;
+use verdict::{Verdict, verdict};
+use windows::Door;
 
 /// Something that follows. Storing it twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +67,34 @@ pub enum Action {
         state: RolloutState,
         /// Why; empty where it needs no reason.
         why: String,
+        /// By what.
+        cause: Cause,
     },
+    /// The last run of the wave at work has ended: its soak begins now.
+    EndWave {
+        /// The wave, from 0.
+        wave: u32,
+    },
+    /// The next wave may begin.
+    BeginWave {
+        /// The wave, from 0.
+        wave: u32,
+    },
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decision {
+    /// In order; empty: nothing, until something changes.
+    pub actions: Vec<Action>,
+    /// When something may follow though nothing changes, milliseconds since 1970 UTC.
+    pub due_ms: Option<i64>,
+}
+
+impl Decision {
+    fn due(&mut self, at_ms: Option<i64>) {
+        self.due_ms = [self.due_ms, at_ms].into_iter().flatten().min();
+    }
 }
 
 /// What decisions need to know beyond the rollout itself.
@@ -71,21 +108,34 @@ pub struct Fleet {
     /// Which agents are connected. Only a run whose agents are all there is begun; once begun, an
     /// agent that is not there is waited for.
     pub connected: BTreeSet<ServerName>,
+    /// Every server that the controller knows, with its site.
+    pub servers: BTreeMap<ServerName, SiteName>,
+    /// The runs of other open rollouts that are at work, failed or need a person.
+    pub others: Vec<Holding>,
+    /// How the servers are whose run succeeded; asked where a gate is to be judged.
+    pub health: BTreeMap<ServerName, Health>,
+    /// The runs that are not any more what their plan was made from, and what has changed.
+    pub drift: BTreeMap<RunId, String>,
 }
 
-/// What follows for a rollout. Empty: nothing, until something changes.
+/// What follows for a rollout.
 #[must_use]
-pub fn decide(rollout: &Rollout, fleet: &Fleet) -> Vec<Action> {
+pub fn decide(rollout: &Rollout, fleet: &Fleet, now_ms: i64) -> Decision {
+    let mut decision = Decision::default();
     if rollout.state.is_final() {
-        return Vec::new();
+        return decision;
     }
-    let mut actions = Vec::new();
+    let door = Door {
+        windows: &rollout.strategy.windows,
+        connected: &fleet.connected,
+        now_ms,
+    };
     let mut phases = Vec::with_capacity(rollout.runs.len());
     for run in &rollout.runs {
-        let before = actions.len();
+        let before = decision.actions.len();
         let in_hand = fleet.in_hand.contains(&run.site);
-        go_on(rollout.state, run, in_hand, &mut actions);
-        let entered = actions[before..]
+        go_on(rollout.state, run, in_hand, &door, &mut decision);
+        let entered = decision.actions[before..]
             .iter()
             .rev()
             .find_map(|action| match action {
@@ -94,22 +144,37 @@ pub fn decide(rollout: &Rollout, fleet: &Fleet) -> Vec<Action> {
             });
         phases.push(entered.unwrap_or(run.phase));
     }
-    let failed = failures(&phases);
     if phases.iter().all(|phase| phase.is_final()) {
-        actions.push(ending(rollout.state, &phases));
-        return actions;
-    }
-    if rollout.state == RolloutState::Running {
-        if failed > rollout.max_failed {
-            actions.push(Action::Turn {
-                state: RolloutState::Halted,
-                why: format!("failed {failed} > max_failed {}", rollout.max_failed),
-            });
-        } else {
-            assign(rollout, &phases, fleet, &mut actions);
+        if waves::may_end(rollout, &phases, fleet, now_ms, &mut decision) {
+            decision.actions.push(ending(rollout.state, &phases));
         }
+        return decision;
     }
-    actions
+    let failed = failures(&phases);
+    let running = rollout.state == RolloutState::Running;
+    if running && failed > rollout.max_failed() {
+        decision.actions.push(Action::Turn {
+            state: RolloutState::Halted,
+            why: format!("failed {failed} > {}", rollout.tolerance()),
+            cause: Cause::Failures,
+        });
+        return decision;
+    }
+    if running && let Some(change) = begin::drifted(rollout, &phases, fleet) {
+        decision.actions.push(Action::Turn {
+            state: RolloutState::Paused,
+            why: format!("drift: {change}"),
+            cause: Cause::Drift,
+        });
+        return decision;
+    }
+    if rollout.state != RolloutState::Aborting {
+        waves::follow(rollout, &phases, fleet, now_ms, &mut decision);
+    }
+    if running {
+        begin::begin(rollout, &phases, fleet, now_ms, &mut decision);
+    }
+    decision
 }
 
 /// How many of a rollout's runs count against `max_failed`: those that failed and those that need a
@@ -143,38 +208,14 @@ fn ending(state: RolloutState, phases: &[RunPhase]) -> Action {
             phases.len()
         ),
     };
-    Action::Turn { state, why }
-}
-
-/// Begins runs as far as sites, locks and agents allow.
-fn assign(rollout: &Rollout, phases: &[RunPhase], fleet: &Fleet, actions: &mut Vec<Action>) {
-    let mut busy: BTreeSet<&SiteName> = rollout
-        .runs
-        .iter()
-        .zip(phases)
-        .filter(|(_, phase)| phase.holds_site())
-        .map(|(run, _)| &run.site)
-        .collect();
-    for (run, phase) in rollout.runs.iter().zip(phases) {
-        if busy.len() >= rollout.sites_at_once as usize {
-            return;
-        }
-        // A lock that is freed in this very pass is seen as free in the next one.
-        let free = !busy.contains(&run.site)
-            && !fleet.locks.contains_key(&run.site)
-            && !fleet.in_hand.contains(&run.site);
-        let there = run
-            .parts
-            .keys()
-            .all(|agent| fleet.connected.contains(agent));
-        if *phase == RunPhase::Waiting && free && there {
-            busy.insert(&run.site);
-            actions.push(Action::Assign { run: run.id });
-        }
+    Action::Turn {
+        state,
+        why,
+        cause: Cause::None,
     }
 }
 
-fn go_on(state: RolloutState, run: &Run, in_hand: bool, actions: &mut Vec<Action>) {
+fn go_on(state: RolloutState, run: &Run, in_hand: bool, door: &Door<'_>, decision: &mut Decision) {
     let aborting = state == RolloutState::Aborting;
     let enter = |phase, why: String| Action::Enter {
         run: run.id,
@@ -183,7 +224,8 @@ fn go_on(state: RolloutState, run: &Run, in_hand: bool, actions: &mut Vec<Action
     };
     match run.phase {
         RunPhase::Waiting if aborting => {
-            actions.push(enter(RunPhase::Cancelled, "the rollout was aborted".into()));
+            let why = "the rollout was aborted".into();
+            decision.actions.push(enter(RunPhase::Cancelled, why));
         }
         RunPhase::Waiting
         | RunPhase::Succeeded
@@ -192,13 +234,14 @@ fn go_on(state: RolloutState, run: &Run, in_hand: bool, actions: &mut Vec<Action
         | RunPhase::Cancelled => {}
         RunPhase::Assigned | RunPhase::Running | RunPhase::Unwinding | RunPhase::NeedsPerson => {
             match verdict(run, aborting) {
-                Verdict::Commit => forward::commit(run, actions),
+                Verdict::Commit => forward::commit(run, &mut decision.actions),
                 Verdict::Forward => {
-                    forward::advance(run, state == RolloutState::Paused || in_hand, actions);
+                    let held = state == RolloutState::Paused || in_hand;
+                    forward::advance(run, held, door, decision);
                 }
                 Verdict::Person(why) => {
                     if run.phase != RunPhase::NeedsPerson {
-                        actions.push(enter(RunPhase::NeedsPerson, why));
+                        decision.actions.push(enter(RunPhase::NeedsPerson, why));
                     }
                 }
                 Verdict::Back(why) => {
@@ -209,188 +252,15 @@ fn go_on(state: RolloutState, run: &Run, in_hand: bool, actions: &mut Vec<Action
                         why
                     };
                     if run.phase != RunPhase::Unwinding {
-                        actions.push(enter(RunPhase::Unwinding, why.clone()));
+                        decision
+                            .actions
+                            .push(enter(RunPhase::Unwinding, why.clone()));
                     }
-                    unwind::unwind(run, why, actions);
+                    unwind::unwind(run, why, &mut decision.actions);
                 }
             }
         }
     }
-}
-
-/// Which way a run goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// On.
-    Forward,
-    /// Every step is done or skipped: to its end, whatever else is wanted.
-    Commit,
-    /// Back, for this reason.
-    Back(String),
-    /// Nowhere, until a person has looked.
-    Person(String),
-}
-
-pub(crate) fn verdict(run: &Run, aborting: bool) -> Verdict {
-    if committable(run) {
-        return match person_needed(run) {
-            Some(why) if !aborting => Verdict::Person(why),
-            Some(why) => Verdict::Back(why),
-            None => Verdict::Commit,
-        };
-    }
-    if let Some(why) = person_needed(run) {
-        // An abort is a person's word: it takes back what can be taken back and frees the site.
-        return if aborting {
-            Verdict::Back(why)
-        } else {
-            Verdict::Person(why)
-        };
-    }
-    if let Some(why) = failure(run) {
-        return Verdict::Back(why);
-    }
-    if run.phase == RunPhase::Unwinding {
-        return Verdict::Back(run.why.clone());
-    }
-    if aborting {
-        return Verdict::Back("the rollout was aborted".into());
-    }
-    Verdict::Forward
-}
-
-/// Whether every step is done or skipped and nothing was taken back: an agent that was told to unwind
-/// but had closed as committed before does not count as taken back.
-fn committable(run: &Run) -> bool {
-    run.plan.steps.iter().all(|step| run.is_finished(step))
-        && run
-            .parts
-            .values()
-            .all(|part| part.unwind.is_none() || part.told.closed == Some(Closing::Committed))
-}
-
-/// Why nobody but a person can say how to go on.
-fn person_needed(run: &Run) -> Option<String> {
-    for (server, part) in &run.parts {
-        if part.lost {
-            return Some(format!(
-                "the journal of `{server}` was replaced while it had this run; what it did is not known"
-            ));
-        }
-        if part.told.handed_over {
-            let why = part.told.left_section.as_deref().unwrap_or_default();
-            return Some(format!("`{server}` could not start service again: {why}"));
-        }
-        if part.told.closed == Some(Closing::AtRest) {
-            return Some(format!("`{server}` came to rest: {}", part.told.closed_why));
-        }
-    }
-    run.plan.steps.iter().find_map(|step| {
-        let what = match run.mark(step)? {
-            Mark::Unknown => "ended unknown",
-            Mark::UndoFailed => "could not be undone",
-            _ => return None,
-        };
-        Some(format!(
-            "step `{}` on `{}` {what}: {}",
-            step.id,
-            step.server,
-            told_why(run, step)
-        ))
-    })
-}
-
-/// Why a run cannot reach its end any more.
-fn failure(run: &Run) -> Option<String> {
-    if let Some(why) = not_needed(run) {
-        return Some(why);
-    }
-    for (server, part) in &run.parts {
-        if let Some(refusal) = &part.refused
-            && !part.told.begun
-        {
-            return Some(format!(
-                "`{server}` refused the run: {}: {}",
-                refusal.code, refusal.why
-            ));
-        }
-    }
-    let step = run
-        .plan
-        .steps
-        .iter()
-        .find(|step| run.mark(step) == Some(Mark::NoEffect));
-    if let Some(step) = step {
-        return Some(format!(
-            "step `{}` on `{}` failed and changed nothing: {}",
-            step.id,
-            step.server,
-            told_why(run, step)
-        ));
-    }
-    for (server, part) in &run.parts {
-        if let Some(why) = &part.told.left_section {
-            return Some(format!("`{server}` left a section by its exit: {why}"));
-        }
-        if let Some(Closing::Unwound | Closing::NotNeeded) = part.told.closed {
-            return Some(format!(
-                "`{server}` closed its part: {}",
-                part.told.closed_why
-            ));
-        }
-    }
-    None
-}
-
-/// Why there is nothing to mend: the symptom does not stand, or does not stand any more.
-pub(crate) fn not_needed(run: &Run) -> Option<String> {
-    run.plan
-        .steps
-        .iter()
-        .find(|step| {
-            matches!(step.action, step::Action::Detect { .. })
-                && run.mark(step) == Some(Mark::NoEffect)
-        })
-        .map(|step| {
-            format!(
-                "the symptom does not stand on `{}`: {}",
-                step.server,
-                told_why(run, step)
-            )
-        })
-}
-
-fn told_why<'a>(run: &'a Run, step: &PlannedStep) -> &'a str {
-    run.parts
-        .get(&step.server)
-        .and_then(|part| part.told.why.get(&step.index))
-        .map_or("", String::as_str)
-}
-
-/// Consecutive steps of one server. They are released together, so a section, whose steps are
-/// consecutive on one server, is always released whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Group<'a> {
-    /// The server.
-    pub(crate) server: &'a ServerName,
-    /// The index of its first step.
-    pub(crate) first: u32,
-    /// One more than the index of its last step.
-    pub(crate) end: u32,
-}
-
-pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
-    plan.steps
-        .chunk_by(|one, next| one.server == next.server)
-        .filter_map(|steps| {
-            let (first, last) = (steps.first()?, steps.last()?);
-            Some(Group {
-                server: &first.server,
-                first: first.index,
-                end: last.index + 1,
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ fn itself(rollout: &Rollout) -> Option<Waiting> {
                 format!(
                     "failed <= max_failed, but {} > {}",
                     decide::failed(rollout),
-                    rollout.max_failed
+                    rollout.max_failed()
                 ),
                 format!("failed runs: {}", failed.join(", ")),
                 format!(
@@ -195,7 +195,7 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         format!(
             "sites at work < sites_at_once, but {} >= {}",
             busy.len(),
-            rollout.sites_at_once
+            rollout.strategy.sites_at_once
         ),
         format!("sites at work: {}", busy.join(", ")),
         format!("it goes on when one of them ends: mailmend rollout watch {id}"),

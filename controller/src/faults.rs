@@ -371,6 +371,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "`mailmend proposal list --all` shows what became of it; `mailmend fleet symptoms` what stands now",
     ),
     (
+        "C112-strategy",
+        "A strategy could never go on with the servers that are selected.",
+        "change what the message names, in the policy's `[strategy]` or by an option of `mailmend rollout start`",
+    ),
+    (
         "C201-agent-unknown",
         "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
         "enrol it again with `mailmend agent token`",

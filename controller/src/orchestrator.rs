@@ -4,6 +4,7 @@
 //! matter where this process dies: what was stored is told when the agents connect again, and what was
 //! not stored is decided again.
 
+mod surroundings;
 mod symptoms;
 
 use std::fmt;
@@ -17,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audits::Audits;
 use crate::clock::Clock;
-use crate::decide::{Action, Fleet, decide};
+use crate::decide::{Action, decide};
 use crate::liveness::{Liveness, WRITTEN_EVERY};
 use crate::rollout::Rollout;
 use crate::sessions::Sessions;
@@ -217,11 +218,11 @@ impl Controller {
     }
 
     async fn run(&self) {
-        let mut due_ms = None;
+        let mut due = Due::default();
         loop {
-            let rest = match self.settle(&mut due_ms).await {
+            let rest = match self.settle(&mut due).await {
                 Ok(true) => return,
-                Ok(false) => TICK.min(self.until(due_ms)),
+                Ok(false) => TICK.min(self.until(due.first())),
                 Err(fault) => {
                     tracing::error!(%fault, "could not go on with the rollouts; trying again");
                     self.0.symptoms.store(true, Ordering::Release);
@@ -236,7 +237,7 @@ impl Controller {
         }
     }
 
-    /// How long until a time at which something about symptoms may follow.
+    /// How long until a time at which something may follow.
     fn until(&self, due_ms: Option<i64>) -> Duration {
         let left = due_ms.map(|due_ms| due_ms.saturating_sub(self.now_ms()).max(0));
         left.map_or(TICK, |left| Duration::from_millis(left.unsigned_abs()))
@@ -244,12 +245,13 @@ impl Controller {
     }
 
     /// Goes on until nothing follows any more. Answers whether it died.
-    async fn settle(&self, due_ms: &mut Option<i64>) -> Result<bool, StoreError> {
+    async fn settle(&self, due: &mut Due) -> Result<bool, StoreError> {
         loop {
             // A run that ends frees its site, perhaps for an older rollout: again until none does.
             let mut freed = false;
+            due.rollouts = None;
             for rollout in self.0.store.open_rollouts().await? {
-                match self.settle_one(rollout).await? {
+                match self.settle_one(rollout, &mut due.rollouts).await? {
                     Settled::Died => return Ok(true),
                     Settled::Freed => freed = true,
                     Settled::AtRest => {}
@@ -265,31 +267,34 @@ impl Controller {
             match self.answer_symptoms().await? {
                 Answered::Died => return Ok(true),
                 Answered::Started => self.0.symptoms.store(true, Ordering::Release),
-                Answered::AtRest(due) => {
-                    *due_ms = due;
+                Answered::AtRest(due_ms) => {
+                    due.symptoms = due_ms;
                     return Ok(false);
                 }
             }
         }
     }
 
-    async fn settle_one(&self, mut rollout: Rollout) -> Result<Settled, StoreError> {
+    async fn settle_one(
+        &self,
+        mut rollout: Rollout,
+        due_ms: &mut Option<i64>,
+    ) -> Result<Settled, StoreError> {
         let store = &self.0.store;
         let mut settled = Settled::AtRest;
         for _ in 0..ROUNDS {
-            let fleet = Fleet {
-                locks: store.locks().await?,
-                connected: self.0.sessions.connected(),
-                in_hand: store.sites_in_hand().await?,
-            };
-            let actions = decide(&rollout, &fleet);
+            let fleet = self.fleet_for(&rollout).await?;
+            let now_ms = self.now_ms();
+            let decision = decide(&rollout, &fleet, now_ms);
+            let actions = decision.actions;
             if actions.is_empty() {
+                *due_ms = [*due_ms, decision.due_ms].into_iter().flatten().min();
                 return Ok(settled);
             }
             if self.dies_at(Point::Decided) {
                 return Ok(Settled::Died);
             }
-            match store.carry_out(&rollout, &actions, self.now_ms()).await {
+            match store.carry_out(&rollout, &actions, now_ms).await {
                 Ok(told) => {
                     tracing::debug!(rollout = %rollout.id, ?actions, "stored");
                     if self.dies_at(Point::Stored) {
@@ -331,6 +336,19 @@ impl Controller {
                 tracing::warn!(%fault, "could not note when agents were last heard");
             }
         }
+    }
+}
+
+/// When something may follow though nothing changes, milliseconds since 1970 UTC.
+#[derive(Default)]
+struct Due {
+    rollouts: Option<i64>,
+    symptoms: Option<i64>,
+}
+
+impl Due {
+    fn first(&self) -> Option<i64> {
+        [self.rollouts, self.symptoms].into_iter().flatten().min()
     }
 }
 

@@ -7,9 +7,12 @@ use mailmend_policy::name::SiteName;
 use mailmend_policy::parse::parse;
 use mailmend_policy::plan::{Plan, PlanFault, Server, plan};
 use mailmend_policy::policy::Policy;
+use mailmend_policy::preview::worst_case;
 use mailmend_policy::selector::{Selector, SelectorFault};
 use mailmend_policy::source::PolicySource;
+use mailmend_policy::strategy::{Impossible, Resolved, Share, Strategy, Targets};
 
+use crate::rollout::tolerance;
 use crate::store::PolicyRow;
 
 /// What a rollout would be.
@@ -23,10 +26,21 @@ pub struct Planned {
     pub servers: BTreeMap<SiteName, Vec<Server>>,
     /// The digest over the digests of all plans: what a person approves.
     pub digest: Digest,
-    /// How many sites at once.
-    pub sites_at_once: u32,
+    /// How it would go through the sites.
+    pub strategy: Strategy,
+    /// The same in numbers.
+    pub resolved: Resolved,
+}
+
+/// What a request has in the place of the policy's strategy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overrides {
+    /// How many sites at once, 1 to 1000.
+    pub sites_at_once: Option<u32>,
     /// How many runs may fail.
-    pub max_failed: u32,
+    pub max_failed: Option<u32>,
+    /// One wave, whatever the strategy says: for a rollout of one site that a symptom starts.
+    pub one_wave: bool,
 }
 
 /// Why a request cannot be planned.
@@ -57,6 +71,9 @@ pub enum PlanningFault {
     /// A published policy is refused by this version's rules.
     #[error("C083-policy-refused: the published policy has faults under this version's rules: {0}")]
     Policy(String),
+    /// The strategy could never go on with these targets.
+    #[error("C112-strategy: the strategy could never go on: {0}")]
+    Strategy(Impossible),
     /// A limit is out of range.
     #[error("C084-limit: sites_at_once is {0}; 1 to 1000 are allowed")]
     SitesAtOnce(u32),
@@ -76,8 +93,7 @@ fn list(faults: &[PlanFault]) -> String {
 pub fn planned(
     revision: &PolicyRow,
     selector: &str,
-    sites_at_once: Option<u32>,
-    max_failed: Option<u32>,
+    overrides: &Overrides,
     servers: &[Server],
 ) -> Result<Planned, PlanningFault> {
     let selects: Selector = selector.parse().map_err(|why| PlanningFault::Selector {
@@ -109,12 +125,22 @@ pub fn planned(
             servers: servers.len(),
         });
     }
-    let sites_at_once = sites_at_once.unwrap_or(policy.strategy.sites_at_once);
-    if !(1..=1000).contains(&sites_at_once) {
-        return Err(PlanningFault::SitesAtOnce(sites_at_once));
+    let mut strategy = policy.strategy.clone();
+    if let Some(sites_at_once) = overrides.sites_at_once {
+        strategy.sites_at_once = sites_at_once;
     }
-    let runs = u32::try_from(plans.len()).unwrap_or(u32::MAX);
-    let max_failed = max_failed.unwrap_or_else(|| policy.strategy.max_failed.floor_of(runs));
+    if let Some(max_failed) = overrides.max_failed {
+        strategy.max_failed = Share::Count(max_failed);
+    }
+    if overrides.one_wave {
+        strategy.waves = vec![Share::Percent(100)];
+    }
+    if !(1..=1000).contains(&strategy.sites_at_once) {
+        return Err(PlanningFault::SitesAtOnce(strategy.sites_at_once));
+    }
+    let resolved = strategy
+        .resolve(&targets(&plans, servers))
+        .map_err(PlanningFault::Strategy)?;
     let mut by_site: BTreeMap<SiteName, Vec<Server>> = BTreeMap::new();
     for server in selected {
         by_site.entry(server.site.clone()).or_default().push(server);
@@ -125,16 +151,38 @@ pub fn planned(
         policy,
         plans,
         servers: by_site,
-        sites_at_once,
-        max_failed,
+        strategy,
+        resolved,
     })
 }
 
-/// The digest over the digests of all plans, in order.
+/// What a strategy is resolved for: these plans, out of all servers.
 #[must_use]
-pub fn digest(plans: &[Plan]) -> Digest {
-    let digests: Vec<u8> = plans
+pub fn targets(plans: &[Plan], servers: &[Server]) -> Targets {
+    let mut sites: BTreeMap<SiteName, u32> =
+        plans.iter().map(|plan| (plan.site.clone(), 0)).collect();
+    for server in servers {
+        if let Some(count) = sites.get_mut(&server.site) {
+            *count += 1;
+        }
+    }
+    let outages = plans
         .iter()
+        .flat_map(|plan| worst_case(plan).sections)
+        .map(|section| section.downtime);
+    Targets {
+        runs: u32::try_from(plans.len()).unwrap_or(u32::MAX),
+        sites,
+        fleet: u32::try_from(servers.len()).unwrap_or(u32::MAX),
+        longest_outage: outages.max().unwrap_or_default(),
+    }
+}
+
+/// The digest over the digests of plans, in order.
+#[must_use]
+pub fn digest<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Digest {
+    let digests: Vec<u8> = plans
+        .into_iter()
         .flat_map(|plan| *plan.digest().as_bytes())
         .collect();
     Digest::of(&digests)
@@ -145,9 +193,13 @@ impl Planned {
     #[must_use]
     pub fn inequality(&self) -> String {
         format!(
-            "halts as soon as failed > {} (of {} runs); a run that needs a person counts as failed, a server \
+            "halts as soon as failed > {}, of {} runs; a run that needs a person counts as failed, a server \
              that cannot be reached is waited for and does not",
-            self.max_failed,
+            tolerance(
+                self.strategy.max_failed,
+                self.resolved.max_failed,
+                self.plans.len()
+            ),
             self.plans.len()
         )
     }

@@ -4,17 +4,20 @@
 
 mod state;
 mod told;
+mod waves;
 
-pub use state::{NoSuchState, NotNow, RolloutState, RunPhase, Wish};
+pub use state::{Cause, NoSuchState, NotNow, RolloutState, RunPhase, Wish};
 pub use told::{Closing, Mark, Told};
+pub use waves::{Approval, Waves, tolerance};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
 use mailmend_policy::plan::{Plan, PlannedStep};
 use mailmend_policy::step::Action;
+use mailmend_policy::strategy::{Resolved, Strategy};
 use mailmend_proto::run::RunId;
 use uuid::Uuid;
 
@@ -45,12 +48,28 @@ pub struct Rollout {
     pub started_ms: i64,
     /// When it ended.
     pub ended_ms: Option<i64>,
-    /// How many sites are mended at once.
-    pub sites_at_once: u32,
-    /// It halts when `failed > max_failed`.
-    pub max_failed: u32,
+    /// How it goes through the sites, as it was frozen at the start.
+    pub strategy: Strategy,
+    /// The same in numbers, frozen too.
+    pub resolved: Resolved,
+    /// How many failures a person accepted by resuming; 0: none beyond the frozen number.
+    pub accepted_failures: u32,
+    /// The inventory's generation that its plans were made from.
+    pub generation: i64,
+    /// The wave at work, from 0.
+    pub wave: u32,
+    /// When the last run of that wave ended: its soak begins. None while runs of it are at work.
+    pub wave_ended_ms: Option<i64>,
+    /// The waves that a person approved.
+    pub approvals: BTreeMap<u32, Approval>,
+    /// The waves whose gate was not good and that a person accepted by resuming.
+    pub accepted: BTreeSet<u32>,
+    /// The rollout of which it tries the failed runs again.
+    pub retry_of: Option<RolloutId>,
     /// Why it is paused, halted or failed.
     pub why: String,
+    /// By what it is paused, halted or aborting.
+    pub cause: Cause,
     /// Who started it.
     pub by: String,
     /// Rises with each change that an operator makes; what was decided on an older one is not stored.

@@ -1,7 +1,7 @@
 //! An agent without a machine: it keeps a journal and folds it as the real one does, and its steps end
 //! as the test says. Shared by the tests of decisions and of the orchestrator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mailmend_policy::digest::Digest;
@@ -9,8 +9,10 @@ use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, PlannedStep, Section};
 use mailmend_policy::policy::Limits;
 use mailmend_policy::step::{Action, IfStillRunning, QuarantineUndo};
+use mailmend_policy::strategy::{Resolved, Strategy, Targets};
 use mailmend_proto::run::{Ended, Event, Outcome, Record, RunId, RunState, SectionEnd, StepState};
 
+use crate::decide::windows::longest_outage;
 use crate::rollout::Unwinding;
 
 /// How a step or its undo ends.
@@ -247,6 +249,32 @@ impl SimulatedAgent {
             None => None,
         }
     }
+}
+
+/// A strategy in numbers, for a fleet that has no other servers than these plans.
+pub(crate) fn resolved<'a>(
+    strategy: &Strategy,
+    plans: impl IntoIterator<Item = &'a Plan>,
+) -> Resolved {
+    let (mut sites, mut runs) = (BTreeMap::new(), 0);
+    let mut outage = std::time::Duration::ZERO;
+    for plan in plans {
+        runs += 1;
+        let servers: &mut BTreeSet<ServerName> = sites.entry(plan.site.clone()).or_default();
+        servers.extend(plan.servers());
+        outage = outage.max(longest_outage(plan).unwrap_or_default());
+    }
+    let count = |servers: usize| u32::try_from(servers).unwrap();
+    let targets = Targets {
+        runs,
+        fleet: count(sites.values().map(BTreeSet::len).sum()),
+        sites: sites
+            .into_iter()
+            .map(|(site, servers)| (site, count(servers.len())))
+            .collect(),
+        longest_outage: outage,
+    };
+    strategy.resolve(&targets).unwrap()
 }
 
 /// A plan from a few words: `A:detect B:check A:stop A:hold A:start! …`; `!` is the point of no return.

@@ -26,6 +26,7 @@ mod rollouts;
 mod row;
 mod symptoms;
 mod tokens;
+mod waves;
 
 pub use agents::{AgentRow, Greeting, Refused};
 pub use changes::Change;
@@ -43,6 +44,7 @@ pub use reactions::ReactionStart;
 pub use rollouts::{NewRollout, NewRun};
 pub use symptoms::SymptomRow;
 pub use tokens::{NewToken, TokenRefused};
+pub use waves::Changed;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};

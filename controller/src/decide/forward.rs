@@ -1,16 +1,18 @@
 //! Releasing steps, and committing when all are finished.
 
-use super::{Action, groups};
+use super::groups::{groups, parted};
+use super::windows::Door;
+use super::{Action, Decision};
 use crate::rollout::{Closing, Run, RunPhase};
 
 /// Releases the next group once everything before it is finished.
-pub(super) fn advance(run: &Run, paused: bool, actions: &mut Vec<Action>) {
+pub(super) fn advance(run: &Run, paused: bool, door: &Door<'_>, decision: &mut Decision) {
     if run.phase == RunPhase::Assigned {
         // Nobody begins before everybody has taken the run on: a refusal must cost nothing.
         if !run.parts.values().all(|part| part.told.begun) {
             return;
         }
-        actions.push(Action::Enter {
+        decision.actions.push(Action::Enter {
             run: run.id,
             phase: RunPhase::Running,
             why: String::new(),
@@ -22,7 +24,11 @@ pub(super) fn advance(run: &Run, paused: bool, actions: &mut Vec<Action>) {
     let Some(next) = run.plan.steps.iter().find(|step| !run.is_finished(step)) else {
         return;
     };
-    let groups = groups(&run.plan);
+    let groups = if door.windows.is_empty() {
+        groups(&run.plan)
+    } else {
+        parted(&run.plan)
+    };
     let Some(group) = groups
         .iter()
         .find(|group| (group.first..group.end).contains(&next.index))
@@ -32,12 +38,16 @@ pub(super) fn advance(run: &Run, paused: bool, actions: &mut Vec<Action>) {
     // The end of the last group is the number of steps, which commits: only the agent of the last
     // steps is told it now, the others stay open to be unwound (see `commit`).
     let released = run.parts.get(group.server).map_or(0, |part| part.through);
-    if released < group.end {
-        actions.push(Action::Advance {
+    if released >= group.end {
+        return;
+    }
+    match door.admits(&run.plan, group) {
+        Ok(()) => decision.actions.push(Action::Advance {
             run: run.id,
             server: group.server.clone(),
             through: group.end,
-        });
+        }),
+        Err(opens_ms) => decision.due(opens_ms),
     }
 }
 

@@ -1,17 +1,20 @@
 //! Decisions against simulated agents, with messages lost, repeated and late, in many random orders:
 //! what must always hold is asserted after every event, and every run must come to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_policy::plan::{Plan, PlannedStep};
+use mailmend_policy::strategy::{Share, Strategy};
 use mailmend_proto::run::{Ended, Event, Outcome, RunId, RunState, StepState};
 use uuid::Uuid;
 
 use super::{Action, Fleet, decide};
-use crate::rollout::{Part, Refusal, Rollout, RolloutId, RolloutState, Run, RunPhase, Told, Wish};
-use crate::simulated_agent::{Ends, SimulatedAgent, plan_of};
+use crate::rollout::{
+    Cause, Part, Refusal, Rollout, RolloutId, RolloutState, Run, RunPhase, Told, Wish,
+};
+use crate::simulated_agent::{Ends, SimulatedAgent, plan_of, resolved};
 
 /// What the controller has taken in of one agent.
 #[derive(Default)]
@@ -24,6 +27,7 @@ pub(crate) struct World {
     pub(crate) rollout: Rollout,
     locks: BTreeMap<SiteName, RunId>,
     fence: u64,
+    pub(super) now_ms: i64,
     pub(super) agents: BTreeMap<ServerName, SimulatedAgent>,
     taken: BTreeMap<ServerName, Taken>,
     random: fastrand::Rng,
@@ -39,6 +43,15 @@ impl World {
         ends: &Ends,
         seed: u64,
     ) -> Self {
+        let strategy = Strategy {
+            sites_at_once,
+            max_failed: Share::Count(max_failed),
+            ..Strategy::default()
+        };
+        Self::under(plans, strategy, ends, seed)
+    }
+
+    pub(crate) fn under(plans: &[Arc<Plan>], strategy: Strategy, ends: &Ends, seed: u64) -> Self {
         let mut agents = BTreeMap::new();
         let mut runs = Vec::new();
         for (position, plan) in plans.iter().enumerate() {
@@ -74,15 +87,24 @@ impl World {
                 state: RolloutState::Running,
                 started_ms: 0,
                 ended_ms: None,
-                sites_at_once,
-                max_failed,
+                resolved: resolved(&strategy, plans.iter().map(AsRef::as_ref)),
+                strategy,
+                accepted_failures: 0,
+                generation: 1,
+                wave: 0,
+                wave_ended_ms: None,
+                approvals: BTreeMap::new(),
+                accepted: BTreeSet::new(),
+                retry_of: None,
                 why: String::new(),
+                cause: Cause::None,
                 by: "test".into(),
                 revision: 0,
                 runs,
             },
             locks: BTreeMap::new(),
             fence: 0,
+            now_ms: 0,
             agents,
             taken: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -94,7 +116,10 @@ impl World {
         if let Ok(state) = self.rollout.state.after(wish) {
             self.rollout.state = state;
             if wish == Wish::Resume {
-                self.rollout.max_failed = self.rollout.max_failed.max(super::failed(&self.rollout));
+                self.rollout.accepted_failures = super::failed(&self.rollout);
+                if self.rollout.cause == Cause::Gate {
+                    self.rollout.accepted.insert(self.rollout.wave);
+                }
             }
         }
     }
@@ -106,7 +131,7 @@ impl World {
             connected: self.agents.keys().cloned().collect(),
             ..Fleet::default()
         };
-        let actions = decide(&self.rollout, &fleet);
+        let actions = decide(&self.rollout, &fleet, self.now_ms).actions;
         for action in &actions {
             self.carry_out(action);
         }
@@ -166,10 +191,23 @@ impl World {
                     self.locks.retain(|_, holder| *holder != id);
                 }
             }
-            Action::Turn { state, why } => {
+            Action::Turn { state, why, cause } => {
                 assert_ne!(self.rollout.state, *state);
                 self.rollout.state = *state;
+                self.rollout.cause = *cause;
                 self.rollout.why.clone_from(why);
+            }
+            Action::EndWave { wave } => {
+                assert_eq!(
+                    (self.rollout.wave, self.rollout.wave_ended_ms),
+                    (*wave, None)
+                );
+                self.rollout.wave_ended_ms = Some(self.now_ms);
+            }
+            Action::BeginWave { wave } => {
+                assert_eq!(self.rollout.wave + 1, *wave);
+                self.rollout.wave = *wave;
+                self.rollout.wave_ended_ms = None;
             }
         }
     }
@@ -322,7 +360,7 @@ impl World {
                 "a run without its lock"
             );
         }
-        assert!(sites.len() <= self.rollout.sites_at_once as usize);
+        assert!(sites.len() <= self.rollout.strategy.sites_at_once as usize);
         for agent in self.agents.values() {
             let open = agent
                 .runs

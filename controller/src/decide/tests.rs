@@ -5,7 +5,7 @@ use mailmend_proto::run::Outcome;
 
 use super::*;
 use crate::decide::simulation::World;
-use crate::rollout::{Closing, Wish};
+use crate::rollout::{Closing, Mark, Wish};
 use crate::simulated_agent::plan_of;
 
 fn world(plans: &[Arc<Plan>]) -> World {
@@ -25,16 +25,20 @@ fn everybody(rollout: &Rollout) -> Fleet {
     }
 }
 
+fn decided(rollout: &Rollout, fleet: &Fleet) -> Vec<Action> {
+    decide(rollout, fleet, 0).actions
+}
+
 #[test]
 fn nothing_begins_at_a_site_in_hand_and_an_open_run_goes_no_further_than_it_was_released() {
     let mut world = world(&[plan_of("oslo", "A:detect A:check B:check")]);
     let mut fleet = everybody(&world.rollout);
     let site = world.rollout.runs[0].site.clone();
     fleet.in_hand.insert(site.clone());
-    assert_eq!(decide(&world.rollout, &fleet), []);
+    assert_eq!(decided(&world.rollout, &fleet), []);
     fleet.in_hand.clear();
     assert!(matches!(
-        decide(&world.rollout, &fleet)[..],
+        decided(&world.rollout, &fleet)[..],
         [Action::Assign { .. }]
     ));
 
@@ -44,11 +48,11 @@ fn nothing_begins_at_a_site_in_hand_and_an_open_run_goes_no_further_than_it_was_
         part.told.begun = true;
     }
     assert!(matches!(
-        decide(&world.rollout, &fleet)[..],
+        decided(&world.rollout, &fleet)[..],
         [Action::Advance { through: 2, .. }]
     ));
     fleet.in_hand.insert(site);
-    assert_eq!(decide(&world.rollout, &fleet), []);
+    assert_eq!(decided(&world.rollout, &fleet), []);
 }
 
 #[test]
@@ -56,13 +60,13 @@ fn a_site_that_another_rollout_holds_is_not_touched() {
     let world = world(&[plan_of("oslo", "A:detect A:check")]);
     let mut fleet = everybody(&world.rollout);
     assert!(matches!(
-        decide(&world.rollout, &fleet)[..],
+        decided(&world.rollout, &fleet)[..],
         [Action::Assign { .. }]
     ));
     fleet
         .locks
         .insert("oslo".parse().unwrap(), RunId(uuid::Uuid::from_u128(7)));
-    assert_eq!(decide(&world.rollout, &fleet), []);
+    assert_eq!(decided(&world.rollout, &fleet), []);
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn a_run_is_not_begun_while_one_of_its_agents_is_away_and_another_site_goes_firs
     fleet.connected.remove(&"oslo-B".parse().unwrap());
     let second = world.rollout.runs[1].id;
     assert_eq!(
-        decide(&world.rollout, &fleet),
+        decided(&world.rollout, &fleet),
         [Action::Assign { run: second }]
     );
 }
@@ -100,14 +104,14 @@ fn the_last_watermark_goes_to_the_agent_of_the_last_steps_only_until_all_are_fin
         through,
     };
     let fleet = everybody(&world.rollout);
-    assert_eq!(decide(&world.rollout, &fleet), [advance(&world, &a, 1)]);
+    assert_eq!(decided(&world.rollout, &fleet), [advance(&world, &a, 1)]);
     world.rollout.runs[0].parts.get_mut(&a).unwrap().through = 1;
-    assert_eq!(decide(&world.rollout, &fleet), []);
+    assert_eq!(decided(&world.rollout, &fleet), []);
     mark(&mut world, &a, 0);
-    assert_eq!(decide(&world.rollout, &fleet), [advance(&world, &b, 2)]);
+    assert_eq!(decided(&world.rollout, &fleet), [advance(&world, &b, 2)]);
     world.rollout.runs[0].parts.get_mut(&b).unwrap().through = 2;
     mark(&mut world, &b, 1);
-    assert_eq!(decide(&world.rollout, &fleet), [advance(&world, &a, 2)]);
+    assert_eq!(decided(&world.rollout, &fleet), [advance(&world, &a, 2)]);
 }
 
 #[test]
@@ -123,9 +127,9 @@ fn an_exit_that_failed_needs_a_person_and_so_does_a_journal_that_was_replaced() 
         part.told.handed_over = !lost;
         part.told.left_section = Some("it does not start".into());
         let fleet = everybody(&world.rollout);
-        let actions = decide(&world.rollout, &fleet);
+        let actions = decided(&world.rollout, &fleet);
         assert!(
-            matches!(&actions[..], [Action::Enter { phase: RunPhase::NeedsPerson, .. }, Action::Turn { state: RolloutState::Halted, why }] if why == "failed 1 > max_failed 0"),
+            matches!(&actions[..], [Action::Enter { phase: RunPhase::NeedsPerson, .. }, Action::Turn { state: RolloutState::Halted, why, .. }] if why == "failed 1 > max_failed 0"),
             "{actions:?}"
         );
     }
@@ -153,7 +157,7 @@ fn an_agent_that_closed_as_committed_before_it_heard_of_the_abort_completes_the_
     part.told.steps = [(2, Mark::Done)].into();
     part.told.closed = Some(Closing::Committed);
     let fleet = everybody(&world.rollout);
-    let actions = decide(&world.rollout, &fleet);
+    let actions = decided(&world.rollout, &fleet);
     assert_eq!(
         actions,
         [Action::Advance {
@@ -169,7 +173,7 @@ fn a_rollout_that_has_ended_is_left_alone() {
     let mut world = world(&[plan_of("oslo", "A:detect A:check")]);
     world.rollout.state = RolloutState::Failed;
     let fleet = everybody(&world.rollout);
-    assert_eq!(decide(&world.rollout, &fleet), []);
+    assert_eq!(decided(&world.rollout, &fleet), []);
 }
 
 #[test]
@@ -196,18 +200,18 @@ fn nothing_below_a_point_of_no_return_is_ordered_while_nobody_knows_whether_it_w
         }]
     };
     let fleet = everybody(&world.rollout);
-    assert_eq!(decide(&world.rollout, &fleet), ordered(3));
+    assert_eq!(decided(&world.rollout, &fleet), ordered(3));
     let part = world.rollout.runs[0].parts.values_mut().next().unwrap();
     part.unwind = Some(Unwinding {
         down_to: 3,
         last: false,
     });
     part.told.down_to = Some(3);
-    assert_eq!(decide(&world.rollout, &fleet), [], "it still acts");
+    assert_eq!(decided(&world.rollout, &fleet), [], "it still acts");
     let part = world.rollout.runs[0].parts.values_mut().next().unwrap();
     part.told.steps.insert(2, Mark::NoEffect);
     assert_eq!(
-        decide(&world.rollout, &fleet),
+        decided(&world.rollout, &fleet),
         ordered(0),
         "it was not passed"
     );
@@ -221,7 +225,7 @@ fn nothing_below_a_point_of_no_return_is_ordered_while_nobody_knows_whether_it_w
             last: true,
         },
     };
-    assert_eq!(decide(&world.rollout, &fleet), [last], "it was passed");
+    assert_eq!(decided(&world.rollout, &fleet), [last], "it was passed");
 }
 
 #[test]
@@ -236,7 +240,7 @@ fn a_run_whose_steps_are_done_needs_a_person_where_an_agent_lost_its_journal() {
         part.lost = step == 1;
     }
     let fleet = everybody(&world.rollout);
-    let actions = decide(&world.rollout, &fleet);
+    let actions = decided(&world.rollout, &fleet);
     assert!(
         matches!(
             &actions[0],

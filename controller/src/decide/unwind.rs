@@ -4,7 +4,9 @@
 use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::PlannedStep;
 
-use super::{Action, Group, groups, not_needed};
+use super::Action;
+use super::groups::{Group, groups};
+use super::verdict::not_needed;
 use crate::rollout::{Closing, Mark, Part, Run, RunPhase, Unwinding};
 
 pub(super) fn unwind(run: &Run, why: String, actions: &mut Vec<Action>) {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::condition::Queue;
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
-use mailmend_policy::plan::Server;
+use mailmend_policy::plan::{Plan, Server};
 use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 use uuid::Uuid;
 
 use super::{Controller, Point};
-use crate::planning::{Planned, planned};
+use crate::planning::{Overrides, Planned, planned, targets};
 use crate::react::{
     Answer, Answers, Binding, Known, Member, Proposal, QueueWord, Reaction, Shape, Standing, react,
 };
@@ -149,12 +149,13 @@ impl Controller {
                 binding.version, binding.policy
             )));
         };
-        let servers: Vec<Server> = servers
-            .iter()
-            .filter(|server| server.site == *site)
-            .cloned()
-            .collect();
-        let planned = planned(&revision.row, &format!("site={site}"), None, None, &servers);
+        // A symptom is answered at one site at a time: there are no waves to go in.
+        let overrides = Overrides {
+            one_wave: true,
+            ..Overrides::default()
+        };
+        let selector = format!("site={site}");
+        let planned = planned(&revision.row, &selector, &overrides, servers);
         Ok(planned.map_err(|fault| fault.to_string()))
     }
 
@@ -261,6 +262,8 @@ impl Controller {
         request: Uuid,
         by: String,
     ) -> Result<Result<NewRollout, String>, StoreError> {
+        // Before the servers are read: what changes in between counts as changed.
+        let generation = self.store().generation().await?;
         let all: Vec<Server> = self
             .store()
             .agents()
@@ -272,22 +275,29 @@ impl Controller {
             Ok(planned) => planned,
             Err(why) => return Ok(Err(why)),
         };
-        let runs: Vec<NewRun> = planned
+        let plans: Vec<Plan> = planned
             .plans
             .into_iter()
             .filter(|plan| !Shape::of(plan).looks.is_disjoint(servers))
+            .collect();
+        if plans.is_empty() {
+            return Ok(Err(format!(
+                "no plan of site {site} is for {}",
+                list(servers)
+            )));
+        }
+        let resolved = match planned.strategy.resolve(&targets(&plans, &all)) {
+            Ok(resolved) => resolved,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
+        let runs: Vec<NewRun> = plans
+            .into_iter()
             .map(|plan| NewRun {
                 id: RunId(Uuid::now_v7()),
                 servers: planned.servers.get(&plan.site).cloned().unwrap_or_default(),
                 plan,
             })
             .collect();
-        if runs.is_empty() {
-            return Ok(Err(format!(
-                "no plan of site {site} is for {}",
-                list(servers)
-            )));
-        }
         Ok(Ok(NewRollout {
             id: RolloutId(Uuid::now_v7()),
             request,
@@ -296,8 +306,10 @@ impl Controller {
             selector: format!("site={site}"),
             started_ms: self.now_ms(),
             by,
-            sites_at_once: planned.sites_at_once,
-            max_failed: planned.max_failed,
+            strategy: planned.strategy,
+            resolved,
+            generation,
+            retry_of: None,
             runs,
         }))
     }

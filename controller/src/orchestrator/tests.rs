@@ -19,7 +19,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::*;
-use crate::planning::planned;
+use crate::planning::{Overrides, planned};
 use crate::react::{Answer, Binding, InHand, Proposal, Throttle};
 use crate::rollout::{RolloutId, RolloutState, RunPhase, Unwinding};
 use crate::server::agents::serve_session;
@@ -322,7 +322,7 @@ async fn start(controller: &Controller, request: u128) -> RolloutId {
         .await
         .unwrap()
         .unwrap();
-    let planned = planned(&row, "site=oslo", None, None, &servers).unwrap();
+    let planned = planned(&row, "site=oslo", &Overrides::default(), &servers).unwrap();
     let new = NewRollout {
         id: RolloutId(Uuid::new_v4()),
         request: Uuid::from_u128(request),
@@ -331,8 +331,10 @@ async fn start(controller: &Controller, request: u128) -> RolloutId {
         selector: "site=oslo".into(),
         started_ms: 1,
         by: "test".into(),
-        sites_at_once: 1,
-        max_failed: 0,
+        strategy: planned.strategy.clone(),
+        resolved: planned.resolved.clone(),
+        generation: store.generation().await.unwrap(),
+        retry_of: None,
         runs: planned
             .plans
             .iter()

@@ -50,7 +50,7 @@ fn fleet() -> Vec<Server> {
 }
 
 fn plan_of(selector: &str, fleet: &[Server]) -> Result<Planned, PlanningFault> {
-    planned(&revision(), selector, None, None, fleet)
+    planned(&revision(), selector, &Overrides::default(), fleet)
 }
 
 #[test]
@@ -62,7 +62,11 @@ fn a_selected_server_brings_its_whole_site() {
         .map(|server| server.name.as_str())
         .collect();
     assert_eq!(names, ["OA", "OB"]);
-    assert!(planned.inequality().contains("failed > 0 (of 1 runs)"));
+    assert!(
+        planned
+            .inequality()
+            .contains("failed > max_failed 0, of 1 runs")
+    );
     assert_eq!(
         plan_of("site", &fleet()).unwrap().plans.len(),
         3,
@@ -114,9 +118,16 @@ fn a_site_that_lacks_a_server_is_named() {
 
 #[test]
 fn limits_come_from_the_request_before_the_policy_and_stay_in_range() {
-    let limited = |at_once| planned(&revision(), "site", at_once, Some(7), &fleet());
-    assert_eq!(limited(Some(3)).unwrap().sites_at_once, 3);
-    assert_eq!(limited(None).unwrap().max_failed, 7);
+    let limited = |sites_at_once| {
+        let overrides = Overrides {
+            sites_at_once,
+            max_failed: Some(7),
+            ..Overrides::default()
+        };
+        planned(&revision(), "site", &overrides, &fleet())
+    };
+    assert_eq!(limited(Some(3)).unwrap().strategy.sites_at_once, 3);
+    assert_eq!(limited(None).unwrap().resolved.max_failed, 7);
     assert!(matches!(
         limited(Some(0)),
         Err(PlanningFault::SitesAtOnce(0))

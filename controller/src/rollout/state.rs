@@ -115,6 +115,32 @@ impl RunPhase {
     }
 }
 
+/// By what a rollout is paused, halted or aborting: what releases it depends on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Cause {
+    /// It goes on, or has ended.
+    #[default]
+    None,
+    /// A person's word.
+    Person,
+    /// More runs failed than may.
+    Failures,
+    /// The gate after a wave was bad, or could not be told.
+    Gate,
+    /// A server is not any more what its plan was made from.
+    Drift,
+    /// Its policy was recalled.
+    Recall,
+}
+named!(Cause {
+    None = "none",
+    Person = "person",
+    Failures = "failures",
+    Gate = "gate",
+    Drift = "drift",
+    Recall = "recall",
+});
+
 /// What an operator may want of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {

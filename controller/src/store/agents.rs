@@ -158,6 +158,25 @@ impl Store {
             .collect()
     }
 
+    /// Every server with its site.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn servers(&self) -> Result<BTreeMap<ServerName, SiteName>, StoreError> {
+        sqlx::query("SELECT name, site FROM agents")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?
+            .iter()
+            .map(|row| {
+                Ok((
+                    parsed("agents", row.get("name"))?,
+                    parsed("agents", row.get("site"))?,
+                ))
+            })
+            .collect()
+    }
+
     /// One agent.
     ///
     /// # Errors

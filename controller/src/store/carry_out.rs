@@ -8,9 +8,10 @@ use mailmend_proto::run::RunId;
 use sqlx::Row;
 
 use super::row::{parsed, unsigned};
-use super::{Change, Store, StoreError, Write};
+use super::{Store, StoreError, Write};
 use crate::decide::Action;
-use crate::rollout::{Refusal, Rollout, RolloutId, RolloutState};
+use crate::decide::budgets::{Holding, disturbed};
+use crate::rollout::{Cause, Refusal, Rollout, RolloutId};
 
 impl Store {
     /// The runs that hold a site, over all rollouts.
@@ -32,6 +33,31 @@ impl Store {
             .collect()
     }
 
+    /// The runs of all open rollouts but one that keep servers out of service, or may.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn holdings(&self, but: RolloutId) -> Result<Vec<Holding>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT r.id, r.site, r.phase FROM runs r JOIN rollouts o ON o.id = r.rollout
+             WHERE o.state NOT IN ('succeeded', 'failed', 'aborted') AND o.id <> $1
+               AND r.phase NOT IN ('waiting', 'succeeded', 'not-needed', 'cancelled')",
+        )
+        .bind(but.to_string())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let mut holdings = Vec::with_capacity(rows.len());
+        for row in rows {
+            holdings.push(Holding {
+                site: parsed("runs", row.get("site"))?,
+                phase: parsed("runs", row.get("phase"))?,
+                disturbs: disturbed(self.plan(row.get("id")).await?.as_ref()),
+            });
+        }
+        Ok(holdings)
+    }
+
     /// The last fence that was minted.
     ///
     /// # Errors
@@ -42,40 +68,6 @@ impl Store {
             .await
             .map_err(|fault| self.fault(fault))?;
         unsigned("counters", value)
-    }
-
-    /// An operator's change of a rollout's state, with its audit line. What was decided before it and
-    /// not stored yet is void.
-    ///
-    /// # Errors
-    /// [`StoreError::Changed`] where the rollout is not at `revision` any more.
-    pub async fn change_rollout(
-        &self,
-        id: RolloutId,
-        revision: i64,
-        state: RolloutState,
-        max_failed: u32,
-        change: &Change,
-    ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        let done = sqlx::query(
-            "UPDATE rollouts SET state = $3, why = $4, max_failed = $5, revision = revision + 1
-             WHERE id = $1 AND revision = $2
-               AND state NOT IN ('succeeded', 'failed', 'aborted')",
-        )
-        .bind(id.to_string())
-        .bind(revision)
-        .bind(state.name())
-        .bind(&change.why)
-        .bind(max_failed)
-        .execute(&mut *write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        if done.rows_affected() != 1 {
-            return Err(StoreError::Changed(format!("rollout {id}")));
-        }
-        self.write_change(&mut write, change).await?;
-        self.commit(write).await
     }
 
     /// Notes that an agent did not take a run on. What it has journaled counts for more.
@@ -237,10 +229,10 @@ impl Store {
                         .map_err(|fault| self.fault(fault))?;
                 }
             }
-            Action::Turn { state, why } => {
+            Action::Turn { state, why, cause } => {
                 sqlx::query(
                     "UPDATE rollouts SET state = $2, why = $3, revision = revision + 1,
-                       ended_ms = CASE WHEN $4 THEN $5 ELSE ended_ms END
+                       ended_ms = CASE WHEN $4 THEN $5 ELSE ended_ms END, cause = $6
                      WHERE id = $1",
                 )
                 .bind(rollout.id.to_string())
@@ -248,10 +240,16 @@ impl Store {
                 .bind(why)
                 .bind(state.is_final())
                 .bind(now_ms)
+                .bind(cause.name())
                 .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
+                if *cause == Cause::Drift {
+                    self.void_approvals(write, rollout).await?;
+                }
             }
+            Action::EndWave { wave } => self.end_wave(write, rollout.id, *wave, now_ms).await?,
+            Action::BeginWave { wave } => self.begin_wave(write, rollout.id, *wave).await?,
         }
         Ok(())
     }

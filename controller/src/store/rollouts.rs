@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mailmend_policy::name::{PolicyName, ServerName};
 use mailmend_policy::plan::{Plan, Server};
+use mailmend_policy::strategy::{Resolved, Strategy};
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -33,10 +34,14 @@ pub struct NewRollout {
     pub started_ms: i64,
     /// By whom.
     pub by: String,
-    /// How many sites at once.
-    pub sites_at_once: u32,
-    /// How many runs may fail.
-    pub max_failed: u32,
+    /// How it goes through the sites.
+    pub strategy: Strategy,
+    /// The same in numbers.
+    pub resolved: Resolved,
+    /// The inventory's generation that the plans were made from.
+    pub generation: i64,
+    /// The rollout of which it tries the failed runs again.
+    pub retry_of: Option<RolloutId>,
     /// The runs, in order.
     pub runs: Vec<NewRun>,
 }
@@ -86,8 +91,8 @@ impl Store {
     ) -> Result<RolloutId, StoreError> {
         sqlx::query(
             "INSERT INTO rollouts (id, request, policy, version, selector, state, started_ms,
-               started_by, sites_at_once, max_failed)
-             VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9)",
+               started_by, sites_at_once, max_failed, strategy, resolved, generation, retry_of)
+             VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(new.id.to_string())
         .bind(new.request.to_string())
@@ -96,8 +101,12 @@ impl Store {
         .bind(&new.selector)
         .bind(new.started_ms)
         .bind(&new.by)
-        .bind(new.sites_at_once)
-        .bind(new.max_failed)
+        .bind(new.strategy.sites_at_once)
+        .bind(new.resolved.max_failed)
+        .bind(to_json("rollouts", &new.strategy)?)
+        .bind(to_json("rollouts", &new.resolved)?)
+        .bind(new.generation)
+        .bind(new.retry_of.map(|id| id.to_string()))
         .execute(&mut **write)
         .await
         .map_err(|fault| match fault {
@@ -260,6 +269,7 @@ impl Store {
                 parts: parts.remove(run_id).unwrap_or_default(),
             });
         }
+        let (approvals, accepted) = self.words_on_waves(&id).await?;
         Ok(Rollout {
             id: RolloutId(parsed(TABLE, &id)?),
             policy: parsed(TABLE, row.get("policy"))?,
@@ -268,9 +278,20 @@ impl Store {
             state: parsed(TABLE, row.get("state"))?,
             started_ms: row.get("started_ms"),
             ended_ms: row.get("ended_ms"),
-            sites_at_once: unsigned(TABLE, row.get("sites_at_once"))?,
-            max_failed: unsigned(TABLE, row.get("max_failed"))?,
+            strategy: from_json(TABLE, row.get("strategy"))?,
+            resolved: from_json(TABLE, row.get("resolved"))?,
+            accepted_failures: unsigned(TABLE, row.get("max_failed"))?,
+            generation: row.get("generation"),
+            wave: unsigned(TABLE, row.get("wave"))?,
+            wave_ended_ms: row.get("wave_ended_ms"),
+            approvals,
+            accepted,
+            retry_of: row
+                .get::<Option<&str>, _>("retry_of")
+                .map(|id| parsed(TABLE, id).map(RolloutId))
+                .transpose()?,
             why: row.get("why"),
+            cause: parsed(TABLE, row.get("cause"))?,
             by: row.get("started_by"),
             revision: row.get("revision"),
             runs,

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
+use mailmend_policy::strategy::Strategy;
 use mailmend_proto::run::{
     BatchId, Custody, Entry, Event, Left, Outcome, Record, RunId, RunState, Settlement,
 };
@@ -9,8 +10,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::decide::Action;
-use crate::rollout::{Refusal, RolloutId, RolloutState, RunPhase, Told};
-use crate::simulated_agent::plan_of;
+use crate::rollout::{Cause, Refusal, RolloutId, RolloutState, RunPhase, Told};
+use crate::simulated_agent::{plan_of, resolved};
 
 async fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -87,6 +88,10 @@ async fn rollout(store: &Store, sites: &[&str]) -> RolloutId {
     };
     store.publish_policy(&policy).await.unwrap();
     let id = RolloutId(Uuid::new_v4());
+    let plans: Vec<_> = sites
+        .iter()
+        .map(|site| plan_of(site, "A:detect B:check"))
+        .collect();
     let new = NewRollout {
         id,
         request: Uuid::new_v4(),
@@ -95,13 +100,15 @@ async fn rollout(store: &Store, sites: &[&str]) -> RolloutId {
         selector: "site".into(),
         started_ms: 7,
         by: "admin".into(),
-        sites_at_once: 1,
-        max_failed: 0,
-        runs: sites
+        strategy: Strategy::default(),
+        resolved: resolved(&Strategy::default(), plans.iter().map(AsRef::as_ref)),
+        generation: 1,
+        retry_of: None,
+        runs: plans
             .iter()
-            .map(|site| NewRun {
+            .map(|plan| NewRun {
                 id: RunId(Uuid::new_v4()),
-                plan: (*plan_of(site, "A:detect B:check")).clone(),
+                plan: (**plan).clone(),
                 servers: Vec::new(),
             })
             .collect(),
@@ -437,8 +444,14 @@ async fn what_was_decided_before_an_operators_change_is_void() {
     let (_folder, store) = store().await;
     let id = rollout(&store, &["oslo"]).await;
     let loaded = store.rollout(id).await.unwrap().unwrap();
+    let paused = Changed {
+        state: RolloutState::Paused,
+        cause: Cause::Person,
+        accepted_failures: 0,
+        accepted_gate: None,
+    };
     store
-        .change_rollout(id, loaded.revision, RolloutState::Paused, 0, &change())
+        .change_rollout(id, loaded.revision, &paused, &change())
         .await
         .unwrap();
     let assign = [Action::Assign {

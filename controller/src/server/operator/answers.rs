@@ -153,8 +153,8 @@ pub(super) fn rollout(rollout: &Rollout) -> wire::Rollout {
         started_ms: rollout.started_ms,
         ended_ms: rollout.ended_ms.unwrap_or(0),
         runs: rollout.runs.iter().map(run).collect(),
-        sites_at_once: rollout.sites_at_once,
-        max_failed: rollout.max_failed,
+        sites_at_once: rollout.strategy.sites_at_once,
+        max_failed: rollout.max_failed(),
         why: rollout.why.clone(),
         by: rollout.by.clone(),
     }

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use crate::decide;
 use crate::explain::{Surroundings, explain};
-use crate::planning::{Planned, planned};
-use crate::rollout::{Rollout, RolloutId, Wish};
-use crate::store::{AgentRow, NewRollout, NewRun, PolicyRow, RunRecord, StoreError};
+use crate::planning::{Overrides, Planned, planned};
+use crate::rollout::{Cause, Rollout, RolloutId, Wish};
+use crate::store::{AgentRow, Changed, NewRollout, NewRun, PolicyRow, RunRecord, StoreError};
 
 use super::{OperatorService, Streamed, answers, invalid, part, stopping};
 
@@ -29,8 +29,10 @@ impl OperatorService {
     async fn planned(
         &self,
         request: &wire::RolloutRequest,
-    ) -> Result<(PolicyRow, Planned), Status> {
+    ) -> Result<(PolicyRow, Planned, i64), Status> {
         let revision = self.policy(&request.policy, request.version).await?;
+        // Before the servers are read: what changes in between counts as changed.
+        let generation = self.controller.store().generation().await?;
         let servers: Vec<Server> = self
             .controller
             .store()
@@ -39,21 +41,20 @@ impl OperatorService {
             .iter()
             .map(AgentRow::server)
             .collect();
-        let planned = planned(
-            &revision,
-            &request.selector,
-            request.sites_at_once,
-            request.max_failed,
-            &servers,
-        )?;
-        Ok((revision, planned))
+        let overrides = Overrides {
+            sites_at_once: request.sites_at_once,
+            max_failed: request.max_failed,
+            one_wave: false,
+        };
+        let planned = planned(&revision, &request.selector, &overrides, &servers)?;
+        Ok((revision, planned, generation))
     }
 
     pub(super) async fn plan(
         &self,
         request: &wire::RolloutRequest,
     ) -> Result<wire::PlanRolloutResponse, Status> {
-        let (_, planned) = self.planned(request).await?;
+        let (_, planned, _) = self.planned(request).await?;
         let connected = self.controller.sessions().connected();
         // The plans and their digest are made without these: mail that arrives changes no plan.
         let queues = self.controller.store().queues().await?;
@@ -90,7 +91,7 @@ impl OperatorService {
         if let Some(id) = store.rollout_of_request(request_id).await? {
             return self.answer(id).await;
         }
-        let (revision, planned) = self.planned(request).await?;
+        let (revision, planned, generation) = self.planned(request).await?;
         if !request.approved_digest.is_empty()
             && request.approved_digest != planned.digest.as_bytes()
         {
@@ -124,8 +125,10 @@ impl OperatorService {
             selector: request.selector.clone(),
             started_ms: self.controller.now_ms(),
             by: operator,
-            sites_at_once: planned.sites_at_once,
-            max_failed: planned.max_failed,
+            strategy: planned.strategy,
+            resolved: planned.resolved,
+            generation,
+            retry_of: None,
             runs,
         };
         let id = store.start_rollout(&new, &change).await?;
@@ -164,10 +167,18 @@ impl OperatorService {
             if state == rollout.state {
                 return Ok(answers::rollout(&rollout));
             }
-            // Who resumes a halted rollout accepts the failures that halted it.
-            let max_failed = match wish {
-                Wish::Resume => rollout.max_failed.max(decide::failed(&rollout)),
-                Wish::Pause | Wish::Abort => rollout.max_failed,
+            // Who resumes a rollout accepts the failures, or the gate, that held it.
+            let resumes = wish == Wish::Resume;
+            let accepted_failures = if resumes {
+                rollout.accepted_failures.max(decide::failed(&rollout))
+            } else {
+                rollout.accepted_failures
+            };
+            let changed = Changed {
+                state,
+                cause: if resumes { Cause::None } else { Cause::Person },
+                accepted_failures,
+                accepted_gate: (resumes && rollout.cause == Cause::Gate).then_some(rollout.wave),
             };
             let mut why = request.why.clone();
             if wish != Wish::Resume {
@@ -175,12 +186,12 @@ impl OperatorService {
                 why = format!("{operator}{separator}{why}");
             }
             let change = self.change(operator.clone(), what, rollout.id.to_string(), why);
-            let changed = self
+            let stored = self
                 .controller
                 .store()
-                .change_rollout(rollout.id, rollout.revision, state, max_failed, &change)
+                .change_rollout(rollout.id, rollout.revision, &changed, &change)
                 .await;
-            match changed {
+            match stored {
                 Ok(()) => {
                     self.controller.changed();
                     return self.answer(rollout.id).await;

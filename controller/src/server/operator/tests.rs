@@ -352,8 +352,10 @@ async fn an_id_may_be_shortened_as_long_as_it_names_one_thing() {
             selector: String::new(),
             started_ms: 1,
             by: String::new(),
-            sites_at_once: 1,
-            max_failed: 0,
+            strategy: some.strategy.clone(),
+            resolved: some.resolved.clone(),
+            generation: 1,
+            retry_of: None,
             runs: vec![NewRun {
                 id: RunId(Uuid::new_v4()),
                 plan: (*some.runs[0].plan).clone(),
