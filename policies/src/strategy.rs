@@ -6,6 +6,7 @@
 mod resolve;
 mod share;
 mod window;
+mod words;
 mod zone;
 
 use std::time::Duration;

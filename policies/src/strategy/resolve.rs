@@ -202,3 +202,6 @@ impl Strategy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

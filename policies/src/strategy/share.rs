@@ -65,7 +65,11 @@ impl FromStr for Share {
         let digits = match text.strip_suffix(" site") {
             Some("1") => "1",
             Some(_) => return Err(fault()),
-            None => text.strip_suffix(" sites").unwrap_or(text),
+            None => match text.strip_suffix(" sites") {
+                Some("1") => return Err(fault()),
+                Some(digits) => digits,
+                None => text,
+            },
         };
         number(digits).map(Self::Count).ok_or_else(fault)
     }
