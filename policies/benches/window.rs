@@ -1,8 +1,6 @@
 //! Whether a maintenance window is open: asked for every rollout at every decision.
-#![expect(
-    missing_docs,
-    reason = "criterion_group! writes a function without one"
-)]
+//!
+//! `cargo bench -p mailmend-policy --bench window`.
 #![expect(clippy::unwrap_used, reason = "in a bench a panic is the report")]
 
 use std::hint::black_box;

@@ -298,7 +298,7 @@ fn the_longest_opening_is_that_of_windows_that_adjoin_over_the_end_of_the_week_t
     let sunday = window(&[Day::Sun], "23:00", "00:00", "UTC");
     let monday = window(&[Day::Mon], "00:00", "00:20", "UTC");
     let oslo = window(&[Day::Mon], "00:20", "02:00", "Europe/Oslo");
-    assert_eq!(longest(&[sunday.clone()]), 60);
+    assert_eq!(longest(std::slice::from_ref(&sunday)), 60);
     assert_eq!(longest(&[monday.clone(), sunday.clone()]), 80);
     assert_eq!(longest(&[monday, sunday, oslo]), 100);
     let overlap = [
