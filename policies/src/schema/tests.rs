@@ -228,3 +228,99 @@ fn every_key_of_every_action_has_a_schema_of_its_own() {
         }
     }
 }
+
+/// What a strategy is to both: the schema, and the parser.
+fn both(strategy: &str) -> (bool, bool) {
+    let schema = schema();
+    let mut with = shipped()
+        .find(|(name, _)| *name == "stuck-outbound-routing")
+        .unwrap()
+        .1;
+    let toml: toml::Table = strategy.parse().unwrap();
+    with["strategy"] = serde_json::to_value(toml).unwrap();
+    let checked = check(&PolicySource::new("x", toml_of(&with)));
+    (accepts(&schema, &schema, &with), checked.policy.is_some())
+}
+
+#[test]
+fn the_schema_and_the_parser_accept_and_refuse_the_same_strategies() {
+    let window = |key: &str, with: &str| {
+        let unless = [
+            ("days", "[\"sat\", \"sun\"]"),
+            ("from", "\"22:00\""),
+            ("to", "\"04:00\""),
+            ("zone", "\"Europe/Oslo\""),
+        ];
+        let parts = unless.map(|(name, value)| {
+            let value = if name == key { with } else { value };
+            format!("{name} = {value}")
+        });
+        format!("{{ {} }}", parts.join(", "))
+    };
+    let one = |key: &str, with: &str| format!("windows = [{}]", window(key, with));
+    let whole = window("", "");
+    for good in [
+        "".to_owned(),
+        r#"waves = ["1 site", "12 sites", "100000 sites", "1%", "99%", "100%"]"#.to_owned(),
+        "soak = \"30d\"\ngate = \"health\"\napprove = \"before-first\"".to_owned(),
+        "sites_at_once = 1000\nmax_failed = \"0%\"".to_owned(),
+        "max_failed = 100000\nmax_unavailable = { site = 1 }".to_owned(),
+        "max_unavailable = { site = \"1%\", fleet = 100000 }".to_owned(),
+        "windows = \"always\"".to_owned(),
+        one("", ""),
+        one("zone", "\"Etc/GMT+5\""),
+        one("to", "\"22:00\""),
+    ] {
+        assert_eq!(both(&good), (true, true), "{good}");
+    }
+    for bad in [
+        "waves = []".to_owned(),
+        r#"waves = ["0%", "100%"]"#.to_owned(),
+        r#"waves = ["1 sites", "100%"]"#.to_owned(),
+        r#"waves = ["100001 sites", "100%"]"#.to_owned(),
+        r#"waves = ["100%", "100%"]"#.to_owned(),
+        r#"waves = [1, "100%"]"#.to_owned(),
+        format!(
+            "waves = [{}\"100%\"]",
+            (2..22)
+                .map(|count| format!("\"{count} sites\", "))
+                .collect::<String>()
+        ),
+        "soak = \"10\"".to_owned(),
+        "gate = \"good\"".to_owned(),
+        "approve = \"always\"".to_owned(),
+        "sites_at_once = 0".to_owned(),
+        "sites_at_once = 1001".to_owned(),
+        "max_failed = \"1\"".to_owned(),
+        "max_failed = 100001".to_owned(),
+        "max_failed = \"101%\"".to_owned(),
+        "max_unavailable = {}".to_owned(),
+        "max_unavailable = 1".to_owned(),
+        "max_unavailable = { site = 0 }".to_owned(),
+        "max_unavailable = { fleet = \"0%\" }".to_owned(),
+        "max_unavailable = { server = 1 }".to_owned(),
+        "windows = []".to_owned(),
+        "windows = \"never\"".to_owned(),
+        format!("windows = [{whole}, {whole}]"),
+        format!("windows = [{}, day = 1 }}]", &whole[..whole.len() - 2]),
+        one("days", "[]"),
+        one("days", "[\"sat\", \"sat\"]"),
+        one("days", "[\"saturday\"]"),
+        one("from", "\"24:00\""),
+        one("from", "\"9:00\""),
+        one("zone", "\"America/New York\""),
+        "wave = [\"100%\"]".to_owned(),
+    ] {
+        assert_eq!(both(&bad), (false, false), "{bad}");
+    }
+    // What only the parser can tell: numbers held against each other, and the names of zones.
+    for bad in [
+        r#"waves = ["50%", "10%", "100%"]"#.to_owned(),
+        r#"waves = ["50%"]"#.to_owned(),
+        "soak = \"31d\"".to_owned(),
+        one("zone", "\"Europe/Olso\""),
+        one("to", "\"22:05\""),
+    ] {
+        assert_eq!(both(&bad), (true, false), "{bad}");
+    }
+}
