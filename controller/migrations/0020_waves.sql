@@ -61,8 +61,8 @@ END;
 ALTER TABLE alarms ADD COLUMN heard_ms INTEGER NOT NULL DEFAULT 0;
 UPDATE alarms SET heard_ms = raised_ms;
 
--- Policies that must not run any more, for ever. version 0: every one. article: every policy of that one,
--- whenever it is published; then policy is empty.
+-- Revisions that must not run any more, for ever. article: that by which they were recalled, with all that
+-- were published of it by then; empty: by their name.
 CREATE TABLE recalls (
   policy      TEXT    NOT NULL,
   version     INTEGER NOT NULL,
@@ -70,5 +70,6 @@ CREATE TABLE recalls (
   why         TEXT    NOT NULL,
   recalled_by TEXT    NOT NULL,
   at_ms       INTEGER NOT NULL,
-  PRIMARY KEY (policy, version, article)
+  PRIMARY KEY (policy, version),
+  FOREIGN KEY (policy, version) REFERENCES policies (name, version)
 ) STRICT;

@@ -160,7 +160,7 @@ pub fn decide(rollout: &Rollout, fleet: &Fleet, now_ms: i64) -> Decision {
         });
         return decision;
     }
-    if running && let Some(change) = begin::drifted(rollout, &phases, fleet) {
+    if running && let Some(change) = begin::drifted(rollout, &phases, &fleet.drift) {
         decision.actions.push(Action::Turn {
             state: RolloutState::Paused,
             why: format!("drift: {change}"),

@@ -376,6 +376,41 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "change what the message names, in the policy's `[strategy]` or by an option of `mailmend rollout start`",
     ),
     (
+        "C113-policy-recalled",
+        "The policy was recalled: it must not run any more.",
+        "`mailmend policy list` tells why; publish a mended version and use that",
+    ),
+    (
+        "C114-strategy-refused",
+        "What is to override a policy's strategy has faults.",
+        "mend what the message points at: the file of `--strategy`, or the option",
+    ),
+    (
+        "C115-approval-void",
+        "What was to be approved is not what would be done any more.",
+        "look again at `mailmend rollout show`, and approve the digest that it tells; where servers have drifted, put that back or start anew",
+    ),
+    (
+        "C116-approval-not-asked",
+        "The rollout's strategy asks nobody before this wave.",
+        "`mailmend rollout show` tells which waves wait for a person",
+    ),
+    (
+        "C117-nothing-to-retry",
+        "No run of the rollout has failed or was cancelled.",
+        "`mailmend rollout show` tells how its runs stand; one that needs a person is looked at first (`mailmend rollout explain`)",
+    ),
+    (
+        "C118-retry-drift",
+        "A failed run cannot be planned again as it was: its servers have changed.",
+        "start a rollout anew with `mailmend rollout start`",
+    ),
+    (
+        "C119-drift",
+        "Servers of the rollout are not any more what its plans were made from.",
+        "put back what the message names and resume; or abort the rollout and start anew",
+    ),
+    (
         "C201-agent-unknown",
         "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
         "enrol it again with `mailmend agent token`",

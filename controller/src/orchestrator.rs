@@ -27,6 +27,7 @@ use crate::watches::Revisions;
 
 pub(crate) use symptoms::request_of;
 
+use surroundings::Drifts;
 use symptoms::Answered;
 
 /// How often everything is looked at though nothing was heard of: a net under defects, not a timer of
@@ -71,6 +72,7 @@ struct Shared {
     liveness: Liveness,
     audits: Arc<Audits>,
     revisions: Revisions,
+    drifts: Drifts,
     /// Something changed that symptoms are answered by.
     symptoms: AtomicBool,
     work: Notify,
@@ -109,6 +111,7 @@ impl Controller {
             liveness: Liveness::default(),
             audits: Arc::default(),
             revisions: Revisions::default(),
+            drifts: Drifts::default(),
             symptoms: AtomicBool::new(true),
             work: Notify::new(),
             changes: watch::Sender::new(0),

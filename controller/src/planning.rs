@@ -1,5 +1,7 @@
 //! From a request to frozen plans: which sites, which servers, what would be done, under which digest.
 
+pub mod drift;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::digest::Digest;
@@ -10,7 +12,7 @@ use mailmend_policy::policy::Policy;
 use mailmend_policy::preview::worst_case;
 use mailmend_policy::selector::{Selector, SelectorFault};
 use mailmend_policy::source::PolicySource;
-use mailmend_policy::strategy::{Impossible, Resolved, Share, Strategy, Targets};
+use mailmend_policy::strategy::{Impossible, Resolved, Share, Strategy, Targets, overridden};
 
 use crate::rollout::tolerance;
 use crate::store::PolicyRow;
@@ -34,11 +36,13 @@ pub struct Planned {
 
 /// What a request has in the place of the policy's strategy.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Overrides {
+pub struct Overrides<'a> {
     /// How many sites at once, 1 to 1000.
     pub sites_at_once: Option<u32>,
     /// How many runs may fail.
     pub max_failed: Option<u32>,
+    /// A TOML fragment with keys of `[strategy]`; empty: none.
+    pub strategy: &'a [u8],
     /// One wave, whatever the strategy says: for a rollout of one site that a symptom starts.
     pub one_wave: bool,
 }
@@ -74,6 +78,9 @@ pub enum PlanningFault {
     /// The strategy could never go on with these targets.
     #[error("C112-strategy: the strategy could never go on: {0}")]
     Strategy(Impossible),
+    /// What is to override the strategy has faults.
+    #[error("C114-strategy-refused: {0}")]
+    Override(String),
     /// A limit is out of range.
     #[error("C084-limit: sites_at_once is {0}; 1 to 1000 are allowed")]
     SitesAtOnce(u32),
@@ -93,7 +100,7 @@ fn list(faults: &[PlanFault]) -> String {
 pub fn planned(
     revision: &PolicyRow,
     selector: &str,
-    overrides: &Overrides,
+    overrides: &Overrides<'_>,
     servers: &[Server],
 ) -> Result<Planned, PlanningFault> {
     let selects: Selector = selector.parse().map_err(|why| PlanningFault::Selector {
@@ -125,7 +132,12 @@ pub fn planned(
             servers: servers.len(),
         });
     }
-    let mut strategy = policy.strategy.clone();
+    let mut strategy = if overrides.strategy.is_empty() {
+        policy.strategy.clone()
+    } else {
+        overridden(&policy.strategy, overrides.strategy, "the strategy")
+            .map_err(|faults| PlanningFault::Override(faults.to_string()))?
+    };
     if let Some(sites_at_once) = overrides.sites_at_once {
         strategy.sites_at_once = sites_at_once;
     }

@@ -3,10 +3,12 @@
 //! Pure data. [`crate::decide`] reads it, [`crate::store`] keeps it.
 
 mod state;
+mod terms;
 mod told;
 mod waves;
 
 pub use state::{Cause, NoSuchState, NotNow, RolloutState, RunPhase, Wish};
+pub use terms::{Term, terms, window};
 pub use told::{Closing, Mark, Told};
 pub use waves::{Approval, Waves, tolerance};
 

@@ -1,6 +1,7 @@
-//! Which symptoms an agent is to look for: those of bound policies that may be about its server.
+//! Which symptoms an agent is to look for: those of bound policies that may be about its server, and those
+//! that the gate of an open rollout asks for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mailmend_policy::name::{PolicyName, ServerName};
@@ -38,7 +39,20 @@ impl Revisions {
         store: &Store,
         binding: &Binding,
     ) -> Result<Option<Arc<Revision>>, StoreError> {
-        let key = (binding.policy.clone(), binding.version);
+        self.get(store, &binding.policy, binding.version).await
+    }
+
+    /// A version of a policy; `None` where it is not there.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn get(
+        &self,
+        store: &Store,
+        policy: &PolicyName,
+        version: u32,
+    ) -> Result<Option<Arc<Revision>>, StoreError> {
+        let key = (policy.clone(), version);
         let known = |revisions: &Self| {
             let read = revisions.0.lock().unwrap_or_else(PoisonError::into_inner);
             read.get(&key).cloned()
@@ -75,7 +89,15 @@ pub fn concerns(binding: &Binding, policy: &Policy, server: &Server) -> bool {
             .is_none_or(|version| policy.applies_to.versions.holds(version))
 }
 
-/// What an agent is to look for, all of it.
+/// Whether the gate of a rollout asks a server: it has the role that detects.
+fn asked(policy: &Policy, server: &Server) -> bool {
+    let role = policy.roles.get(&policy.detect.on);
+    role.is_some_and(|role| role.select.selects(&server.labels))
+}
+
+/// What an agent is to look for, all of it: bound symptoms, and those that the gate of an open rollout
+/// asks for. Of those two the gate's version is looked for while its rollout is open: a binding of another
+/// version waits for so long.
 ///
 /// # Errors
 /// Where the store fails.
@@ -85,28 +107,39 @@ pub async fn watches(
     agent: &ServerName,
 ) -> Result<wire::Watches, StoreError> {
     let bindings = store.bindings().await?;
+    let gated = store.gated_policies(agent).await?;
     let mut watches = wire::Watches::default();
-    if bindings.is_empty() {
+    if bindings.is_empty() && gated.is_empty() {
         return Ok(watches);
     }
     let Some(agent) = store.agent(agent).await? else {
         return Ok(watches);
     };
     let server = agent.server();
+    let mut wanted: BTreeMap<PolicyName, Arc<Revision>> = BTreeMap::new();
     for binding in bindings.values() {
-        let Some(revision) = revisions.of(store, binding).await? else {
-            continue;
-        };
-        if let Some(policy) = &revision.policy
+        if let Some(revision) = revisions.of(store, binding).await?
+            && let Some(policy) = &revision.policy
             && concerns(binding, policy, &server)
         {
-            watches.watches.push(wire::Watch {
-                policy: revision.row.name.to_string(),
-                version: revision.row.version,
-                digest: revision.row.digest.as_bytes().to_vec(),
-                text: revision.row.text.clone(),
-            });
+            wanted.insert(binding.policy.clone(), revision);
         }
+    }
+    for (name, version) in gated {
+        if let Some(revision) = revisions.get(store, &name, version).await?
+            && let Some(policy) = &revision.policy
+            && asked(policy, &server)
+        {
+            wanted.insert(name, revision);
+        }
+    }
+    for revision in wanted.into_values() {
+        watches.watches.push(wire::Watch {
+            policy: revision.row.name.to_string(),
+            version: revision.row.version,
+            digest: revision.row.digest.as_bytes().to_vec(),
+            text: revision.row.text.clone(),
+        });
     }
     if watches.watches.is_empty() {
         return Ok(watches);

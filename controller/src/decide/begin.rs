@@ -1,6 +1,6 @@
 //! Beginning runs: all that may hold one back, in the order in which a person should hear of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_policy::strategy::Share;
@@ -146,14 +146,15 @@ pub(super) fn begin(
     }
 }
 
-/// The first run that would be begun in this wave and is not any more what its plan was made from, and
+/// The first run of the waves so far that has not begun and is not any more what its plan was made from:
 /// what has changed.
-pub(super) fn drifted<'a>(
+#[must_use]
+pub fn drifted<'a>(
     rollout: &Rollout,
     phases: &[RunPhase],
-    fleet: &'a Fleet,
+    drift: &'a BTreeMap<RunId, String>,
 ) -> Option<&'a str> {
-    if fleet.drift.is_empty() {
+    if drift.is_empty() {
         return None;
     }
     let waves = rollout.waves();
@@ -162,6 +163,6 @@ pub(super) fn drifted<'a>(
         .iter()
         .zip(phases)
         .filter(|(run, phase)| **phase == RunPhase::Waiting && waves.of(&run.site) <= rollout.wave)
-        .find_map(|(run, _)| fleet.drift.get(&run.id))
+        .find_map(|(run, _)| drift.get(&run.id))
         .map(String::as_str)
 }

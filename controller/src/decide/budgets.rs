@@ -214,3 +214,6 @@ impl Shortage {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

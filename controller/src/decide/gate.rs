@@ -131,3 +131,6 @@ fn listed(servers: &[String]) -> String {
         more => format!("{named}; and {more} more"),
     }
 }
+
+#[cfg(test)]
+mod tests;

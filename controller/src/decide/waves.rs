@@ -171,3 +171,6 @@ pub(super) fn follow(
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,3 +81,6 @@ impl Door<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

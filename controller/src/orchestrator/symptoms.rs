@@ -56,8 +56,8 @@ impl Controller {
                         started |= matches!(reaction, Reaction::Start { .. });
                     }
                     // A person was faster, or it was stored before this process died.
-                    Err(StoreError::Changed(what)) => {
-                        tracing::debug!(what, "decided on what is not so any more");
+                    Err(why @ (StoreError::Changed(_) | StoreError::Recalled(_))) => {
+                        tracing::debug!(%why, "decided on what is not so any more");
                     }
                     Err(fault) => return Err(fault),
                 }

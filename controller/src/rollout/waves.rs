@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::SiteName;
-use mailmend_policy::strategy::Share;
+use mailmend_policy::strategy::{Resolved, Share};
 
 use super::{Rollout, Run, RunPhase};
 use crate::planning;
@@ -31,7 +31,23 @@ pub struct Waves<'a> {
     count: u32,
 }
 
-impl Waves<'_> {
+impl<'a> Waves<'a> {
+    /// The waves of these sites: the wave `k` has the sites that `resolved.waves[k]` adds to those before.
+    #[must_use]
+    pub fn over(sites: impl Iterator<Item = &'a SiteName>, resolved: &Resolved) -> Self {
+        let mut of: BTreeMap<&SiteName, u32> = sites.map(|site| (site, 0)).collect();
+        let reaches = &resolved.waves;
+        let count = u32::try_from(reaches.len()).unwrap_or(u32::MAX).max(1);
+        for (rank, wave) in of.values_mut().enumerate() {
+            let before = reaches
+                .iter()
+                .take_while(|reaches| **reaches as usize <= rank)
+                .count();
+            *wave = u32::try_from(before).unwrap_or(u32::MAX).min(count - 1);
+        }
+        Self { of, count }
+    }
+
     /// The wave of a site; the last one for a site that is not of this rollout.
     #[must_use]
     pub fn of(&self, site: &SiteName) -> u32 {
@@ -60,20 +76,10 @@ impl Waves<'_> {
 }
 
 impl Rollout {
-    /// Its waves. The wave `k` has the sites that `resolved.waves[k]` adds to those before.
+    /// Its waves.
     #[must_use]
     pub fn waves(&self) -> Waves<'_> {
-        let mut of: BTreeMap<&SiteName, u32> = self.runs.iter().map(|run| (&run.site, 0)).collect();
-        let reaches = &self.resolved.waves;
-        let count = u32::try_from(reaches.len()).unwrap_or(u32::MAX).max(1);
-        for (rank, wave) in of.values_mut().enumerate() {
-            let before = reaches
-                .iter()
-                .take_while(|reaches| **reaches as usize <= rank)
-                .count();
-            *wave = u32::try_from(before).unwrap_or(u32::MAX).min(count - 1);
-        }
-        Waves { of, count }
+        Waves::over(self.runs.iter().map(|run| &run.site), &self.resolved)
     }
 
     /// Whether a wave may begin as far as people are asked.

@@ -73,6 +73,7 @@ impl From<StoreError> for Status {
         tracing::error!(error = &fault as &dyn std::error::Error, "the store failed");
         match fault {
             StoreError::Changed(_) => Self::aborted(fault.to_string()),
+            StoreError::Recalled(_) => Self::failed_precondition(fault.to_string()),
             // Not `unavailable`: the controller is there, and says what it lacks.
             StoreError::Full { .. } => Self::resource_exhausted(fault.to_string()),
             StoreError::Locked { .. } => Self::unavailable(fault.to_string()),

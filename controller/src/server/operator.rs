@@ -6,8 +6,11 @@ mod custody;
 mod naming;
 mod person_orders;
 mod reactions;
+mod recalls;
+mod retries;
 mod rollouts;
 mod searched;
+mod waves;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -171,7 +174,7 @@ impl Operator for OperatorService {
         operator_of(&request)?;
         let policies = self.controller.store().policies().await?;
         Ok(Response::new(wire::ListPoliciesResponse {
-            policies: policies.into_iter().map(answers::policy).collect(),
+            policies: self.revisions(policies).await?,
         }))
     }
 
@@ -182,7 +185,18 @@ impl Operator for OperatorService {
         operator_of(&request)?;
         let request = request.into_inner();
         let policy = self.policy(&request.name, request.version).await?;
-        Ok(Response::new(answers::policy(policy)))
+        let mut found = self.revisions(vec![policy]).await?;
+        Ok(Response::new(found.remove(0)))
+    }
+
+    async fn recall_policy(
+        &self,
+        request: Request<wire::RecallPolicyRequest>,
+    ) -> Result<Response<wire::RecallPolicyResponse>, Status> {
+        let operator = operator_of(&request)?;
+        self.recalled(operator, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn create_token(
@@ -324,8 +338,8 @@ impl Operator for OperatorService {
         request: Request<wire::GetRolloutRequest>,
     ) -> Result<Response<wire::Rollout>, Status> {
         operator_of(&request)?;
-        let rollout = self.rollout(&request.into_inner().id).await?;
-        Ok(Response::new(answers::rollout(&rollout)))
+        let id = self.rollout(&request.into_inner().id).await?.id;
+        self.answer(id).await.map(Response::new)
     }
 
     type WatchRolloutStream = Streamed<wire::Rollout>;
@@ -345,6 +359,26 @@ impl Operator for OperatorService {
     ) -> Result<Response<wire::Rollout>, Status> {
         let operator = operator_of(&request)?;
         self.changed(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn approve_wave(
+        &self,
+        request: Request<wire::ApproveWaveRequest>,
+    ) -> Result<Response<wire::Rollout>, Status> {
+        let operator = operator_of(&request)?;
+        self.approved(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn retry_rollout(
+        &self,
+        request: Request<wire::RetryRolloutRequest>,
+    ) -> Result<Response<wire::Rollout>, Status> {
+        let operator = operator_of(&request)?;
+        self.retried(operator, request.into_inner())
             .await
             .map(Response::new)
     }

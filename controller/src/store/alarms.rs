@@ -20,11 +20,12 @@ impl Store {
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        self.write_alarm(&mut write, agent, "", code, text, now_ms)
+        self.write_alarm(&mut write, agent, "", code, text, (now_ms, now_ms))
             .await?;
         self.commit(write).await
     }
 
+    /// The same alarm again is the same one, heard again. Times: by the clock of who raised it, and by ours.
     pub(super) async fn write_alarm(
         &self,
         write: &mut Write<'_>,
@@ -32,22 +33,57 @@ impl Store {
         run: &str,
         code: &str,
         text: &str,
-        at_ms: i64,
+        (raised_ms, heard_ms): (i64, i64),
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO alarms (agent, run, code, text, raised_ms)
-             SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS
+            "UPDATE alarms SET heard_ms = max(heard_ms, $5)
+             WHERE agent = $1 AND run = $2 AND code = $3 AND text = $4",
+        )
+        .bind(agent.as_str())
+        .bind(run)
+        .bind(code)
+        .bind(text)
+        .bind(heard_ms)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        sqlx::query(
+            "INSERT INTO alarms (agent, run, code, text, raised_ms, heard_ms)
+             SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS
                (SELECT 1 FROM alarms WHERE agent = $1 AND run = $2 AND code = $3 AND text = $4)",
         )
         .bind(agent.as_str())
         .bind(run)
         .bind(code)
         .bind(text)
-        .bind(at_ms)
+        .bind(raised_ms)
+        .bind(heard_ms)
         .execute(&mut **write)
         .await
         .map_err(|fault| self.fault(fault))?;
         Ok(())
+    }
+
+    /// The newest alarm of each agent that was heard after a time, with when.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn alarms_since(
+        &self,
+        after_ms: i64,
+    ) -> Result<BTreeMap<String, (i64, String)>, StoreError> {
+        let rows: Vec<(String, i64, String)> = sqlx::query_as(
+            "SELECT agent, heard_ms, code || ': ' || text FROM alarms
+             WHERE heard_ms > $1 ORDER BY heard_ms, id",
+        )
+        .bind(after_ms)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(rows
+            .into_iter()
+            .map(|(agent, heard_ms, text)| (agent, (heard_ms, text)))
+            .collect())
     }
 
     /// An agent's alarms, newest first, at most 100, each as `code: text`.

@@ -27,9 +27,11 @@ impl Store {
     /// Binds a policy, in the place of what it was bound as, with its audit line.
     ///
     /// # Errors
-    /// Where the store fails; the policy's version must be published.
+    /// [`StoreError::Recalled`] where the version was recalled; it must be published.
     pub async fn bind(&self, new: &Binding, change: &Change) -> Result<(), StoreError> {
         let mut write = self.write().await?;
+        self.refuse_recalled(&mut write, &new.policy, new.version)
+            .await?;
         sqlx::query(
             "INSERT INTO bindings (policy, version, selector, answer, throttle, bound_ms, bound_by)
              VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_policy::strategy::Gate;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 
@@ -244,6 +245,15 @@ impl Store {
                 .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
+                // Its agents look for the symptom no longer.
+                if state.is_final() && rollout.strategy.gate == Gate::Health {
+                    told.extend(
+                        rollout
+                            .runs
+                            .iter()
+                            .flat_map(|run| run.parts.keys().cloned()),
+                    );
+                }
                 if *cause == Cause::Drift {
                     self.void_approvals(write, rollout).await?;
                 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Recall;
+
 /// The store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -45,6 +47,12 @@ pub enum StoreError {
     /// Somebody changed it in between; load again and decide again.
     #[error("C106-store-changed: `{0}` was changed by somebody else at the same time; try again")]
     Changed(String),
+    /// The policy must not run any more.
+    #[error(
+        "C113-policy-recalled: `{}` version {} was recalled by {}: {}; publish a mended version",
+        .0.policy, .0.version, .0.by, .0.why
+    )]
+    Recalled(Box<Recall>),
     /// A row holds what no version of mailmend writes.
     #[error("C103-store-corrupt: `{table}` holds a value that makes no sense: {why}")]
     Row {

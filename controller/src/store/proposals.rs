@@ -98,8 +98,15 @@ impl Store {
         }
         if let Some((code, text)) = alarm {
             for server in &new.servers {
-                self.write_alarm(&mut write, server, "", code, text, new.proposed_ms)
-                    .await?;
+                self.write_alarm(
+                    &mut write,
+                    server,
+                    "",
+                    code,
+                    text,
+                    (new.proposed_ms, new.proposed_ms),
+                )
+                .await?;
             }
         }
         self.commit(write).await

@@ -1,6 +1,6 @@
 //! The agents' journals, as far as they were reported, and what they add up to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_proto::convert::{record_from_wire, record_to_wire};
@@ -11,7 +11,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::row::{parsed, signed, to_json};
 use super::{Store, StoreError, Write};
-use crate::rollout::Told;
+use crate::rollout::{RolloutId, Told};
 
 /// A run whose state changed by a report.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Store {
             let run = record.run.to_string();
             match &record.event {
                 Event::Alarm { code, text } => {
-                    self.write_alarm(&mut write, agent, &run, code, text, record.at_ms)
+                    self.write_alarm(&mut write, agent, &run, code, text, (record.at_ms, now_ms))
                         .await?;
                 }
                 Event::DutyBegan { duty, service, why } => {
@@ -252,6 +252,27 @@ impl Store {
         .map_err(|fault| self.fault(fault))?
         .iter()
         .map(|bytes| decoded(bytes).map(|record| record.event))
+        .collect()
+    }
+
+    /// When each agent wrote down the last of the succeeded runs of a rollout, by its own clock.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn last_written(
+        &self,
+        rollout: RolloutId,
+    ) -> Result<BTreeMap<ServerName, i64>, StoreError> {
+        sqlx::query(
+            "SELECT c.agent, max(c.at_ms) AS at_ms FROM runs r JOIN records c ON c.run = r.id
+             WHERE r.rollout = $1 AND r.phase = 'succeeded' GROUP BY c.agent",
+        )
+        .bind(rollout.to_string())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(|row| Ok((parsed("records", row.get("agent"))?, row.get("at_ms"))))
         .collect()
     }
 

@@ -61,7 +61,7 @@ impl Store {
     /// Freezes and starts a rollout, or answers the one that the same request started before.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// [`StoreError::Recalled`] where the policy was recalled.
     pub async fn start_rollout(
         &self,
         new: &NewRollout,
@@ -89,6 +89,8 @@ impl Store {
         write: &mut Write<'_>,
         new: &NewRollout,
     ) -> Result<RolloutId, StoreError> {
+        self.refuse_recalled(write, &new.policy, new.version)
+            .await?;
         sqlx::query(
             "INSERT INTO rollouts (id, request, policy, version, selector, state, started_ms,
                started_by, sites_at_once, max_failed, strategy, resolved, generation, retry_of)
@@ -318,6 +320,49 @@ impl Store {
         let plan = Arc::new(plan);
         self.held.plans.lock().insert(run.to_owned(), plan.clone());
         Ok(plan)
+    }
+
+    /// The servers of a run's site, as its plan was made from them.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn run_servers(&self, run: RunId) -> Result<Vec<Server>, StoreError> {
+        let servers: Option<String> = sqlx::query_scalar("SELECT servers FROM runs WHERE id = $1")
+            .bind(run.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?
+            .flatten();
+        servers.map_or_else(|| Ok(Vec::new()), |servers| from_json("runs", &servers))
+    }
+
+    /// The policies whose symptom an agent looks for because the gate of an open rollout asks it.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn gated_policies(
+        &self,
+        agent: &ServerName,
+    ) -> Result<BTreeMap<PolicyName, u32>, StoreError> {
+        sqlx::query(
+            "SELECT DISTINCT o.policy, o.version
+             FROM parts p JOIN runs r ON r.id = p.run JOIN rollouts o ON o.id = r.rollout
+             WHERE p.agent = $1 AND o.state NOT IN ('succeeded', 'failed', 'aborted')
+               AND json_extract(o.strategy, '$.gate') = 'health'
+             ORDER BY o.started_ms",
+        )
+        .bind(agent.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(|row| {
+            Ok((
+                parsed("rollouts", row.get("policy"))?,
+                unsigned("rollouts", row.get("version"))?,
+            ))
+        })
+        .collect()
     }
 
     /// The ids of rollouts that begin with `prefix`, at most three.

@@ -17,6 +17,8 @@ pub(super) fn request(target: &Target) -> wire::RolloutRequest {
         selector: target.selector.clone(),
         sites_at_once: target.sites_at_once,
         max_failed: target.max_failed,
+        strategy: Vec::new(),
+        approved_generation: 0,
         request_id: String::new(),
         approved_digest: Vec::new(),
     }
@@ -254,6 +256,7 @@ mod tests {
             digest: vec![0xab; 32],
             plans: vec![site],
             inequality: "nothing new starts once 1 or more of 1 runs failed".to_owned(),
+            ..wire::PlanRolloutResponse::default()
         }
     }
 

@@ -138,7 +138,7 @@ enum Face<'a> {
     /// One JSON object for each change.
     Json {
         output: &'a Output,
-        last: Option<wire::Rollout>,
+        last: Option<Box<wire::Rollout>>,
     },
     /// One line for each run that changed.
     Lines {
@@ -166,9 +166,9 @@ impl<'a> Face<'a> {
     fn show(&mut self, rollout: &wire::Rollout) -> Result<(), Failure> {
         match self {
             Self::Json { output, last } => {
-                if last.as_ref() != Some(rollout) {
+                if last.as_deref() != Some(rollout) {
                     output.json(&RolloutView::from(rollout))?;
-                    *last = Some(rollout.clone());
+                    *last = Some(Box::new(rollout.clone()));
                 }
             }
             Self::Lines { output, last } => {

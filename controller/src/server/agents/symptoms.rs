@@ -17,8 +17,8 @@ const MOST: usize = 128;
 const MOST_EVIDENCE: usize = 20;
 const LONGEST_EVIDENCE: usize = 1000;
 
-/// Keeps what an agent said, in the place of what it said before. What it says of policies that are not
-/// bound any more is dropped: it will hear so.
+/// Keeps what an agent said, in the place of what it said before. What it says of policies that are
+/// neither bound nor asked for by a gate any more is dropped: it will hear so.
 pub(super) async fn heard(
     controller: &Controller,
     name: &ServerName,
@@ -31,10 +31,10 @@ pub(super) async fn heard(
         ));
     }
     let store = controller.store();
-    let bound: BTreeSet<String> = store
-        .bindings()
-        .await?
-        .into_keys()
+    let bound = store.bindings().await?.into_keys();
+    let gated = store.gated_policies(name).await?.into_keys();
+    let bound: BTreeSet<String> = bound
+        .chain(gated)
         .map(|policy| policy.to_string())
         .collect();
     let rows = said

@@ -1,5 +1,7 @@
 //! From what is kept to what operators are told.
 
+mod waves;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailmend_policy::name::ServerName;
@@ -16,6 +18,8 @@ use crate::store::{
     AgentRow, CustodyChange, CustodyRow, Duty, PolicyRow, ReconciledRow, RunRecord,
 };
 
+pub(super) use waves::{planned_strategy, planned_waves, recall};
+
 pub(super) fn policy(row: PolicyRow) -> wire::PolicyRevision {
     wire::PolicyRevision {
         name: row.name.to_string(),
@@ -25,6 +29,7 @@ pub(super) fn policy(row: PolicyRow) -> wire::PolicyRevision {
         article: row.article,
         published_ms: row.published_ms,
         text: row.text,
+        recall: None,
     }
 }
 
@@ -157,6 +162,16 @@ pub(super) fn rollout(rollout: &Rollout) -> wire::Rollout {
         max_failed: rollout.max_failed(),
         why: rollout.why.clone(),
         by: rollout.by.clone(),
+        strategy: waves::strategy(rollout),
+        waves: waves::waves(rollout),
+        wave: rollout.wave + 1,
+        wave_ended_ms: rollout.wave_ended_ms.unwrap_or(0),
+        generation: rollout.generation,
+        inventory: 0,
+        retry_of: rollout
+            .retry_of
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
     }
 }
 

@@ -23,7 +23,7 @@ use super::{OperatorService, Streamed, answers, invalid, part, stopping};
 pub(super) const LISTED: u32 = 200;
 
 /// How often a change is tried again while decisions change the same rollout.
-const ATTEMPTS: u32 = 20;
+pub(super) const ATTEMPTS: u32 = 20;
 
 impl OperatorService {
     async fn planned(
@@ -44,6 +44,7 @@ impl OperatorService {
         let overrides = Overrides {
             sites_at_once: request.sites_at_once,
             max_failed: request.max_failed,
+            strategy: &request.strategy,
             one_wave: false,
         };
         let planned = planned(&revision, &request.selector, &overrides, &servers)?;
@@ -54,7 +55,7 @@ impl OperatorService {
         &self,
         request: &wire::RolloutRequest,
     ) -> Result<wire::PlanRolloutResponse, Status> {
-        let (_, planned, _) = self.planned(request).await?;
+        let (_, planned, generation) = self.planned(request).await?;
         let connected = self.controller.sessions().connected();
         // The plans and their digest are made without these: mail that arrives changes no plan.
         let queues = self.controller.store().queues().await?;
@@ -74,6 +75,9 @@ impl OperatorService {
         Ok(wire::PlanRolloutResponse {
             digest: planned.digest.as_bytes().to_vec(),
             inequality: planned.inequality(),
+            generation,
+            strategy: answers::planned_strategy(&planned),
+            waves: answers::planned_waves(&planned),
             plans,
         })
     }
@@ -103,6 +107,14 @@ impl OperatorService {
                 "C093-plan-changed: the plans have digest {} now, {approved} was approved: servers, labels or \
                  the policy have changed; look at `mailmend rollout plan` again",
                 planned.digest.short()
+            )));
+        }
+        if request.approved_generation != 0 && request.approved_generation != generation {
+            return Err(Status::failed_precondition(format!(
+                "C093-plan-changed: the inventory is at generation {generation} now, {} was approved: an agent \
+                 was enrolled, or its labels, facts or actions have changed; look at `mailmend rollout plan` \
+                 again",
+                request.approved_generation
             )));
         }
         let id = RolloutId(Uuid::new_v4());
@@ -136,11 +148,15 @@ impl OperatorService {
         self.answer(id).await
     }
 
-    async fn answer(&self, id: RolloutId) -> Result<wire::Rollout, Status> {
-        let rollout = self.controller.store().rollout(id).await?;
-        rollout
-            .map(|rollout| answers::rollout(&rollout))
-            .ok_or_else(|| Status::not_found("C036-not-found: the rollout has gone"))
+    pub(super) async fn answer(&self, id: RolloutId) -> Result<wire::Rollout, Status> {
+        let store = self.controller.store();
+        let rollout = store.rollout(id).await?;
+        let rollout =
+            rollout.ok_or_else(|| Status::not_found("C036-not-found: the rollout has gone"))?;
+        Ok(wire::Rollout {
+            inventory: store.generation().await?,
+            ..answers::rollout(&rollout)
+        })
     }
 
     pub(super) async fn changed(
@@ -166,6 +182,16 @@ impl OperatorService {
                 .map_err(|why| Status::failed_precondition(why.to_string()))?;
             if state == rollout.state {
                 return Ok(answers::rollout(&rollout));
+            }
+            if wish == Wish::Resume && rollout.cause == Cause::Drift {
+                let drift = self.controller.drift_of(&rollout).await?;
+                let phases: Vec<_> = rollout.runs.iter().map(|run| run.phase).collect();
+                if let Some(change) = decide::begin::drifted(&rollout, &phases, &drift) {
+                    return Err(Status::failed_precondition(format!(
+                        "C119-drift: the servers are not what the plans were made from: {change}; put that \
+                         back, or abort the rollout and start anew"
+                    )));
+                }
             }
             // Who resumes a rollout accepts the failures, or the gate, that held it.
             let resumes = wish == Wish::Resume;
