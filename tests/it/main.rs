@@ -17,4 +17,5 @@ mod main_job;
 mod procedures;
 mod release;
 mod scenarios;
+mod unsafety;
 mod world;

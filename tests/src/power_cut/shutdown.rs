@@ -19,7 +19,8 @@ const WITHOUT_LOG: u32 = 2;
 pub(super) fn cut_power(top: &Path) -> Result<(), LabError> {
     let attempting = || format!("cut the power of `{}`", top.display());
     let folder = File::open(top).attempting(attempting)?;
-    // The kernel reads one `u32` from the pointer, whatever the direction in the number says.
+    // SAFETY: the kernel reads one `u32` from the pointer, whatever the direction in the number says, and one is
+    // given.
     #[expect(
         unsafe_code,
         reason = "rustix has no typed call for it; the kernel reads a u32, which is given"
