@@ -39,6 +39,10 @@ mod service {
                 std::thread::park();
             }
         }
+        // Its process ends before the manager has heard of it.
+        if behaviour() == "absent" {
+            std::process::exit(3);
+        }
         // A service of a process of its own is called whatever it is called.
         service_dispatcher::start("", called)
     }
@@ -63,6 +67,17 @@ mod service {
                 ServiceState::Stopped,
                 ServiceExitCode::ServiceSpecific(2140),
             ),
+            // Ends at once with a number of Windows' own.
+            "refuses" => report(&status, ServiceState::Stopped, ServiceExitCode::Win32(2186)),
+            // Its process ends while it starts, and while the manager waits for it.
+            "aborts" => {
+                report(
+                    &status,
+                    ServiceState::StartPending,
+                    ServiceExitCode::NO_ERROR,
+                );
+                std::process::exit(3);
+            }
             // Runs, and its process ends without a word.
             "dies" => {
                 report(&status, ServiceState::Running, ServiceExitCode::NO_ERROR);

@@ -30,8 +30,8 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "A005-guard-unsafe",
-        "Somebody other than root or the agent's account could change the guard file.",
-        "Give the file and its folder to root or the agent's account and `chmod go-w` both.",
+        "Somebody other than the administrator (on Unix root or the agent's account) could change the guard file.",
+        "Give the file and its folder to root or the agent's account and `chmod go-w` both; on Windows to administrators and the system, with the `icacls` that the message tells.",
     ),
     (
         "A006-shutdown-unfinished",
@@ -106,7 +106,7 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
     (
         "A021-key-exposed",
         "Others may read the agent's private key.",
-        "`chmod 600` it if nobody has read it; otherwise remove it with `agent.pem` and enrol again.",
+        "`chmod 600` it, on Windows the `icacls` that the message tells, if nobody has read it; otherwise remove it with `agent.pem` and enrol again.",
     ),
     (
         "A022-identity-broken",

@@ -18,6 +18,7 @@ use mailmend_policy::name::{ServiceName, ToolName};
 use crate::faults::known;
 
 pub use file::GuardError;
+pub use machine::Changeable;
 pub use tool::{Flag, NoVerdict, Pattern, Tool};
 
 /// The agent's allow-list.

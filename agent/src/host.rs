@@ -19,17 +19,26 @@ use mailmend_policy::name::ServiceName;
 use crate::evidence::bookmark::Bookmarks;
 use crate::evidence::log_time::LogTimes;
 
+#[cfg(any(windows, test))]
+pub(crate) mod access_list;
 #[cfg(any(target_os = "linux", windows))]
 mod counter_file;
 #[cfg(any(target_os = "linux", windows))]
 mod event_file;
+#[cfg(any(windows, test))]
+mod event_log;
 #[cfg(any(target_os = "linux", windows))]
 mod exchange_folder;
 mod machine_name;
 #[cfg(any(target_os = "linux", windows))]
+mod new_files;
+#[cfg(any(target_os = "linux", windows))]
+mod pace;
+#[cfg(any(target_os = "linux", windows))]
 mod program;
 #[cfg(all(test, any(target_os = "linux", windows)))]
 mod real_files;
+mod service_code;
 pub mod simulated;
 #[cfg(target_os = "linux")]
 pub mod unix;
@@ -39,11 +48,14 @@ pub mod windows;
 pub use self::machine_name::MachineName;
 #[cfg(all(test, any(target_os = "linux", windows)))]
 pub(crate) use self::real_files::real_files;
+pub(crate) use self::service_code::exit_told;
 
 #[cfg(target_os = "linux")]
 use self::unix::here;
 #[cfg(windows)]
 use self::windows::here;
+#[cfg(windows)]
+pub(crate) use self::windows::security;
 
 /// A machine, or a simulated one.
 pub trait Host: Send + Sync {

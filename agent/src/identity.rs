@@ -84,14 +84,16 @@ pub enum IdentityError {
     },
     /// Others may read the key.
     #[error(
-        "A021-key-exposed: the key `{}` has mode {mode:04o}, so that others may have read it; `chmod 600` it if nobody has, otherwise remove it with `agent.pem` and enrol again",
+        "A021-key-exposed: the key `{}` {why}, so that others may have read it; {remedy} if nobody has, otherwise remove it with `agent.pem` and enrol again",
         file.display()
     )]
     Exposed {
         /// The key.
         file: PathBuf,
-        /// Its mode.
-        mode: u32,
+        /// Who may, or its mode.
+        why: String,
+        /// What keeps them out.
+        remedy: String,
     },
     /// What is there cannot be used.
     #[error("A022-identity-broken: `{}`: {why}", file.display())]

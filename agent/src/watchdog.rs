@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::ablation::{Mechanism, off};
 use crate::faults::known;
-use crate::host::{ServiceState, ServiceStatus};
+use crate::host::{ServiceState, ServiceStatus, exit_told};
 use crate::journal::JournalError;
 use crate::service::{Care, Start};
 use crate::station::{Station, Trouble};
@@ -60,8 +60,8 @@ impl Watchdog {
                 continue;
             };
             if died(&status) {
-                let code = status.exit_code.unwrap_or_default();
-                let why = format!("found dead, exit code {code}, though nobody stopped it");
+                let code = exit_told(status.exit_code.unwrap_or_default());
+                let why = format!("found dead, though nobody stopped it: {code}");
                 self.care_for(service, why)?;
             } else if status.state == ServiceState::Running {
                 self.given_up().remove(service);

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::machine;
+use super::Guard;
+use super::machine::{self, Changeable};
 use super::parse::from_text;
-use super::{Guard, Refusal};
 use crate::faults::known;
 use crate::toml_file::{Sink, TomlFaults};
 
@@ -23,8 +23,8 @@ pub enum GuardError {
         reason: String,
     },
     /// Somebody other than the administrator could change it.
-    #[error(transparent)]
-    Unsafe(Refusal),
+    #[error("{}: {}; {}", known("A005-guard-unsafe"), .0.what, .0.remedy)]
+    Unsafe(Changeable),
     /// It has faults.
     #[error(transparent)]
     Faulty(#[from] TomlFaults),
@@ -51,13 +51,7 @@ impl Guard {
         };
         machine::kept_from_others(file)
             .map_err(|error| unreadable(error.to_string()))?
-            .map_err(|what| {
-                GuardError::Unsafe(Refusal {
-                    code: const { known("A005-guard-unsafe") },
-                    what,
-                    remedy: "give the file to root or to the agent's account, `chmod go-w` it and its folder",
-                })
-            })?;
+            .map_err(GuardError::Unsafe)?;
         let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes)
             .map_err(|error| unreadable(format!("it is not UTF-8 text: {}", error.utf8_error())))?;

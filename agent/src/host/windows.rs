@@ -14,6 +14,7 @@ mod path;
 mod process;
 mod registry;
 mod report;
+pub(crate) mod security;
 mod services;
 mod spool;
 mod tools;

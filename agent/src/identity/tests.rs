@@ -93,6 +93,8 @@ fn the_key_is_made_once_private_and_never_replaced() {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     }
+    #[cfg(windows)]
+    crate::host::security::keep_private(&file, false).unwrap();
     // A broken key is told, not replaced by a new one.
     assert_eq!(code(&own_key(made.path()).unwrap_err()), "A022");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "noise");

@@ -12,7 +12,7 @@ use mailmend_proto::run::{Batch, BatchId, Outcome, ServiceChange, StepState};
 use super::{Care, POLL, pid};
 use crate::ablation::{Mechanism, off};
 use crate::custody::{CustodyError, HowStopped};
-use crate::host::{Effect, HostErrorKind, ServiceState, ServiceStatus};
+use crate::host::{Effect, HostErrorKind, ServiceState, ServiceStatus, exit_told};
 use crate::journal::JournalError;
 use crate::queue::{MAIL_SERVICE, QueueCare, how_stopped};
 use crate::station::Trouble;
@@ -454,7 +454,7 @@ impl Care<'_> {
             Ok(ServiceStatus {
                 exit_code: Some(code),
                 ..
-            }) => format!("{what}, exit code {code}"),
+            }) => format!("{what}, {}", exit_told(code)),
             _ => what.to_owned(),
         }
     }

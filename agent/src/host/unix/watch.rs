@@ -6,14 +6,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use super::reading;
-use crate::host::{HostError, HostErrorKind, Watch};
+use crate::host::new_files::{NewFile, NewFiles};
+use crate::host::{HostError, Watch};
 
 /// Room for the events of one read: some 60 of them.
 const BUFFER: usize = 4096;
@@ -21,7 +22,7 @@ const BUFFER: usize = 4096;
 /// A thread waits in the kernel, so that a file is told of at once; it ends when this is dropped.
 pub(super) struct FolderWatch {
     kernel: Arc<Kernel>,
-    told: Receiver<(PathBuf, String)>,
+    told: NewFiles,
 }
 
 struct Kernel {
@@ -50,7 +51,7 @@ impl FolderWatch {
             folders: watched,
             over: AtomicBool::new(false),
         });
-        let (tell, told) = channel();
+        let (tell, told) = NewFiles::channel("the kernel tells nothing more");
         let heard = Arc::clone(&kernel);
         std::thread::Builder::new()
             .name("new files".into())
@@ -61,7 +62,7 @@ impl FolderWatch {
 }
 
 impl Kernel {
-    fn listen(&self, tell: &Sender<(PathBuf, String)>) {
+    fn listen(&self, tell: &Sender<NewFile>) {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut reader = Reader::new(&self.fd, &mut buffer);
         while !self.over.load(Ordering::Acquire) {
@@ -83,21 +84,8 @@ impl Kernel {
 }
 
 impl Watch for FolderWatch {
-    fn wait(&mut self, limit: Duration) -> Result<Vec<(PathBuf, String)>, HostError> {
-        let first = match self.told.recv_timeout(limit) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(HostError::unchanged(
-                    HostErrorKind::Io,
-                    "be told of new files",
-                    "the kernel tells nothing more",
-                ));
-            }
-        };
-        let mut found = vec![first];
-        found.extend(self.told.try_iter());
-        Ok(found)
+    fn wait(&mut self, limit: Duration) -> Result<Vec<NewFile>, HostError> {
+        self.told.wait(limit)
     }
 }
 

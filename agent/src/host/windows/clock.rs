@@ -8,7 +8,7 @@
 )]
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_LOCAL_MACHINE, KEY_QUERY_VALUE, KEY_SET_VALUE, REG_OPTION_VOLATILE, RegCreateKeyExW,
@@ -18,6 +18,7 @@ use winreg::RegKey;
 
 use super::failure::Code;
 use super::path::wide;
+use crate::host::pace::{Pace, wall_ms};
 use crate::host::{Clock, Uptime};
 
 /// Where a start of the machine has its name, below HKEY_LOCAL_MACHINE.
@@ -26,18 +27,14 @@ const NAME: &str = "Id";
 
 #[derive(Debug)]
 pub(super) struct WindowsClock {
-    factor: f64,
+    pace: Pace,
     boot: OnceLock<String>,
 }
 
 impl WindowsClock {
     pub(super) fn with_factor(factor: f64) -> Self {
         Self {
-            factor: if factor.is_finite() && factor > 1.0 {
-                factor
-            } else {
-                1.0
-            },
+            pace: Pace::of(factor),
             boot: OnceLock::new(),
         }
     }
@@ -83,11 +80,7 @@ fn boot() -> Result<String, Code> {
 
 impl Clock for WindowsClock {
     fn wall_ms(&self) -> i64 {
-        // A clock that stands before 1970 is a clock in error; negative milliseconds say so.
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-        }
+        wall_ms()
     }
 
     fn uptime(&self) -> Uptime {
@@ -105,7 +98,7 @@ impl Clock for WindowsClock {
         let since = Duration::from_millis(unsafe { GetTickCount64() });
         Uptime {
             boot: boot.clone(),
-            since_boot: since.mul_f64(self.factor),
+            since_boot: self.pace.passed(since),
         }
     }
 
@@ -118,12 +111,12 @@ impl Clock for WindowsClock {
                 return;
             }
             // This is the one wait of the host; steps wait through it, so that the simulated clock can.
-            std::thread::sleep(left.div_f64(self.factor).max(Duration::from_millis(1)));
+            std::thread::sleep(self.pace.needed(left).max(Duration::from_millis(1)));
         }
     }
 
     fn pace(&self) -> f64 {
-        self.factor
+        self.pace.factor()
     }
 }
 

@@ -1,17 +1,18 @@
 //! The event log of a machine, followed record by record.
 
-mod followed;
 mod legacy;
-mod record;
+mod rendered;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use self::followed::Followed;
-use self::record::Record;
+use tracing::info;
+
+use self::rendered::Failure;
 use super::machine::Machine;
 use super::registry::MachineRegistry;
+use crate::host::event_log::Followed;
 use crate::host::{EventRecord, Events, HostError};
 
 /// Below it each log lists the sources that write to it.
@@ -29,6 +30,8 @@ pub(super) struct EventLog {
     /// What was read so far stands beside this file, one file for each log.
     bookmark: PathBuf,
     logs: Mutex<BTreeMap<&'static str, Followed>>,
+    /// Why this Windows is read in the old way, once that is known.
+    without_query: OnceLock<String>,
 }
 
 impl EventLog {
@@ -38,6 +41,7 @@ impl EventLog {
             machine,
             bookmark,
             logs: Mutex::default(),
+            without_query: OnceLock::new(),
         }
     }
 
@@ -49,6 +53,46 @@ impl EventLog {
                 .registry
                 .has_key(&format!(r"{LOGS}\{SYSTEM}\{source}"))?;
         Ok(if listed { SYSTEM } else { APPLICATION })
+    }
+
+    /// Reads on in a log: by query where this Windows can, in the old way where it cannot and of another
+    /// machine, which is an old one. Both tell the same records under the same numbers, so that what was read
+    /// in one way is gone on from in the other.
+    fn follow(&self, followed: &mut Followed, name: &str) -> Result<(), HostError> {
+        let why = if self.machine.is_remote() {
+            None
+        } else if let Some(why) = self.without_query.get() {
+            Some(why.clone())
+        } else {
+            let mut log = rendered::Asked::of(name);
+            let result = followed.follow(&mut log);
+            match log.instead {
+                None => return result,
+                Some(Failure::Absent(why)) => {
+                    let why = self.without_query.get_or_init(|| {
+                        info!("event logs are read by ReadEventLogW, since EvtQuery says: {why}");
+                        why
+                    });
+                    Some(why.clone())
+                }
+                Some(Failure::Unreadable(why)) => {
+                    info!("the event log `{name}` is read by ReadEventLogW this time: {why}");
+                    Some(why)
+                }
+                Some(Failure::Error(error)) => return Err(error),
+            }
+        };
+        let mut read = || followed.follow(&mut legacy::Log::open(&self.machine, name)?);
+        read().map_err(|error| match why {
+            None => error,
+            Some(why) => HostError {
+                reason: format!(
+                    "{} (by ReadEventLogW, since EvtQuery says: {why})",
+                    error.reason
+                ),
+                ..error
+            },
+        })
     }
 }
 
@@ -62,8 +106,7 @@ impl Events for EventLog {
                 .with_extension(format!("{}.jsonl", name.to_ascii_lowercase()));
             Followed::kept_in(file)
         });
-        let mut log = legacy::Log::open(&self.machine, name)?;
-        followed.follow(&mut log)?;
+        self.follow(followed, name)?;
         followed.since(source, since_ms).map_err(|why| {
             let attempted = format!("read the events of `{source}` of {}", self.machine);
             HostError::unchanged(crate::host::HostErrorKind::Malformed, attempted, why)
@@ -71,13 +114,5 @@ impl Events for EventLog {
     }
 }
 
-impl From<&Record> for EventRecord {
-    fn from(record: &Record) -> Self {
-        Self {
-            at_ms: record.at_ms,
-            source: record.source.clone(),
-            id: record.id,
-            description: record.text.clone(),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
@@ -25,7 +25,8 @@ use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
 
 use super::failure::Code;
 use super::path::wide;
-use crate::host::{HostError, HostErrorKind, Watch};
+use crate::host::new_files::{NewFile, NewFiles};
+use crate::host::{HostError, Watch};
 
 /// Room for the names of one answer, in words of four bytes; what does not fit is not told.
 const WORDS: usize = 4096;
@@ -37,13 +38,13 @@ const NAME: usize = offset_of!(FILE_NOTIFY_INFORMATION, FileName);
 /// A thread for each folder waits for Windows; they end when this is dropped.
 pub(super) struct FolderWatch {
     over: Arc<AtomicBool>,
-    told: Receiver<(PathBuf, String)>,
+    told: NewFiles,
 }
 
 impl FolderWatch {
     pub(super) fn of(folders: &[PathBuf]) -> Result<Self, HostError> {
         let over = Arc::new(AtomicBool::new(false));
-        let (tell, told) = channel();
+        let (tell, told) = NewFiles::channel("Windows tells nothing more");
         let watch = Self {
             over: Arc::clone(&over),
             told,
@@ -74,21 +75,8 @@ impl FolderWatch {
 }
 
 impl Watch for FolderWatch {
-    fn wait(&mut self, limit: Duration) -> Result<Vec<(PathBuf, String)>, HostError> {
-        let first = match self.told.recv_timeout(limit) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(HostError::unchanged(
-                    HostErrorKind::Io,
-                    "be told of new files",
-                    "Windows tells nothing more",
-                ));
-            }
-        };
-        let mut found = vec![first];
-        found.extend(self.told.try_iter());
-        Ok(found)
+    fn wait(&mut self, limit: Duration) -> Result<Vec<NewFile>, HostError> {
+        self.told.wait(limit)
     }
 }
 
@@ -172,7 +160,7 @@ impl Watched {
     }
 
     /// Tells of what appears, until it is over or Windows tells nothing more.
-    fn listen(mut self, folder: &Path, over: &AtomicBool, tell: &Sender<(PathBuf, String)>) {
+    fn listen(mut self, folder: &Path, over: &AtomicBool, tell: &Sender<NewFile>) {
         loop {
             // SAFETY: the event is open.
             let waited = unsafe { WaitForSingleObject(self.event.as_raw_handle(), LOOK_MS) };

@@ -25,6 +25,11 @@ pub(super) fn needed(account: &str, guard: &Guard, config: &Config, logs: &Path)
     if let Some(hold) = guard.hold_folder() {
         grant(hold, "M");
     }
+    // Key and certificates take nothing over from their folder.
+    notes.push(format!(
+        "icacls \"{}\\*\" /grant \"{account}:M\": where the agent was enrolled before",
+        config.data.value.display()
+    ));
     for service in guard.services() {
         notes.push(format!(
             "sc sdset {service} D:(A;;CCLCSWRPWPLORC;;;SID)...: what `sc sdshow {service}` prints, with that put in after `D:` (SID as `sc showsid` or `whoami /user` tells it)"

@@ -1,5 +1,5 @@
-//! The event log as NT hands it out, and every Windows since: `ReadEventLogW`. Under Wine it is always
-//! empty.
+//! The event log as NT hands it out, and every Windows since: `ReadEventLogW`. The only way to an old machine,
+//! and to this one where `EvtQuery` is not there. Under Wine it is always empty.
 
 #![expect(unsafe_code, reason = "the standard library knows no event log")]
 
@@ -15,8 +15,8 @@ use windows_sys::Win32::System::EventLog::{
 use super::super::failure::Code;
 use super::super::machine::Machine;
 use super::super::path::wide;
-use super::record::{Record, RecordLog};
 use crate::host::HostError;
+use crate::host::event_log::{Record, RecordLog};
 
 /// From the oldest record to the newest; the crate has no constant for it.
 const EVENTLOG_FORWARDS_READ: READ_EVENT_LOG_READ_FLAGS = 0x0004;

@@ -6,7 +6,7 @@ use windows_service::service::{
 };
 
 use super::*;
-use crate::host::Effect;
+use crate::host::{Effect, exit_told};
 
 const HERE: ControlManager = ControlManager {
     machine: Machine::Local,
@@ -174,6 +174,36 @@ fn a_service_that_fails_or_dies_leaves_its_number() {
     let _ = dies.ask_to_start();
     let status = dies.until(|status| status.state == ServiceState::Stopped);
     assert!(status.exit_code.is_some_and(|code| code != 0), "{status:?}");
+}
+
+#[test]
+fn a_service_whose_process_dies_as_it_starts_is_1067_and_says_what_to_look_at() {
+    let aborts = Installed::new("aborts", &[]);
+    let _ = aborts.ask_to_start();
+    let status = aborts.until(|s| s.state == ServiceState::Stopped && s.exit_code.is_some());
+    assert_eq!(status.exit_code, Some(1067));
+    let told = exit_told(1067);
+    assert!(told.contains("last events of its source"), "{told}");
+    // Before the manager has heard of it the start itself is refused, and may have begun.
+    let absent = Installed::new("absent", &[]);
+    let error = absent.ask_to_start().unwrap_err();
+    assert_eq!(error.effect, Effect::Unknown, "{error}");
+    assert!(
+        matches!(error.kind, HostErrorKind::Service(1053 | 1067)),
+        "{error}"
+    );
+}
+
+#[test]
+fn numbers_with_which_services_of_exchange_end_say_what_to_do() {
+    for (behaviour, code, remedy) in [("fails", 2140, "Q173496"), ("refuses", 2186, "Q148727")] {
+        let service = Installed::new(behaviour, &[]);
+        let _ = service.ask_to_start();
+        let status = service.until(|s| s.state == ServiceState::Stopped && s.exit_code.is_some());
+        assert_eq!(status.exit_code, Some(code), "{behaviour}");
+        let told = exit_told(code);
+        assert!(told.contains(remedy), "{told}");
+    }
 }
 
 #[test]

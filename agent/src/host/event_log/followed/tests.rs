@@ -163,3 +163,98 @@ fn more_than_can_be_kept_is_forgotten_from_its_beginning_and_said_so() {
     let kept = ids(&followed, whole).unwrap().len();
     assert!(kept > MOST / 2 - 3 && kept <= MOST / 2, "{kept}");
 }
+
+#[test]
+fn a_log_that_is_read_in_the_other_way_goes_on_where_the_first_one_stopped() {
+    let (_folder, file) = place();
+    let mut log = Log::default();
+    log.write(HOUR, 1000);
+    log.write(2 * HOUR, 1001);
+    let mut followed = Followed::kept_in(file.clone());
+    followed.follow(&mut log).unwrap();
+    // The other way tells parts of a second, and puts the text together in its own way.
+    for record in &mut log.records {
+        record.at_ms += 417;
+        record.text = format!("{} ", record.text);
+        record.source = record.source.to_ascii_uppercase();
+    }
+    log.write(3 * HOUR + 5, 1002);
+    let mut other = Followed::kept_in(file.clone());
+    other.follow(&mut log).unwrap();
+    assert_eq!(ids(&other, HOUR), Ok(vec![1000, 1001, 1002]));
+    // And back.
+    for record in &mut log.records {
+        record.at_ms -= record.at_ms.rem_euclid(1000);
+    }
+    log.write(4 * HOUR, 1003);
+    let mut back = Followed::kept_in(file);
+    back.follow(&mut log).unwrap();
+    assert_eq!(ids(&back, HOUR), Ok(vec![1000, 1001, 1002, 1003]));
+}
+
+#[test]
+fn a_cleared_log_that_has_grown_beyond_the_bookmark_is_read_anew_in_either_way() {
+    for other_id in [false, true] {
+        let (_folder, file) = place();
+        let mut log = Log::default();
+        log.write(HOUR, 1000);
+        log.write(2 * HOUR, 1001);
+        let mut followed = Followed::kept_in(file.clone());
+        followed.follow(&mut log).unwrap();
+        log.clear();
+        log.write(5 * HOUR + 1, 2000);
+        log.write(6 * HOUR + 1, if other_id { 2001 } else { 1001 });
+        log.write(7 * HOUR + 1, 2002);
+        let mut again = Followed::kept_in(file);
+        again.follow(&mut log).unwrap();
+        let last = if other_id { 2001 } else { 1001 };
+        assert_eq!(ids(&again, 5 * HOUR + 1), Ok(vec![2000, last, 2002]));
+        // What went before it was read is not taken for silence.
+        assert!(ids(&again, 4 * HOUR).is_err());
+    }
+}
+
+#[test]
+fn a_time_that_is_known_to_the_millisecond_is_not_stretched_to_its_second() {
+    let (_folder, file) = place();
+    let mut log = Log::default();
+    log.write(HOUR, 1000);
+    log.write(2 * HOUR + 300, 1001);
+    log.write(3 * HOUR, 1002);
+    let mut followed = Followed::kept_in(file);
+    followed.follow(&mut log).unwrap();
+    assert_eq!(ids(&followed, 2 * HOUR + 300), Ok(vec![1001, 1002]));
+    assert_eq!(ids(&followed, 2 * HOUR + 301), Ok(vec![1002]));
+    assert_eq!(ids(&followed, 3 * HOUR + 999), Ok(vec![1002]));
+}
+
+/// A log that writes over its oldest records between the two calls.
+struct Hurried(Log);
+
+impl RecordLog for Hurried {
+    fn span(&mut self) -> Result<Option<(u64, u64)>, HostError> {
+        let span = self.0.span();
+        self.0.records.remove(0);
+        span
+    }
+
+    fn read(&mut self, from: u64) -> Result<Vec<Record>, HostError> {
+        self.0.read(from)
+    }
+}
+
+#[test]
+fn a_record_that_is_written_over_while_the_log_is_read_leaves_no_silent_gap() {
+    let (_folder, file) = place();
+    let mut log = Log::default();
+    log.write(HOUR, 1000);
+    let mut followed = Followed::kept_in(file);
+    followed.follow(&mut log).unwrap();
+    log.records.clear();
+    log.write(2 * HOUR, 1001);
+    log.write(3 * HOUR, 1002);
+    // It says that it begins with 1001, right behind what was read; when it is read, that is gone.
+    followed.follow(&mut Hurried(log)).unwrap();
+    assert!(ids(&followed, HOUR).is_err());
+    assert_eq!(ids(&followed, 3 * HOUR), Ok(vec![1002]));
+}

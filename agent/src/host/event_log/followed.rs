@@ -11,16 +11,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::record::{Record, RecordLog};
+use super::record::{Record, RecordLog, SECOND_MS};
 use crate::host::{EventRecord, HostError};
 
 /// At most so many records are kept; beyond that the older half goes.
 const MOST: usize = 50_000;
-/// Records bear whole seconds: one of that second may be later than it says.
-const SECOND_MS: i64 = 999;
 
 #[derive(Debug)]
-pub(super) struct Followed {
+pub(in crate::host) struct Followed {
     file: PathBuf,
     state: State,
 }
@@ -41,7 +39,7 @@ struct Head {
 
 impl Followed {
     /// What that file says; without one, or with one that makes no sense, nothing was read yet.
-    pub(super) fn kept_in(file: PathBuf) -> Self {
+    pub(in crate::host) fn kept_in(file: PathBuf) -> Self {
         let state = match std::fs::read_to_string(&file) {
             Ok(text) => State::parse(&text),
             Err(_) => State::default(),
@@ -50,7 +48,7 @@ impl Followed {
     }
 
     /// Reads on from the bookmark.
-    pub(super) fn follow(&mut self, log: &mut dyn RecordLog) -> Result<(), HostError> {
+    pub(in crate::host) fn follow(&mut self, log: &mut dyn RecordLog) -> Result<(), HostError> {
         let Some((oldest, newest)) = log.span()? else {
             // Empty: somebody cleared it, and nobody knows what was written since the last look.
             if self.state.whole_since_ms.is_none() || !self.state.records.is_empty() {
@@ -75,7 +73,7 @@ impl Followed {
         if let Some(last) = last
             && last.number == at
         {
-            if records.first() != Some(last) {
+            if !records.first().is_some_and(|first| first.is_same(last)) {
                 // Cleared, and grown since beyond the bookmark.
                 let records = if at == oldest {
                     records
@@ -87,13 +85,22 @@ impl Followed {
                 return Ok(());
             }
             records.remove(0);
+        } else if records.first().is_none_or(|first| first.number != at) {
+            // The log wrote over more of them since it told where it begins.
+            let since = records.first().map_or_else(now_ms, |first| first.at_ms);
+            self.begin_anew(since, records);
+            return Ok(());
         }
         self.append(records);
         Ok(())
     }
 
     /// The events of a source since a moment, oldest first, or why some may be missing.
-    pub(super) fn since(&self, source: &str, since_ms: i64) -> Result<Vec<EventRecord>, String> {
+    pub(in crate::host) fn since(
+        &self,
+        source: &str,
+        since_ms: i64,
+    ) -> Result<Vec<EventRecord>, String> {
         let whole = self.state.whole_since_ms.unwrap_or(i64::MAX);
         if since_ms < whole {
             let from = jiff::Timestamp::from_millisecond(whole).unwrap_or_default();
@@ -103,8 +110,7 @@ impl Followed {
             ));
         }
         let wanted = |record: &&Record| {
-            record.at_ms.saturating_add(SECOND_MS) >= since_ms
-                && record.source.eq_ignore_ascii_case(source)
+            record.latest_ms() >= since_ms && record.source.eq_ignore_ascii_case(source)
         };
         let mut found: Vec<EventRecord> = self
             .state
@@ -123,7 +129,7 @@ impl Followed {
             records,
         };
         self.shorten();
-        self.kept(|state, file| state.write(file));
+        self.kept(State::write);
     }
 
     fn append(&mut self, records: Vec<Record>) {
@@ -133,7 +139,7 @@ impl Followed {
         let from = self.state.records.len();
         self.state.records.extend(records);
         if self.shorten() {
-            self.kept(|state, file| state.write(file));
+            self.kept(State::write);
         } else {
             self.kept(|state, file| {
                 lines(

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::HostError;
+use crate::host::{EventRecord, HostError};
 
 /// No text is longer; what is, is cut.
 const LONGEST: usize = 64 * 1024;
 
+/// A record that tells whole seconds may be later by this than it says.
+pub(super) const SECOND_MS: i64 = 999;
+
 /// A log whose records are numbered without gaps. Numbers begin anew when it is cleared; the oldest records
 /// go when it is full.
-pub(super) trait RecordLog {
+pub(in crate::host) trait RecordLog {
     /// The numbers of the oldest and the newest record; `None` where there is none.
     fn span(&mut self) -> Result<Option<(u64, u64)>, HostError>;
     /// The records from that number on, which has to be within the span.
@@ -18,10 +21,11 @@ pub(super) trait RecordLog {
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::host) struct Record {
     /// Its place in the log.
-    pub(super) number: u64,
-    /// When it was written, in milliseconds since 1970 UTC, at the beginning of its second.
+    pub(in crate::host) number: u64,
+    /// When it was written, in milliseconds since 1970 UTC. The old way of reading tells the beginning of its
+    /// second.
     pub(super) at_ms: i64,
     pub(super) source: String,
     /// The number of the event, without what Windows puts before it.
@@ -31,12 +35,23 @@ pub(super) struct Record {
     pub(super) text: String,
 }
 
+impl From<&Record> for EventRecord {
+    fn from(record: &Record) -> Self {
+        Self {
+            at_ms: record.at_ms,
+            source: record.source.clone(),
+            id: record.id,
+            description: record.text.clone(),
+        }
+    }
+}
+
 /// The fixed part: fourteen numbers of 32 bits, of which the seventh and eighth hold two each.
 const FIXED: usize = 56;
 
 impl Record {
     /// The records in what `ReadEventLogW` filled; `None` where the bytes make no sense.
-    pub(super) fn parse_all(mut bytes: &[u8]) -> Option<Vec<Self>> {
+    pub(in crate::host) fn parse_all(mut bytes: &[u8]) -> Option<Vec<Self>> {
         let mut records = Vec::new();
         while !bytes.is_empty() {
             let length = usize::try_from(number(bytes, 0)?).ok()?;
@@ -59,15 +74,49 @@ impl Record {
             inserted.push(one);
             at = next;
         }
+        Some(Self::new(
+            number(record, 8)?.into(),
+            i64::from(number(record, 16)?) * 1000,
+            source,
+            number(record, 20)? & 0xFFFF,
+            &inserted,
+        ))
+    }
+
+    pub(super) fn new(
+        number: u64,
+        at_ms: i64,
+        source: String,
+        id: u32,
+        inserted: &[String],
+    ) -> Self {
         let mut text = inserted.join(" ");
         text.truncate(text.floor_char_boundary(LONGEST));
-        Some(Self {
-            number: number(record, 8)?.into(),
-            at_ms: i64::from(number(record, 16)?) * 1000,
+        Self {
+            number,
+            at_ms,
             source,
-            id: number(record, 20)? & 0xFFFF,
+            id,
             text,
-        })
+        }
+    }
+
+    /// Whether both are the same record of the log, however each was read: one way tells a time to the second,
+    /// and a text may be put together in another way.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.number == other.number
+            && self.id == other.id
+            && self.at_ms.div_euclid(1000) == other.at_ms.div_euclid(1000)
+            && self.source.eq_ignore_ascii_case(&other.source)
+    }
+
+    /// The latest moment at which it may have been written.
+    pub(super) fn latest_ms(&self) -> i64 {
+        if self.at_ms.rem_euclid(1000) == 0 {
+            self.at_ms.saturating_add(SECOND_MS)
+        } else {
+            self.at_ms
+        }
     }
 }
 
@@ -99,7 +148,7 @@ pub(super) mod tests {
     }
 
     /// A record as Windows lays it out.
-    pub(in super::super) fn bytes(
+    pub(in crate::host) fn bytes(
         number: u32,
         at_s: u32,
         source: &str,
