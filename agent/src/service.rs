@@ -21,7 +21,8 @@ pub(crate) use start::{Prepared, Start};
 /// How often a service's state is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How long a process may take to be gone once it was ended.
+/// How long a process may take to be gone once it was ended, on the wall clock: it is the system that ends it,
+/// which no clock factor of the lab makes faster.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is told of a service that did not stop.
@@ -168,7 +169,8 @@ impl Care<'_> {
                 why: format!("A050-service-not-stopped: could not {error}"),
             }));
         }
-        let until = self.station.now().since_boot + KILL_LIMIT;
+        let clock = self.station.host.clock();
+        let until = self.station.now().since_boot + KILL_LIMIT.mul_f64(clock.pace());
         loop {
             let gone = self
                 .query()
@@ -187,7 +189,7 @@ impl Care<'_> {
                     why,
                 }));
             }
-            self.station.host.clock().sleep(POLL);
+            clock.sleep(POLL);
         }
     }
 

@@ -39,13 +39,15 @@ pub fn impossible() -> Option<String> {
 pub fn check(top: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
     ready(say)?;
     say("building the agent for Windows");
-    // Wine takes no prefix that is told relative to a folder.
+    // Programs for Windows are told whole paths.
     let top = &std::path::absolute(top).attempting(|| format!("find `{}`", top.display()))?;
     let built = build(top)?;
-    let wine = Wine::prepare(&build::folder(top).join("wine"), say)?;
+    let scratch = tempfile::tempdir().attempting(|| "make a folder for Wine".to_owned())?;
+    let wine = Wine::prepare(&built.folder, &scratch.path().join("wine"), say)?;
     wine.run(&built.agent, &["--version"])?;
     say("running the agent's tests under Wine");
     suite::run(&wine, &built)?;
+    drop(wine);
     play(&built.folder, say)
 }
 

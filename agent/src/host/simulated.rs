@@ -58,6 +58,8 @@ pub struct SimSettings {
     pub starts_at_boot: bool,
     /// Free bytes on the volume.
     pub free_bytes: u64,
+    /// How many times faster than the wall clock the machine's uptime runs; all times above are in uptime.
+    pub clock_factor: u32,
 }
 
 impl Default for SimSettings {
@@ -72,6 +74,7 @@ impl Default for SimSettings {
             stop_ms: 500,
             starts_at_boot: true,
             free_bytes: 1 << 30,
+            clock_factor: 1,
         }
     }
 }
@@ -195,6 +198,7 @@ impl SimWorld {
         let alike = World {
             now_ms: 0,
             up_ms: 0,
+            rest_ms: 0,
             agent: 0,
             ..self.lock().clone()
         };

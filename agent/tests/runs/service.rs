@@ -32,6 +32,24 @@ fn a_service_that_does_not_stop_is_ended_and_the_run_goes_on() {
 }
 
 #[test]
+fn an_ended_process_may_take_its_time_on_the_wall_clock_whatever_the_clock_factor() {
+    let site = Site::hurried(2, 60);
+    site.world.set_faults(
+        IMC,
+        ServiceFaults {
+            refuses_stop: true,
+            // A second of the wall clock, and twice the limit if it were taken for time of the uptime.
+            gone_after: 60_000,
+            ..ServiceFaults::default()
+        },
+    );
+    site.live(&[]);
+    site.check("goes slowly");
+    assert!(changes(&site).contains(&ServiceChange::Killed));
+    assert_eq!(site.ended(), Some(Ended::Committed), "{:?}", site.alarms());
+}
+
+#[test]
 fn a_service_that_says_stopped_while_its_process_lives_is_not_stopped() {
     let site = Site::small(2);
     site.world.set_faults(

@@ -102,6 +102,12 @@ fn planned(source: &PolicySource, servers: &[Server]) -> Plan {
     plans.entry(source.digest()).or_insert_with(make).clone()
 }
 
+/// What makes the shipped policy quick: a canary of two and short watching.
+const SMALL: [(&str, &str); 2] = [
+    ("first = 10", "first = 2"),
+    ("observe = \"30s\"", "observe = \"10s\""),
+];
+
 pub(crate) fn me() -> ServerName {
     "B".parse().unwrap()
 }
@@ -110,21 +116,29 @@ impl Site {
     /// A server whose outbound mail has waited for 16 minutes.
     pub(crate) fn new(seed: u64, messages: usize) -> Self {
         let source = library::find("stuck-outbound-routing").unwrap();
-        Self::with(seed, messages, &source)
+        let settings = SimSettings {
+            seed,
+            ..SimSettings::default()
+        };
+        Self::with(settings, messages, &source)
     }
 
     /// Few messages, a canary of two and short watching: the same steps with fewer looks.
     pub(crate) fn small(seed: u64) -> Self {
-        let edits = [
-            ("first = 10", "first = 2"),
-            ("observe = \"30s\"", "observe = \"10s\""),
-        ];
-        Self::with_policy(seed, 5, &edits)
+        Self::with_policy(seed, 5, &SMALL)
     }
 
     /// The same with the shipped policy changed: each text is replaced by the other.
     pub(crate) fn with_policy(seed: u64, messages: usize, edits: &[(&str, &str)]) -> Self {
-        Self::with(seed, messages, &changed("stuck-outbound-routing", edits))
+        let settings = SimSettings {
+            seed,
+            ..SimSettings::default()
+        };
+        Self::with(
+            settings,
+            messages,
+            &changed("stuck-outbound-routing", edits),
+        )
     }
 
     /// A server whose mail flows.
@@ -138,11 +152,19 @@ impl Site {
         site
     }
 
-    fn with(seed: u64, messages: usize, source: &PolicySource) -> Self {
-        let world = SimWorld::new(SimSettings {
+    /// A server whose uptime runs so many times faster than its wall clock, as in the lab.
+    pub(crate) fn hurried(seed: u64, clock_factor: u32) -> Self {
+        let settings = SimSettings {
             seed,
+            clock_factor,
             ..SimSettings::default()
-        });
+        };
+        Self::with(settings, 5, &changed("stuck-outbound-routing", &SMALL))
+    }
+
+    fn with(settings: SimSettings, messages: usize, source: &PolicySource) -> Self {
+        let seed = settings.seed;
+        let world = SimWorld::new(settings);
         world.add_outbound(messages, 300);
         for file in world
             .balance()

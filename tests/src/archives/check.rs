@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Archives, Release, SUMS, VERSION, build, pack, run};
 use crate::awaited;
 use crate::lab_error::{Attempting, LabError};
-use crate::windows::Wine;
+use crate::windows::{self, Wine};
 
 /// How long a service may take to be in a state under Wine.
 const STATE: Duration = Duration::from_secs(60);
@@ -32,7 +32,8 @@ pub fn check(release: &Release, archives: &Archives, say: &dyn Fn(&str)) -> Resu
     say("the Debian package");
     deb(archives, &scratch.join("deb"))?;
     say("the zip, under Wine");
-    zip(archives, &scratch.join("zip"), say)
+    let programs = windows::programs(&release.top);
+    zip(archives, &programs, &scratch.join("zip"), say)
 }
 
 fn sums(folder: &Path) -> Result<(), LabError> {
@@ -188,10 +189,13 @@ fn deb(archives: &Archives, folder: &Path) -> Result<(), LabError> {
     )
 }
 
-fn zip(archives: &Archives, folder: &Path, say: &dyn Fn(&str)) -> Result<(), LabError> {
-    // In the first life of a Windows of Wine's, services that are started in it are not heard of.
-    drop(Wine::prepare(&folder.join("wine"), say)?);
-    let wine = Wine::prepare(&folder.join("wine"), say)?;
+fn zip(
+    archives: &Archives,
+    programs: &Path,
+    folder: &Path,
+    say: &dyn Fn(&str),
+) -> Result<(), LabError> {
+    let wine = Wine::prepare(programs, &folder.join("wine"), say)?;
     let _awake = Awake::keep(&wine)?;
     let there = wine.drive().join("download");
     make(&there)?;

@@ -1,12 +1,15 @@
 //! A Windows for each server, as Wine makes it: a folder of its own with a registry and a service control
 //! manager of its own.
 
-use std::fs::File;
+mod template;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
+
+pub use self::template::Template;
 
 use super::Launch;
 use crate::awaited;
@@ -17,15 +20,6 @@ use crate::windows::{WINE as LOADER, WINESERVER as KEEPER};
 
 /// How long all processes of one Windows may take to be gone.
 const GONE: Duration = Duration::from_secs(20);
-/// What of the folder of a Windows is written to, besides `drive_c`.
-const OWN: [&str; 5] = [
-    "dosdevices",
-    "system.reg",
-    "user.reg",
-    "userdef.reg",
-    ".update-timestamp",
-];
-
 /// Names another folder with the programs for Windows.
 pub const PROGRAMS: &str = "MAILMEND_LAB_WINDOWS_PROGRAMS";
 
@@ -36,8 +30,8 @@ pub struct Windows {
     pub lab: PathBuf,
     /// `mailmend-agent.exe`.
     pub agent: PathBuf,
-    /// A Windows that nothing runs in; each server gets a copy.
-    template: PathBuf,
+    /// Each server gets a copy.
+    template: Template,
 }
 
 impl Windows {
@@ -59,85 +53,17 @@ impl Windows {
                 variable: PROGRAMS,
             })
         };
-        let windows = Self {
+        Ok(Self {
             lab: find("mailmend-lab.exe")?,
             agent: find("mailmend-agent.exe")?,
-            template: programs.join("wine-template"),
-        };
-        if !Path::new(LOADER).exists() {
-            return Err(LabError::Refused {
-                attempted: format!("run `{LOADER}`"),
-                reason: "Wine is not there: `apt-get install wine64` as root".to_owned(),
-            });
-        }
-        windows.make_template(say)?;
-        Ok(windows)
-    }
-
-    fn make_template(&self, say: &dyn Fn(&str)) -> Result<(), LabError> {
-        let template = &self.template;
-        let attempted = || format!("set a Windows up in `{}`", template.display());
-        let lock = File::create(template.with_extension("lock")).attempting(attempted)?;
-        // One makes it, the others wait for it.
-        lock.lock().attempting(attempted)?;
-        let whole = template.join("whole");
-        if whole.exists() {
-            return Ok(());
-        }
-        say("setting up Wine");
-        std::fs::create_dir_all(template).attempting(attempted)?;
-        // Run to its end, and then everything that it started: what is copied must not be written to.
-        let boot = launch(template, Path::new("wineboot.exe"));
-        let status = command(&boot)
-            .arg("--init")
-            .status()
-            .attempting(attempted)?;
-        let ended = Command::new(KEEPER)
-            .arg("--wait")
-            .env("WINEPREFIX", template)
-            .stdin(Stdio::null())
-            .status()
-            .attempting(attempted)?;
-        if !status.success() || !ended.success() {
-            return Err(LabError::Refused {
-                attempted: attempted(),
-                reason: format!("wineboot ended with {status}"),
-            });
-        }
-        File::create(&whole).map(drop).attempting(attempted)
+            template: Template::beside(&programs, say)?,
+        })
     }
 
     /// Gives a server a Windows of its own. Its services are made when its service manager starts.
     pub(super) fn set_up(&self, server: &ServerDir) -> Result<(), LabError> {
-        let wine = server.wine();
-        let attempted = || format!("make a Windows in `{}`", wine.display());
-        std::fs::create_dir_all(&wine).attempting(attempted)?;
-        // Nothing writes to the files of Windows itself, and there are hundreds of megabytes of them.
-        let linked = copy(&["-al"], &self.template.join("drive_c"), &wine)?
-            || copy(&["-a"], &self.template.join("drive_c"), &wine)?;
-        let mut whole = linked;
-        for name in OWN {
-            whole = whole && copy(&["-a"], &self.template.join(name), &wine)?;
-        }
-        if whole {
-            return Ok(());
-        }
-        Err(LabError::Refused {
-            attempted: attempted(),
-            reason: format!("`{}` could not be copied", self.template.display()),
-        })
+        self.template.copy_to(&server.wine())
     }
-}
-
-fn copy(how: &[&str], from: &Path, to: &Path) -> Result<bool, LabError> {
-    let status = Command::new("cp")
-        .args(how)
-        .arg(from)
-        .arg(to)
-        .stdin(Stdio::null())
-        .status()
-        .attempting(|| format!("copy `{}`", from.display()))?;
-    Ok(status.success())
 }
 
 /// A path of this machine as Windows programs write it under Wine.

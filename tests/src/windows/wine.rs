@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::packages::{WINE, WINESERVER};
+use super::packages::WINESERVER;
 use crate::lab_error::{Attempting, LabError};
+use crate::platform::wine::{self, Template};
 
 /// A Windows in a folder. Programs in it share its registry and its services.
 #[derive(Debug)]
@@ -13,21 +14,15 @@ pub struct Wine {
 }
 
 impl Wine {
-    /// Sets one up, or takes the one that is there.
+    /// Makes one in a folder that has none yet. `programs` is the folder with the programs for Windows.
     ///
     /// # Errors
-    /// Where it cannot be set up.
-    pub fn prepare(prefix: &Path, say: &dyn Fn(&str)) -> Result<Self, LabError> {
-        let wine = Self {
+    /// Where it cannot be made.
+    pub fn prepare(programs: &Path, prefix: &Path, say: &dyn Fn(&str)) -> Result<Self, LabError> {
+        Template::beside(programs, say)?.copy_to(prefix)?;
+        Ok(Self {
             prefix: prefix.to_path_buf(),
-        };
-        if !wine.drive().join("windows/system32/services.exe").exists() {
-            say("setting up Wine");
-            std::fs::create_dir_all(prefix)
-                .attempting(|| format!("make `{}`", prefix.display()))?;
-            wine.run(Path::new("wineboot.exe"), &["--init"])?;
-        }
-        Ok(wine)
+        })
     }
 
     /// The folder that is `C:\` there.
@@ -39,16 +34,7 @@ impl Wine {
     /// A program of Windows, not started yet.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(WINE);
-        command
-            .arg(program)
-            .env("WINEPREFIX", &self.prefix)
-            .env("WINEDEBUG", "-all")
-            // It has no screen, and asks nobody whether to install anything.
-            .env_remove("DISPLAY")
-            .env("WINEDLLOVERRIDES", "mscoree,mshtml=")
-            .stdin(Stdio::null());
-        command
+        wine::command(&wine::launch(&self.prefix, program))
     }
 
     /// Runs a program of Windows to its end.

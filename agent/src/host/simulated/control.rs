@@ -14,6 +14,8 @@ pub struct ServiceFaults {
     pub dies_after: Vec<u64>,
     /// A start is refused with 1058.
     pub disabled: bool,
+    /// A process that is ended is gone only after that many milliseconds.
+    pub gone_after: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,7 @@ enum Change {
     Started,
     Stopped,
     Died,
+    Ended,
 }
 
 pub(super) const IMC: &str = "MSExchangeIMC";
@@ -173,6 +176,17 @@ impl World {
         Ok(())
     }
 
+    /// Somebody ends the process of a service.
+    pub(super) fn end_process(&mut self, index: usize) {
+        let now = self.up_ms;
+        let service = &mut self.services[index];
+        if service.faults.gone_after == 0 {
+            self.process_ends(index, 1);
+        } else {
+            service.due = Some((now + service.faults.gone_after, Change::Ended));
+        }
+    }
+
     /// The process of a service is gone, with this exit code.
     pub(super) fn process_ends(&mut self, index: usize, exit_code: u32) {
         let service = &mut self.services[index];
@@ -237,6 +251,7 @@ impl World {
                 self.process_ends(index, 0);
             }
             Some(Change::Died) => self.process_ends(index, 1067),
+            Some(Change::Ended) => self.process_ends(index, 1),
             None => {}
         }
     }

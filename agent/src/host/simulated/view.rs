@@ -235,7 +235,7 @@ impl Services for SimHost {
                 let index = world
                     .process(process)
                     .ok_or((HostErrorKind::NotFound, "no such process is left"))?;
-                world.process_ends(index, 1);
+                world.end_process(index);
                 Ok(())
             },
         )
@@ -511,5 +511,9 @@ impl Clock for SimHost {
             world.advance(ms);
         }
         self.world.kill.point("waited");
+    }
+
+    fn pace(&self) -> f64 {
+        self.world.lock().settings.clock_factor.max(1).into()
     }
 }

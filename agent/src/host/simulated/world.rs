@@ -40,6 +40,8 @@ pub(super) struct World {
     pub(super) rng: fastrand::Rng,
     pub(super) now_ms: i64,
     pub(super) up_ms: u64,
+    /// Uptime that has passed and that the wall clock does not show yet.
+    pub(super) rest_ms: u64,
     pub(super) boot: u32,
     pub(super) disk: Disk,
     pub(super) services: Vec<Service>,
@@ -115,6 +117,7 @@ impl World {
             // 5 November 1997, 19:51 UTC: the sample of the MTS-ID in the facts.
             now_ms: 878_759_460_000,
             up_ms: 86_400_000,
+            rest_ms: 0,
             boot: 1,
             disk,
             services: services(),
@@ -171,7 +174,11 @@ impl World {
     }
 
     fn at(&mut self, up_ms: u64) {
-        self.now_ms += i64::try_from(up_ms - self.up_ms).unwrap_or(0);
+        // What does not make a whole millisecond of the wall clock waits for the next time.
+        let passed = self.rest_ms + (up_ms - self.up_ms);
+        let factor = u64::from(self.settings.clock_factor.max(1));
+        self.now_ms += i64::try_from(passed / factor).unwrap_or(0);
+        self.rest_ms = passed % factor;
         self.up_ms = up_ms;
     }
 
