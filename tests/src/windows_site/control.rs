@@ -27,6 +27,11 @@ use crate::service_manager::{
 const LOOK: Duration = Duration::from_millis(10);
 /// How long a service that another one needs may take to come up.
 const NEEDED_START: Duration = Duration::from_secs(60);
+/// What Wine says where the process of a service was gone before it had begun: nothing of it has run. Seen on a
+/// machine with eight times the work that it has processors for.
+const NEVER_BEGAN: u32 = 1359;
+/// How often a start is tried that never began.
+const STARTS: usize = 5;
 /// What Windows says of a service that was never started.
 const NEVER_STARTED: u32 = 1077;
 
@@ -133,10 +138,18 @@ impl Manager {
                 return Answer::refused(DEPENDENCY_FAILED, &text);
             }
         }
-        self.with(service, ServiceAccess::START, |opened| {
-            opened.start::<&str>(&[])
-        })
-        .map_or_else(|error| refused(&error), |()| granted())
+        let mut answer = Answer::default();
+        for _ in 0..STARTS {
+            answer = self
+                .with(service, ServiceAccess::START, |opened| {
+                    opened.start::<&str>(&[])
+                })
+                .map_or_else(|error| refused(&error), |()| granted());
+            if answer.code != Some(NEVER_BEGAN) {
+                break;
+            }
+        }
+        answer
     }
 
     fn see(&self, service: &Service) -> windows_service::Result<Seen> {
