@@ -110,7 +110,11 @@ pub(super) fn deb(
 
 /// The unit for the example, as the agent itself writes it: one text, in one place.
 fn unit(top: &Path, programs: &Programs) -> Result<String, LabError> {
-    let folder = top.join("agent/install/linux");
+    // As the agent writes it, wherever this program was started.
+    let folder = top
+        .join("agent/install/linux")
+        .canonicalize()
+        .attempting(|| "find the examples".into())?;
     let (config, guard) = (folder.join("agent.toml"), folder.join("guard.toml"));
     let output = run(Command::new(&programs.agent)
         .args(["service", "install", "--dry-run", "--config"])
