@@ -1,6 +1,7 @@
-//! `mailmend policy`: check, publish, list, show, schema.
+//! `mailmend policy`: check, publish, list, show, bind, recall, schema.
 
 mod binding;
+mod recall;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -15,7 +16,7 @@ use super::arguments::{Policy, PolicyRef};
 use super::controller;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::{Mood, Output};
+use super::output::{Mood, Output, Shown};
 use super::view::PolicyView;
 use super::when::{column, now_ms};
 use crate::config::Settings;
@@ -65,6 +66,11 @@ pub(super) async fn run(
             throttle,
         } => binding::bind(policy, &reaction, selector, &throttle, output, settings).await,
         Policy::Unbind { policy } => binding::unbind(policy, output, settings).await,
+        Policy::Recall {
+            policy,
+            article,
+            why,
+        } => recall::recall(policy, article, why, output, settings).await,
         Policy::Bindings => binding::list(output, settings).await,
         Policy::Schema => {
             output.text(&mailmend_policy::schema::text())?;
@@ -238,7 +244,12 @@ async fn list(output: &Output, settings: &Settings) -> Result<Exit, Failure> {
                 policy.version.into(),
                 (&policy.article).into(),
                 column(policy.published_ms, now).into(),
-                (&policy.title).into(),
+                match &policy.recall {
+                    None => (&policy.title).into(),
+                    Some(recall) => {
+                        Shown::bad(format!("recalled by {}: {}", recall.by, recall.why))
+                    }
+                },
             ]
         });
         let empty = "no policies; `mailmend policy publish --shipped NAME` publishes one";

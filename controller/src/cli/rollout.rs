@@ -1,9 +1,12 @@
-//! `mailmend rollout`: plan, start, list, show, watch, pause, resume, abort, explain.
+//! `mailmend rollout`: plan, start, list, show, watch, pause, resume, approve, retry, abort, explain.
 
+mod approve;
 mod explain;
 mod plan;
+mod retry;
 mod start;
 mod watch;
+mod waves;
 
 use mailmend_proto::wire;
 use serde_json::json;
@@ -28,6 +31,7 @@ pub(super) async fn run(
         Rollout::Start {
             target,
             approve,
+            generation,
             yes,
             request_id,
             watch,
@@ -35,6 +39,7 @@ pub(super) async fn run(
         } => {
             let how = start::How {
                 approve,
+                generation,
                 yes,
                 request_id,
                 watch,
@@ -50,6 +55,35 @@ pub(super) async fn run(
         Rollout::Pause(steer) => change(&controller, steer, Change::Pause, output).await,
         Rollout::Resume(steer) => change(&controller, steer, Change::Resume, output).await,
         Rollout::Abort(steer) => change(&controller, steer, Change::Abort, output).await,
+        Rollout::Approve {
+            which,
+            wave,
+            digest,
+            generation,
+            why,
+        } => {
+            let what = approve::What {
+                wave,
+                digest,
+                generation,
+                why,
+            };
+            approve::approve(&controller, which.id, what, output).await
+        }
+        Rollout::Retry {
+            which,
+            failed: _,
+            strategy,
+            why,
+            request_id,
+        } => {
+            let retry = retry::Retry {
+                strategy,
+                why,
+                request_id,
+            };
+            retry::retry(&controller, which.id, retry, output).await
+        }
         Rollout::Explain { which } => explain::explain(&controller, which.id, output).await,
     }
 }
@@ -144,9 +178,13 @@ fn told(rollout: &wire::Rollout, output: &Output) -> String {
         ("started", both(rollout.started_ms, now).into()),
         ("by", (&rollout.by).into()),
         ("ended", both(rollout.ended_ms, now).into()),
-        ("sites at once", rollout.sites_at_once.into()),
-        ("failures borne", rollout.max_failed.into()),
     ];
+    if !rollout.retry_of.is_empty() {
+        pairs.push(("tries again", (&rollout.retry_of).into()));
+    }
+    for term in &rollout.strategy {
+        pairs.push((&term.name, (&term.what).into()));
+    }
     if !rollout.why.is_empty() {
         pairs.push(("why", Shown::bad(&rollout.why)));
     }
@@ -171,8 +209,9 @@ fn told(rollout: &wire::Rollout, output: &Output) -> String {
         "TIME",
         "NOW OR WHY, MESSAGES",
     ];
+    let waves = waves::told(rollout, output);
     format!(
-        "{}\n{}",
+        "{}\n{waves}{}",
         output.pairs(pairs),
         output.table(&head, rows.collect(), "no runs")
     )

@@ -2,12 +2,16 @@
 //!
 //! Times are RFC 3339 UTC or null, durations milliseconds, digests hexadecimal, states kebab-case.
 
+mod waves;
+
 use std::collections::BTreeMap;
 
 use mailmend_proto::wire;
 use serde::Serialize;
 
 use super::when::absolute;
+pub(super) use waves::RecallView;
+use waves::{TermView, WaveView};
 
 /// `ROLLOUT_STATE_RUNNING` as `running`.
 pub(super) fn word(name: &str, prefix: &str) -> String {
@@ -51,6 +55,7 @@ pub(super) struct PolicyView {
     pub(super) title: String,
     pub(super) article: String,
     pub(super) published: Option<String>,
+    pub(super) recalled: Option<RecallView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
 }
@@ -64,6 +69,7 @@ impl From<&wire::PolicyRevision> for PolicyView {
             title: policy.title.clone(),
             article: policy.article.clone(),
             published: absolute(policy.published_ms),
+            recalled: policy.recall.as_ref().map(RecallView::from),
             text: (!policy.text.is_empty())
                 .then(|| String::from_utf8_lossy(&policy.text).into_owned()),
         }
@@ -147,6 +153,9 @@ pub(super) struct PlanView {
     pub(super) digest: String,
     plans: Vec<SitePlanView>,
     halts_when: String,
+    generation: i64,
+    strategy: Vec<TermView>,
+    waves: Vec<WaveView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -199,6 +208,9 @@ impl From<&wire::PlanRolloutResponse> for PlanView {
             digest: hex(&answer.digest),
             plans: plans.collect(),
             halts_when: answer.inequality.clone(),
+            generation: answer.generation,
+            strategy: answer.strategy.iter().map(TermView::from).collect(),
+            waves: answer.waves.iter().map(WaveView::from).collect(),
         }
     }
 }
@@ -240,6 +252,14 @@ pub(super) struct RolloutView {
     ended: Option<String>,
     sites_at_once: u32,
     max_failed: u32,
+    strategy: Vec<TermView>,
+    waves: Vec<WaveView>,
+    wave: u32,
+    wave_ended: Option<String>,
+    generation: i64,
+    inventory: Option<i64>,
+    retry_of: Option<String>,
+    by: String,
     why: Option<String>,
     runs: Vec<RunView>,
 }
@@ -256,6 +276,14 @@ impl From<&wire::Rollout> for RolloutView {
             ended: absolute(rollout.ended_ms),
             sites_at_once: rollout.sites_at_once,
             max_failed: rollout.max_failed,
+            strategy: rollout.strategy.iter().map(TermView::from).collect(),
+            waves: rollout.waves.iter().map(WaveView::from).collect(),
+            wave: rollout.wave,
+            wave_ended: absolute(rollout.wave_ended_ms),
+            generation: rollout.generation,
+            inventory: Some(rollout.inventory).filter(|generation| *generation > 0),
+            retry_of: some(&rollout.retry_of),
+            by: rollout.by.clone(),
             why: some(&rollout.why),
             runs: rollout.runs.iter().map(RunView::from).collect(),
         }

@@ -2,7 +2,8 @@
 
 use mailmend_proto::wire;
 
-use crate::cli::arguments::Target;
+use super::waves;
+use crate::cli::arguments::{StrategyFlags, Target};
 use crate::cli::connection::Controller;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -10,17 +11,25 @@ use crate::cli::output::{Mood, Output, Shown};
 use crate::cli::view::{PlanView, hex};
 use crate::cli::when::duration;
 
-pub(super) fn request(target: &Target) -> wire::RolloutRequest {
-    wire::RolloutRequest {
+pub(super) fn request(target: &Target) -> Result<wire::RolloutRequest, Failure> {
+    Ok(wire::RolloutRequest {
         policy: target.policy.name.clone(),
         version: target.policy.version,
         selector: target.selector.clone(),
-        sites_at_once: target.sites_at_once,
-        max_failed: target.max_failed,
-        strategy: Vec::new(),
-        approved_generation: 0,
-        request_id: String::new(),
-        approved_digest: Vec::new(),
+        sites_at_once: target.strategy.sites_at_once,
+        strategy: overrides(&target.strategy)?,
+        ..wire::RolloutRequest::default()
+    })
+}
+
+/// What a strategy is overridden with: the file, or the flags as a file.
+pub(super) fn overrides(flags: &StrategyFlags) -> Result<Vec<u8>, Failure> {
+    match &flags.strategy {
+        None => Ok(flags.fragment().into_bytes()),
+        Some(path) => std::fs::read(path).map_err(|why| {
+            let text = format!("could not read `{}`: {why}", path.display());
+            Failure::new("C031-file", text).with_exit(Exit::Usage)
+        }),
     }
 }
 
@@ -31,7 +40,7 @@ pub(super) async fn fetch(
 ) -> Result<wire::PlanRolloutResponse, Failure> {
     let what = format!("plan `{}` for `{}`", target.policy.name, target.selector);
     controller
-        .ask(&what, request(target), |mut client, request| async move {
+        .ask(&what, request(target)?, |mut client, request| async move {
             client.plan_rollout(request).await
         })
         .await
@@ -100,8 +109,15 @@ pub(super) fn told(plan: &wire::PlanRolloutResponse, output: &Output) -> String 
             .into(),
         ),
         ("halts when", (&plan.inequality).into()),
-        ("digest", hex(&plan.digest).into()),
     ];
+    // When it halts is told already, and what counts as failed with it.
+    let terms = plan.strategy.iter().filter(|term| term.name != "failures");
+    pairs.extend(terms.map(|term| (term.name.as_str(), (&term.what).into())));
+    pairs.push(("digest", hex(&plan.digest).into()));
+    pairs.push((
+        "inventory",
+        format!("generation {}", plan.generation).into(),
+    ));
     if away > 0 {
         pairs.insert(
             1,
@@ -111,6 +127,7 @@ pub(super) fn told(plan: &wire::PlanRolloutResponse, output: &Output) -> String 
             ),
         );
     }
+    text.push_str(&waves::planned(plan, output));
     text.push_str(&output.pairs(pairs));
     text
 }

@@ -21,6 +21,7 @@ const ATTEMPTS: u32 = 3;
 /// How the operator wants it started.
 pub(super) struct How {
     pub(super) approve: Option<String>,
+    pub(super) generation: Option<i64>,
     pub(super) yes: bool,
     /// The id of an earlier attempt whose outcome is not known.
     pub(super) request_id: Option<Uuid>,
@@ -56,7 +57,8 @@ pub(super) async fn start(
             // No plan has this digest: only what was started before answers.
             Err(_) => vec![0],
         },
-        ..plan::request(&target)
+        approved_generation: how.generation.unwrap_or(0),
+        ..plan::request(&target)?
     };
     let rollout = match (send(controller, &request).await, confirmed) {
         (Ok(rollout), _) => rollout,
@@ -139,14 +141,24 @@ fn confirm(planned: &wire::PlanRolloutResponse, how: &How, output: &Output) -> R
         return Err(missing("nobody is there to ask; nothing was started"));
     }
     anstream::eprint!("{}", plan::told(planned, output));
-    anstream::eprint!("\nStart this? Type yes: ");
+    // More than one site is counted by whoever starts it: nobody types a number unseen.
+    let sites: usize = planned.waves.iter().map(|wave| wave.sites.len()).sum();
+    let (question, wanted) = match sites {
+        0 | 1 => ("Type yes".to_owned(), "yes".to_owned()),
+        many => (
+            format!("It is over {many} sites: type how many"),
+            many.to_string(),
+        ),
+    };
+    anstream::eprint!("\nStart this? {question}: ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
-    if answer.trim().eq_ignore_ascii_case("yes") {
+    if answer.trim().eq_ignore_ascii_case(&wanted) {
         Ok(())
     } else {
-        Err(missing("the answer was not yes; nothing was started"))
+        let text = format!("the answer was not {wanted}; nothing was started");
+        Err(missing(&text))
     }
 }
 
@@ -157,6 +169,7 @@ mod tests {
     fn how(approve: Option<&str>) -> How {
         How {
             approve: approve.map(str::to_owned),
+            generation: None,
             yes: false,
             request_id: None,
             watch: false,
