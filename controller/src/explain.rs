@@ -1,6 +1,7 @@
 //! Why a rollout waits: every waiting has a predicate, a holder and a command that releases it.
 
 mod custody;
+mod waves;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use mailmend_policy::plan::PlannedStep;
 use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 
-use crate::decide;
+use crate::decide::windows::{Fit, fit, longest_outage};
+use crate::decide::{self, Fleet};
 use crate::react::InHand;
 use crate::rollout::{Part, Rollout, RolloutId, RolloutState, Run, RunPhase};
 
@@ -23,6 +25,10 @@ pub struct Surroundings {
     /// The agents: whether each is connected, and when it was last heard (milliseconds since 1970
     /// UTC, 0: never).
     pub agents: BTreeMap<ServerName, (bool, i64)>,
+    /// What decisions are made from.
+    pub fleet: Fleet,
+    /// Now, milliseconds since 1970 UTC.
+    pub now_ms: i64,
 }
 
 /// One thing that a rollout waits for.
@@ -48,7 +54,7 @@ pub struct Waiting {
 pub fn explain(rollout: &Rollout, around: &Surroundings) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     if !rollout.state.is_final() {
-        waiting.extend(itself(rollout));
+        waiting.extend(itself(rollout, around));
     }
     for run in &rollout.runs {
         if run.phase.is_final() || run.phase == RunPhase::NeedsPerson {
@@ -74,8 +80,14 @@ fn short(id: impl ToString) -> String {
     id.to_string().chars().take(8).collect()
 }
 
-fn itself(rollout: &Rollout) -> Option<Waiting> {
+fn itself(rollout: &Rollout, around: &Surroundings) -> Option<Waiting> {
     let id = short(rollout.id);
+    if rollout.state == RolloutState::Running {
+        return waves::between(rollout, around);
+    }
+    if let Some(waiting) = waves::stopped(rollout) {
+        return Some(waiting);
+    }
     let (predicate, holder, release) = match rollout.state {
         RolloutState::Paused => (
             "the rollout is running, not paused".to_owned(),
@@ -91,9 +103,9 @@ fn itself(rollout: &Rollout) -> Option<Waiting> {
                 .collect();
             (
                 format!(
-                    "failed <= max_failed, but {} > {}",
+                    "failed <= max_failed, but failed {} > {}",
                     decide::failed(rollout),
-                    rollout.max_failed()
+                    rollout.tolerance()
                 ),
                 format!("failed runs: {}", failed.join(", ")),
                 format!(
@@ -141,6 +153,9 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
             format!("the rollout: {}", reason(&rollout.why)),
             format!("mailmend rollout resume {id}"),
         );
+    }
+    if let Some(waiting) = waves::held(rollout, run, around) {
+        return waiting;
     }
     if let Some(waiting) = in_hand(run, around) {
         return waiting;
@@ -274,6 +289,14 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
             && let Some(waiting) = in_hand(run, around)
         {
             return vec![waiting];
+        }
+        if rollout.state == RolloutState::Running && !rollout.strategy.windows.is_empty() {
+            let outage = longest_outage(&run.plan).unwrap_or_default();
+            let opens_ms = match fit(&rollout.strategy.windows, outage, around.now_ms) {
+                Fit::Now => None,
+                Fit::From(opens_ms) => Some(opens_ms),
+            };
+            return vec![waves::windows(rollout, run, opens_ms)];
         }
         return vec![of(
             run,

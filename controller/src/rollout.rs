@@ -8,7 +8,7 @@ mod told;
 mod waves;
 
 pub use state::{Cause, NoSuchState, NotNow, RolloutState, RunPhase, Wish};
-pub use terms::{Term, terms, window};
+pub use terms::{Term, terms};
 pub use told::{Closing, Mark, Told};
 pub use waves::{Approval, Waves, tolerance};
 

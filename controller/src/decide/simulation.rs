@@ -1,6 +1,8 @@
 //! Decisions against simulated agents, with messages lost, repeated and late, in many random orders:
 //! what must always hold is asserted after every event, and every run must come to its end.
 
+mod strategies;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

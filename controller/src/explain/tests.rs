@@ -1,11 +1,14 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use mailmend_policy::strategy::{Approve, Day, Gate, MaxUnavailable, Share, Strategy, Window};
 use mailmend_proto::run::Outcome;
 use uuid::Uuid;
 
 use super::*;
+use crate::decide::gate::Health;
 use crate::decide::simulation::World;
-use crate::rollout::{Mark, Unwinding};
+use crate::rollout::{Cause, Mark, Unwinding};
 use crate::simulated_agent::{Ends, plan_of};
 
 fn rollout(sites: &[&str]) -> Rollout {
@@ -22,10 +25,20 @@ fn around(rollout: &Rollout) -> Surroundings {
         .runs
         .iter()
         .flat_map(|run| run.parts.keys().cloned());
+    let agents: BTreeMap<ServerName, (bool, i64)> = agents.map(|name| (name, (true, 5))).collect();
+    let sites = rollout.runs.iter().flat_map(|run| {
+        run.parts
+            .keys()
+            .map(|name| (name.clone(), run.site.clone()))
+    });
     Surroundings {
-        locks: BTreeMap::new(),
-        in_hand: BTreeMap::new(),
-        agents: agents.map(|name| (name, (true, 5))).collect(),
+        fleet: Fleet {
+            connected: agents.keys().cloned().collect(),
+            servers: sites.collect(),
+            ..Fleet::default()
+        },
+        agents,
+        ..Surroundings::default()
     }
 }
 
@@ -137,7 +150,10 @@ fn a_halted_rollout_shows_the_inequality_and_the_failed_runs() {
     rollout.state = RolloutState::Halted;
     rollout.runs[0].phase = RunPhase::Failed;
     let waiting = explain(&rollout, &around);
-    assert_eq!(waiting[0].predicate, "failed <= max_failed, but 1 > 0");
+    assert_eq!(
+        waiting[0].predicate,
+        "failed <= max_failed, but failed 1 > max_failed 0"
+    );
     assert_eq!(waiting[0].holder, "failed runs: 00000000 at oslo");
     assert!(waiting[0].release.contains("resume") && waiting[0].release.contains("abort"));
     assert_eq!(waiting[1].predicate, "the rollout is running, not halted");
@@ -293,4 +309,149 @@ fn what_a_run_keeps_is_told_with_its_commands_also_after_the_rollout_has_ended()
     assert!(told[0].contains("mailmend run order 0198c5aa"), "{told:?}");
     rollout.runs[0].parts.clear();
     assert!(releases(&rollout).is_empty());
+}
+
+/// Two sites, one wave each, with an hour of soak and a gate.
+fn waved(strategy: Strategy) -> Rollout {
+    let plans: Vec<_> = ["oslo", "rome"]
+        .iter()
+        .map(|site| plan_of(site, "A:detect A:stop A:hold A:start"))
+        .collect();
+    let ends: Ends = Arc::new(|_, _, _| Outcome::Done);
+    let strategy = Strategy {
+        waves: vec![Share::Count(1), Share::Percent(100)],
+        soak: Duration::from_secs(3600),
+        ..strategy
+    };
+    World::under(&plans, strategy, &ends, 1).rollout
+}
+
+fn first_wave_ended(rollout: &mut Rollout) {
+    rollout.runs[0].phase = RunPhase::Succeeded;
+    rollout.runs[0].ended_ms = Some(1000);
+    rollout.wave_ended_ms = Some(1000);
+}
+
+#[test]
+fn a_soak_says_when_it_is_over_and_a_run_of_a_later_wave_which_wave_it_waits_for() {
+    let mut rollout = waved(Strategy::default());
+    first_wave_ended(&mut rollout);
+    let mut around = around(&rollout);
+    around.now_ms = 2000;
+    let waiting = explain(&rollout, &around);
+    assert_eq!(
+        waiting[0].predicate,
+        "the soak after wave 1 is over, at 1970-01-01T01:00:01Z"
+    );
+    assert_eq!(
+        (waiting[0].holder.as_str(), waiting[0].since_ms),
+        ("time alone", 1000)
+    );
+    assert_eq!(waiting[1].predicate, "wave 2 has begun");
+    assert_eq!(waiting[1].holder, "the rollout is in wave 1");
+}
+
+#[test]
+fn a_gate_names_the_server_and_why_while_it_is_waited_for_and_when_it_has_stopped_the_rollout() {
+    let mut rollout = waved(Strategy {
+        gate: Gate::Health,
+        ..Strategy::default()
+    });
+    first_wave_ended(&mut rollout);
+    let mut around = around(&rollout);
+    around.now_ms = 1000 + 3_600_000;
+    let unknown = Health::CannotTell("its agent is not connected".into());
+    around.fleet.health = [("oslo-A".parse().unwrap(), unknown)].into();
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting[0].predicate, "the gate after wave 1 is good");
+    assert_eq!(waiting[0].holder, "`oslo-A`: its agent is not connected");
+    rollout.state = RolloutState::Halted;
+    rollout.cause = Cause::Gate;
+    rollout.why = "the gate after wave 1 is bad: `oslo-A`: an alarm".into();
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting[0].holder, rollout.why);
+    assert!(
+        waiting[0]
+            .release
+            .starts_with("mailmend rollout resume 00000000 (accepts this gate)")
+    );
+}
+
+#[test]
+fn a_wave_that_asks_a_person_names_the_command_that_approves_it() {
+    let rollout = waved(Strategy {
+        approve: Approve::EachWave,
+        ..Strategy::default()
+    });
+    let waiting = explain(&rollout, &around(&rollout));
+    assert_eq!(waiting[0].predicate, "wave 1 is approved (1 sites)");
+    assert_eq!(
+        waiting[0].release,
+        "mailmend rollout approve 00000000 --wave 1"
+    );
+    assert_eq!(waiting[1].release, waiting[0].release);
+}
+
+#[test]
+fn drift_and_recall_name_what_has_changed_and_what_releases_them() {
+    let mut rollout = waved(Strategy::default());
+    let around = around(&rollout);
+    rollout.state = RolloutState::Paused;
+    rollout.cause = Cause::Drift;
+    rollout.why = "drift: site oslo: `x` was added".into();
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting[0].holder, rollout.why);
+    assert!(waiting[0].release.contains("start anew"));
+    rollout.state = RolloutState::Aborting;
+    rollout.cause = Cause::Recall;
+    rollout.why = "the policy was recalled: wrong queue".into();
+    let waiting = explain(&rollout, &around);
+    assert_eq!(waiting[0].holder, rollout.why);
+}
+
+#[test]
+fn a_budget_shows_its_inequality_with_its_parts_and_a_window_when_it_opens() {
+    let budget = MaxUnavailable {
+        fleet: Share::Count(1),
+        ..MaxUnavailable::default()
+    };
+    let rollout = waved(Strategy {
+        max_unavailable: budget,
+        ..Strategy::default()
+    });
+    let mut around = around(&rollout);
+    around
+        .fleet
+        .servers
+        .insert("away".parse().unwrap(), "far".parse().unwrap());
+    let waiting = explain(&rollout, &around);
+    assert_eq!(
+        waiting[0].predicate,
+        "unavailable + 1 <= max_unavailable.fleet, but 1 + 1 > 1"
+    );
+    assert_eq!(
+        waiting[0].holder,
+        "0 being mended, 0 failed or in need of a person, 1 not connected"
+    );
+
+    let night = Window {
+        days: Day::ALL.to_vec(),
+        from: "02:00".parse().unwrap(),
+        to: "03:00".parse().unwrap(),
+        zone: "UTC".parse().unwrap(),
+    };
+    let rollout = waved(Strategy {
+        windows: vec![night],
+        ..Strategy::default()
+    });
+    let waiting = explain(&rollout, &around);
+    assert_eq!(
+        waiting[0].predicate,
+        "a maintenance window is open for as long as a section may last, the next from 1970-01-01T02:00:00Z"
+    );
+    assert!(
+        waiting[0].holder.contains("02:00 to 03:00"),
+        "{}",
+        waiting[0].holder
+    );
 }

@@ -1,6 +1,6 @@
 //! A strategy in words, as it is shown before a rollout is started and while it goes on.
 
-use mailmend_policy::strategy::{Approve, Gate, Resolved, Share, Strategy, Window};
+use mailmend_policy::strategy::{Approve, Gate, Resolved, Share, Strategy};
 use mailmend_policy::units::write_duration;
 
 use super::tolerance;
@@ -47,7 +47,7 @@ pub fn terms(strategy: &Strategy, resolved: &Resolved, runs: usize) -> Vec<Term>
     let windows = if strategy.windows.is_empty() {
         "always".to_owned()
     } else {
-        let windows: Vec<String> = strategy.windows.iter().map(window).collect();
+        let windows: Vec<String> = strategy.windows.iter().map(ToString::to_string).collect();
         windows.join("; or ")
     };
     let approve = match strategy.approve {
@@ -93,17 +93,4 @@ pub fn terms(strategy: &Strategy, resolved: &Resolved, runs: usize) -> Vec<Term>
         term("service is disturbed", windows),
         term("a person", approve.to_owned()),
     ]
-}
-
-/// A maintenance window in words: `mon, tue 22:00 to 04:00 Europe/Oslo`.
-#[must_use]
-pub fn window(window: &Window) -> String {
-    let days: Vec<&str> = window.days.iter().map(|day| day.name()).collect();
-    format!(
-        "{} {} to {} {}",
-        days.join(", "),
-        window.from,
-        window.to,
-        window.zone
-    )
 }

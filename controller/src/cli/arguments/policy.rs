@@ -105,7 +105,7 @@ Open rollouts of it are aborted, what is bound is unbound, and it can never be s
 are published later may run.
 
 Examples:
-  mailmend policy recall stuck-outbound-routing --why 'it restarts the MTA twice'
+  mailmend policy recall stuck-outbound-routing --why 'restarts the MTA twice'
   mailmend policy recall stuck-outbound-routing@2 --why 'wrong queue'
   mailmend policy recall --article Q168883 --why 'the article was withdrawn'"))]
     Recall {
