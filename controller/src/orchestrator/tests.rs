@@ -1,5 +1,7 @@
 //! The whole controller, on a store on disk, with agents that talk to it as over the wire.
 
+mod waves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,10 +45,13 @@ struct Site {
 
 impl Site {
     fn new(ends: &Ends) -> Self {
+        Self::of(&["EXA1", "EXB1"], ends)
+    }
+
+    fn of(names: &[&str], ends: &Ends) -> Self {
+        let agent = |name: &&str| Arc::new(Mutex::new(SimulatedAgent::new(name, ends.clone())));
         let site = Self {
-            agents: ["EXA1", "EXB1"]
-                .map(|name| Arc::new(Mutex::new(SimulatedAgent::new(name, ends.clone()))))
-                .into(),
+            agents: names.iter().map(agent).collect(),
             controller: watch::Sender::new(None),
         };
         for agent in &site.agents {
@@ -90,7 +95,7 @@ fn say(message: from_agent::Message) -> Result<wire::FromAgent, Status> {
 }
 
 fn hello(agent: &SimulatedAgent) -> from_agent::Message {
-    let outbound = agent.name.as_str() == "EXB1";
+    let outbound = agent.name.as_str().starts_with("EXB");
     from_agent::Message::Hello(wire::Hello {
         agent_version: "0.1.0".into(),
         journal: journal(&agent.name),
@@ -117,7 +122,8 @@ fn actions() -> Vec<String> {
 }
 
 fn journal(name: &ServerName) -> String {
-    Uuid::from_u128(u128::from(name.as_str().as_bytes()[2])).to_string()
+    let name: [u8; 4] = name.as_str().as_bytes().try_into().unwrap();
+    Uuid::from_u128(u32::from_be_bytes(name).into()).to_string()
 }
 
 async fn talk(agent: &Arc<Mutex<SimulatedAgent>>, controller: &Controller) {
@@ -185,7 +191,10 @@ fn symptoms(agent: &SimulatedAgent) -> wire::Symptoms {
         looked_ms: 600_000,
     };
     wire::Symptoms {
-        symptoms: (agent.name.as_str() == "EXB1")
+        symptoms: agent
+            .name
+            .as_str()
+            .starts_with("EXB")
             .then_some(symptom)
             .into_iter()
             .collect(),
@@ -276,12 +285,16 @@ async fn open(path: &Path) -> Store {
 }
 
 async fn inventory(store: &Store) {
-    for (byte, name) in [(1, "EXA1"), (2, "EXB1")] {
+    enrolled(store, &[("oslo", "EXA1"), ("oslo", "EXB1")]).await;
+}
+
+async fn enrolled(store: &Store, servers: &[(&str, &str)]) {
+    for (byte, (site, name)) in (1..).zip(servers) {
         let name: ServerName = name.parse().unwrap();
         let token = NewToken {
             hash: [byte; 32],
             agent: name.clone(),
-            site: SiteName::try_from("oslo".to_owned()).unwrap(),
+            site: SiteName::try_from((*site).to_owned()).unwrap(),
             labels: BTreeMap::new(),
             created_ms: 0,
             by: "test".into(),
@@ -309,6 +322,15 @@ async fn inventory(store: &Store) {
 }
 
 async fn start(controller: &Controller, request: u128) -> RolloutId {
+    start_over(controller, request, "site=oslo", b"").await
+}
+
+async fn start_over(
+    controller: &Controller,
+    request: u128,
+    selector: &str,
+    strategy: &[u8],
+) -> RolloutId {
     let store = controller.store();
     let servers: Vec<_> = store
         .agents()
@@ -322,13 +344,17 @@ async fn start(controller: &Controller, request: u128) -> RolloutId {
         .await
         .unwrap()
         .unwrap();
-    let planned = planned(&row, "site=oslo", &Overrides::default(), &servers).unwrap();
+    let overrides = Overrides {
+        strategy,
+        ..Overrides::default()
+    };
+    let planned = planned(&row, selector, &overrides, &servers).unwrap();
     let new = NewRollout {
         id: RolloutId(Uuid::new_v4()),
         request: Uuid::from_u128(request),
         policy: row.name.clone(),
         version: row.version,
-        selector: "site=oslo".into(),
+        selector: selector.into(),
         started_ms: 1,
         by: "test".into(),
         strategy: planned.strategy.clone(),
@@ -377,9 +403,13 @@ async fn until(controller: &Controller, id: RolloutId, seen: impl Fn(&Rollout) -
 }
 
 async fn both_connected(controller: &Controller) {
+    all_connected(controller, 2).await;
+}
+
+async fn all_connected(controller: &Controller, agents: usize) {
     let mut changes = controller.watch();
     let waited = async {
-        while controller.sessions().connected().len() < 2 {
+        while controller.sessions().connected().len() < agents {
             changes.changed().await.unwrap();
         }
     };
