@@ -108,9 +108,10 @@ pub struct Fleet {
     /// Which agents are connected. Only a run whose agents are all there is begun; once begun, an
     /// agent that is not there is waited for.
     pub connected: BTreeSet<ServerName>,
-    /// Every server that the controller knows, with its site.
+    /// Every server that the controller knows, with its site; asked where a budget is to be held.
     pub servers: BTreeMap<ServerName, SiteName>,
-    /// The runs of other open rollouts that are at work, failed or need a person.
+    /// The runs of other open rollouts that are at work, failed or need a person; asked where a budget is to
+    /// be held.
     pub others: Vec<Holding>,
     /// How the servers are whose run succeeded; asked where a gate is to be judged.
     pub health: BTreeMap<ServerName, Health>,

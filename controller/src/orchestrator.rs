@@ -286,8 +286,9 @@ impl Controller {
         let store = &self.0.store;
         let mut settled = Settled::AtRest;
         for _ in 0..ROUNDS {
-            let fleet = self.fleet_for(&rollout).await?;
+            // Before the facts are read: a soak is not over by a time at which nobody looked.
             let now_ms = self.now_ms();
+            let fleet = self.fleet_for(&rollout).await?;
             let decision = decide(&rollout, &fleet, now_ms);
             let actions = decision.actions;
             if actions.is_empty() {
@@ -310,7 +311,7 @@ impl Controller {
                     if self.dies_at(Point::Told) {
                         return Ok(Settled::Died);
                     }
-                    if actions.iter().any(frees_a_site) {
+                    if actions.iter().any(frees) {
                         settled = Settled::Freed;
                     }
                 }
@@ -358,14 +359,19 @@ impl Due {
 /// Where a rollout stands when nothing follows for it any more.
 enum Settled {
     AtRest,
-    /// A site became free on the way.
+    /// A site or a place in a budget became free on the way.
     Freed,
     /// The controller died, as a test wanted.
     Died,
 }
 
-const fn frees_a_site(action: &Action) -> bool {
-    matches!(action, Action::Enter { phase, .. } if phase.is_final())
+/// Whether something may follow for another rollout: a site is free, or a place in its budget.
+const fn frees(action: &Action) -> bool {
+    match action {
+        Action::Enter { phase, .. } => phase.is_final(),
+        Action::Turn { state, .. } => state.is_final(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::{ServerName, SiteName};
-use mailmend_policy::strategy::Share;
 use mailmend_proto::run::RunId;
 
 use super::budgets::{Shortage, Unavailable};
@@ -49,10 +48,6 @@ impl<'a> Beginning<'a> {
     /// For a rollout whose runs stand in `phases`.
     #[must_use]
     pub fn of(rollout: &'a Rollout, phases: &[RunPhase], fleet: &'a Fleet, now_ms: i64) -> Self {
-        let shares = &rollout.strategy.max_unavailable;
-        let limited = [shares.site, shares.fleet]
-            .iter()
-            .any(|share| *share != Share::Percent(100));
         Self {
             rollout,
             fleet,
@@ -66,7 +61,9 @@ impl<'a> Beginning<'a> {
                 .filter(|(_, phase)| phase.holds_site())
                 .map(|(run, _)| &run.site)
                 .collect(),
-            unavailable: limited.then(|| Unavailable::of(rollout, phases, fleet)),
+            unavailable: rollout
+                .has_budget()
+                .then(|| Unavailable::of(rollout, phases, fleet)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a rollout is decided from beyond itself, out of the store and the sessions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mailmend_policy::name::ServerName;
@@ -34,12 +34,17 @@ impl Controller {
     /// Where the store fails.
     pub async fn fleet_for(&self, rollout: &Rollout) -> Result<Fleet, StoreError> {
         let store = self.store();
+        let (servers, others) = if rollout.has_budget() {
+            (store.servers().await?, store.holdings(rollout.id).await?)
+        } else {
+            Default::default()
+        };
         Ok(Fleet {
             locks: store.locks().await?,
             connected: self.sessions().connected(),
             in_hand: store.sites_in_hand().await?,
-            servers: store.servers().await?,
-            others: store.holdings(rollout.id).await?,
+            servers,
+            others,
             health: self.health_after(rollout).await?,
             drift: self.drift_of(rollout).await?.as_ref().clone(),
         })
@@ -55,7 +60,7 @@ impl Controller {
             return Ok(found);
         }
         let mut ended: BTreeMap<&ServerName, i64> = BTreeMap::new();
-        let mut looks = std::collections::BTreeSet::new();
+        let mut looks = BTreeSet::new();
         let succeeded = rollout
             .runs
             .iter()

@@ -102,6 +102,15 @@ impl Rollout {
         planning::digest(self.waiting_in(wave).map(|run| run.plan.as_ref()))
     }
 
+    /// Whether it is held to how many servers are out of service at once.
+    #[must_use]
+    pub fn has_budget(&self) -> bool {
+        let shares = &self.strategy.max_unavailable;
+        [shares.site, shares.fleet]
+            .iter()
+            .any(|share| *share != Share::Percent(100))
+    }
+
     /// How many runs may fail: the frozen number, or more where a person accepted more by resuming.
     #[must_use]
     pub fn max_failed(&self) -> u32 {

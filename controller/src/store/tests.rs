@@ -1,3 +1,5 @@
+mod waves;
+
 use std::collections::BTreeMap;
 
 use mailmend_policy::digest::Digest;

@@ -298,8 +298,8 @@ impl OperatorService {
             locks,
             in_hand,
             agents,
-            fleet: self.controller.fleet_for(rollout).await?,
             now_ms: self.controller.now_ms(),
+            fleet: self.controller.fleet_for(rollout).await?,
         };
         let waiting = explain(rollout, &around);
         Ok(wire::Explanation {
