@@ -30,8 +30,6 @@ Examples:
 Where the answer is lost on the way (exit code 6), the command tells a --request-id: with it the \
 same command never starts a second rollout."))]
     Start {
-        #[command(flatten)]
-        target: Target,
         /// The plan's digest as `rollout plan` showed it, at least 12 digits; refused (5) if the plan has changed
         #[arg(long, value_name = "DIGEST", value_parser = digest)]
         approve: Option<String>,
@@ -50,6 +48,9 @@ same command never starts a second rollout."))]
         /// With --watch: how long at most; then exit code 7, and the rollout goes on
         #[arg(long, value_name = "DURATION", value_parser = duration, requires = "watch")]
         timeout: Option<Duration>,
+        // Last: the heading of its options would stand over whatever follows.
+        #[command(flatten)]
+        target: Target,
     },
     /// List rollouts, the newest first
     #[command(after_help = "\
@@ -131,14 +132,14 @@ Examples:
         /// Those that failed or were cancelled: the only ones that can be tried again
         #[arg(long, required = true)]
         failed: bool,
-        #[command(flatten)]
-        strategy: StrategyFlags,
         /// Why, for those who ask later
         #[arg(long, default_value = "")]
         why: String,
         /// The id of an attempt whose outcome is not known, as it was told: the same rollout answers
         #[arg(long, value_name = "UUID")]
         request_id: Option<uuid::Uuid>,
+        #[command(flatten)]
+        strategy: StrategyFlags,
     },
     /// Unwind what is under way and end
     #[command(after_help = "\
