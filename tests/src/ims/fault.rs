@@ -19,8 +19,9 @@ const EXCEPTION: &str =
     "An exception (0xc0000005) was handled while a message was processed; the service ends.";
 /// How often a stuck message is tried again, in time of life.
 const RETRY: Duration = Duration::from_secs(5 * 60);
-/// How long a stream that cannot be opened is tried again, before its file is deleted.
-const TRIED_AGAIN: Duration = Duration::from_millis(200);
+/// How long a stream that cannot be opened is tried again, before its file is deleted. An agent that is told of
+/// new files keeps its copy within that time; on a busy machine Wine tells it a second later.
+const TRIED_AGAIN: Duration = Duration::from_millis(if cfg!(windows) { 3_000 } else { 200 });
 /// How long a thread that does nothing any more sleeps at a time.
 const ASLEEP: Duration = Duration::from_secs(3600);
 
