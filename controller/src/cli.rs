@@ -9,6 +9,7 @@ mod audit;
 mod connection;
 mod custody;
 mod diagnosis;
+mod doctor;
 pub mod exit;
 mod failure;
 mod fleet;
@@ -18,6 +19,8 @@ mod output;
 mod policy;
 mod proposal;
 mod reconciled;
+#[cfg(test)]
+pub(crate) mod releases;
 mod rollout;
 mod run;
 mod serve;
@@ -88,6 +91,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Run(command) => run::run(command, output, settings).await,
         Command::Custody(command) => custody::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,
+        Command::Doctor => doctor::run(output, settings).await,
         Command::Config => settings::show(output, settings),
     }
 }

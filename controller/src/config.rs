@@ -53,6 +53,12 @@ const KNOWN: &[Known] = &[
         about: "address that `mailmend serve` listens on",
     },
     Known {
+        name: "metrics-listen",
+        variable: "MAILMEND_METRICS_LISTEN",
+        default: "off",
+        about: "where `mailmend serve` tells metrics: off, a port on this machine, or an address",
+    },
+    Known {
         name: "data",
         variable: "MAILMEND_DATA",
         default: "/var/lib/mailmend/controller",

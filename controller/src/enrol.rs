@@ -389,6 +389,10 @@ impl crate::server::agents::Authority for Authority {
     fn token_hash(&self, token: &str) -> [u8; 32] {
         *TokenHash::of(token).as_bytes()
     }
+
+    fn agent_validity(&self) -> Duration {
+        self.agent_validity
+    }
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, EnrolFault> {

@@ -1,7 +1,10 @@
 //! Why a rollout waits: every waiting has a predicate, a holder and a command that releases it.
 
 mod custody;
+pub mod expected;
 mod waves;
+
+pub use expected::Kind;
 
 use std::collections::BTreeMap;
 
@@ -29,11 +32,15 @@ pub struct Surroundings {
     pub fleet: Fleet,
     /// Now, milliseconds since 1970 UTC.
     pub now_ms: i64,
+    /// When open rollouts entered their state, milliseconds since 1970 UTC.
+    pub turned_ms: BTreeMap<RolloutId, i64>,
 }
 
 /// One thing that a rollout waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
+    /// Of what kind it is.
+    pub kind: Kind,
     /// The run; none: the rollout itself.
     pub run: Option<RunId>,
     /// The run's site.
@@ -44,8 +51,33 @@ pub struct Waiting {
     pub holder: String,
     /// Since when, milliseconds since 1970 UTC.
     pub since_ms: i64,
+    /// Until when it is expected to be over, milliseconds since 1970 UTC; none: nothing is expected of it,
+    /// what it waits for is listed by itself.
+    pub expected_ms: Option<i64>,
     /// The command that releases it, or what a person does.
     pub release: String,
+}
+
+impl Waiting {
+    /// Whether it should be over by now.
+    #[must_use]
+    pub fn is_overdue(&self, now_ms: i64) -> bool {
+        self.expected_ms
+            .is_some_and(|expected_ms| expected_ms < now_ms)
+    }
+
+    /// The same, waited for since another moment.
+    fn since(mut self, since_ms: i64) -> Self {
+        self.since_ms = since_ms;
+        self.expected_ms = self.kind.expected_ms(since_ms);
+        self
+    }
+
+    /// The same, expected to be over by a moment that is known.
+    fn expected(mut self, expected_ms: i64) -> Self {
+        self.expected_ms = Some(expected_ms);
+        self
+    }
 }
 
 /// Everything that a rollout waits for. One that has ended waits for nothing but a person's word on the
@@ -85,7 +117,9 @@ fn itself(rollout: &Rollout, around: &Surroundings) -> Option<Waiting> {
     if rollout.state == RolloutState::Running {
         return waves::between(rollout, around);
     }
-    if let Some(waiting) = waves::stopped(rollout) {
+    let turned_ms = around.turned_ms.get(&rollout.id);
+    let since_ms = turned_ms.copied().unwrap_or(rollout.started_ms);
+    if let Some(waiting) = waves::stopped(rollout, since_ms) {
         return Some(waiting);
     }
     let (predicate, holder, release) = match rollout.state {
@@ -115,12 +149,18 @@ fn itself(rollout: &Rollout, around: &Surroundings) -> Option<Waiting> {
         }
         _ => return None,
     };
+    let kind = match rollout.state {
+        RolloutState::Halted => Kind::Halted,
+        _ => Kind::Paused,
+    };
     Some(Waiting {
+        kind,
         run: None,
         site: None,
         predicate,
         holder,
-        since_ms: rollout.started_ms,
+        since_ms,
+        expected_ms: kind.expected_ms(since_ms),
         release,
     })
 }
@@ -133,13 +173,15 @@ fn reason(why: &str) -> &str {
     }
 }
 
-fn of(run: &Run, predicate: String, holder: String, release: String) -> Waiting {
+fn of(run: &Run, kind: Kind, predicate: String, holder: String, release: String) -> Waiting {
     Waiting {
+        kind,
         run: Some(run.id),
         site: Some(run.site.clone()),
         predicate,
         holder,
         since_ms: run.since_ms,
+        expected_ms: kind.expected_ms(run.since_ms),
         release,
     }
 }
@@ -149,6 +191,7 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
     if rollout.state != RolloutState::Running {
         return of(
             run,
+            Kind::RolloutState,
             format!("the rollout is running, not {}", rollout.state.name()),
             format!("the rollout: {}", reason(&rollout.why)),
             format!("mailmend rollout resume {id}"),
@@ -165,7 +208,7 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
             Some(owner) => (
                 format!("run {} of rollout {}", short(holder), short(owner)),
                 format!(
-                    "it ends with that run: mailmend rollout explain {}",
+                    "it ends with that run; mailmend rollout explain {}",
                     short(owner)
                 ),
             ),
@@ -173,13 +216,14 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
             None => (
                 format!("run {}, whose held mail is released", short(holder)),
                 format!(
-                    "it ends with the release: mailmend run show {}",
+                    "it ends with the release; mailmend run show {}",
                     short(holder)
                 ),
             ),
         };
         return of(
             run,
+            Kind::SiteBusy,
             format!("no other run works at site {}", run.site),
             whose,
             release,
@@ -192,12 +236,16 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         .collect();
     if let Some(first) = away.first() {
         let names: Vec<&str> = away.iter().map(|name| name.as_str()).collect();
+        let heard = away.iter().filter_map(|name| around.agents.get(*name));
+        let last_ms = heard.map(|(_, heard_ms)| *heard_ms).max().unwrap_or(0);
         return of(
             run,
+            Kind::AgentAway,
             "all of its agents are connected".to_owned(),
             format!("not connected: {}", names.join(", ")),
             format!("start mailmend-agent there; mailmend agent show {first}"),
-        );
+        )
+        .since(run.since_ms.max(last_ms));
     }
     let busy: Vec<String> = rollout
         .runs
@@ -207,13 +255,14 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         .collect();
     of(
         run,
+        Kind::SitesAtOnce,
         format!(
             "sites at work < sites_at_once, but {} >= {}",
             busy.len(),
             rollout.strategy.sites_at_once
         ),
         format!("sites at work: {}", busy.join(", ")),
-        format!("it goes on when one of them ends: mailmend rollout watch {id}"),
+        format!("it goes on when one of them ends; mailmend rollout watch {id}"),
     )
 }
 
@@ -223,14 +272,12 @@ fn in_hand(run: &Run, around: &Surroundings) -> Option<Waiting> {
     let predicate = format!("no server of site {} is in a person's hand", run.site);
     let holder = format!("{}, who has {server} in hand: {}", hand.by, hand.why);
     let release = format!("mailmend agent give-back {server}");
-    Some(Waiting {
-        since_ms: hand.since_ms.max(run.since_ms),
-        ..of(run, predicate, holder, release)
-    })
+    let waiting = of(run, Kind::InHand, predicate, holder, release);
+    Some(waiting.since(hand.since_ms))
 }
 
 /// Who an agent is and whether it is there, and what can be done about it.
-fn agent(name: &ServerName, around: &Surroundings, abort: &str) -> (String, String) {
+fn agent(run: &Run, name: &ServerName, around: &Surroundings, abort: &str) -> (String, String) {
     match around.agents.get(name) {
         Some((true, _)) => (
             format!("agent {name}, connected"),
@@ -246,19 +293,25 @@ fn agent(name: &ServerName, around: &Surroundings, abort: &str) -> (String, Stri
         }
         _ => (
             format!("agent {name}, never heard"),
-            format!("enrol and start mailmend-agent on {name}; mailmend agent token {name}"),
+            format!(
+                "mailmend agent token {name} --site {}; then enrol and start mailmend-agent on {name}",
+                run.site
+            ),
         ),
     }
 }
 
 fn assigned(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
-    let abort = format!("mailmend rollout abort {} takes it back", short(rollout.id));
+    let abort = format!(
+        "mailmend rollout abort {} (takes it back)",
+        short(rollout.id)
+    );
     let mut waiting = Vec::new();
     for (name, part) in &run.parts {
         if !part.told.begun && part.refused.is_none() {
-            let (holder, release) = agent(name, around, &abort);
+            let (holder, release) = agent(run, name, around, &abort);
             let predicate = format!("{name} has written down that it takes the run on");
-            waiting.push(of(run, predicate, holder, release));
+            waiting.push(of(run, Kind::Assignment, predicate, holder, release));
         }
     }
     waiting
@@ -266,7 +319,7 @@ fn assigned(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting>
 
 fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
     let id = short(rollout.id);
-    let abort = format!("mailmend rollout abort {id} takes the run back");
+    let abort = format!("mailmend rollout abort {id} (takes the run back)");
     let Some(step) = run.plan.steps.iter().find(|step| !run.is_finished(step)) else {
         return closing(run, around, &abort, "closes its part");
     };
@@ -290,16 +343,25 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
         {
             return vec![waiting];
         }
-        if rollout.state == RolloutState::Running && !rollout.strategy.windows.is_empty() {
+        if rollout.state != RolloutState::Paused && !rollout.strategy.windows.is_empty() {
             let outage = longest_outage(&run.plan).unwrap_or_default();
             let opens_ms = match fit(&rollout.strategy.windows, outage, around.now_ms) {
                 Fit::Now => None,
                 Fit::From(opens_ms) => Some(opens_ms),
             };
+            let away = !around.fleet.connected.contains(&step.server);
+            if opens_ms.is_none() && away {
+                // A window is open; what is released is told when the agent comes back, whatever the time is
+                // then, so nothing is released meanwhile.
+                let (holder, release) = agent(run, &step.server, around, "");
+                let predicate = format!("agent {} is connected", step.server);
+                return vec![of(run, Kind::AgentAway, predicate, holder, release)];
+            }
             return vec![waves::windows(rollout, run, opens_ms)];
         }
         return vec![of(
             run,
+            Kind::RolloutState,
             format!("step {} on {} is released", step.id, step.server),
             format!(
                 "the rollout is {}: {}",
@@ -309,18 +371,24 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
             format!("mailmend rollout resume {id}"),
         )];
     }
-    let (holder, release) = agent(&step.server, around, &abort);
-    vec![of(
-        run,
-        format!(
-            "step {} on {} is done or skipped, within {}",
-            step.id,
-            step.server,
-            mailmend_policy::units::write_duration(step.timeout)
-        ),
-        holder,
-        release,
-    )]
+    let (holder, release) = agent(run, &step.server, around, &abort);
+    let since_ms = expected::moved_ms(run);
+    vec![
+        of(
+            run,
+            Kind::Step,
+            format!(
+                "step {} on {} is done or skipped, within {}",
+                step.id,
+                step.server,
+                mailmend_policy::units::write_duration(step.timeout)
+            ),
+            holder,
+            release,
+        )
+        .since(since_ms)
+        .expected(expected::step(run, step, since_ms)),
+    ]
 }
 
 /// A person has to do something and say so.
@@ -334,8 +402,10 @@ fn asked(run: &Run, step: &PlannedStep) -> Option<Waiting> {
     } else {
         String::new()
     };
-    Some(of(
+    let since_ms = expected::moved_ms(run);
+    let waiting = of(
         run,
+        Kind::Answer,
         format!(
             "step {} on {} is answered, within {}",
             step.id,
@@ -352,7 +422,9 @@ fn asked(run: &Run, step: &PlannedStep) -> Option<Waiting> {
             step.id,
             answers.join("|")
         ),
-    ))
+    );
+    let expected_ms = expected::after(since_ms, step.timeout);
+    Some(waiting.since(since_ms).expected(expected_ms))
 }
 
 fn unwinding(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
@@ -368,6 +440,7 @@ fn unwinding(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting
     }
     vec![of(
         run,
+        Kind::Controller,
         "unwinding is ordered".to_owned(),
         "the controller".to_owned(),
         format!(
@@ -382,9 +455,20 @@ fn closing(run: &Run, around: &Surroundings, note: &str, what: &str) -> Vec<Wait
     run.parts
         .iter()
         .filter(|(_, part)| !part.is_over() && (!ordered || part.unwind.is_some()))
-        .map(|(name, _)| {
-            let (holder, release) = agent(name, around, note);
-            of(run, format!("{name} {what}"), holder, release)
+        .map(|(name, part)| {
+            let (holder, release) = agent(run, name, around, note);
+            let kind = if part.unwind.is_some() {
+                Kind::Unwinding
+            } else {
+                Kind::Closing
+            };
+            let since_ms = expected::moved_ms(run);
+            let waiting = of(run, kind, format!("{name} {what}"), holder, release).since(since_ms);
+            if kind == Kind::Unwinding {
+                waiting.expected(expected::unwinding(run, part, since_ms))
+            } else {
+                waiting
+            }
         })
         .collect()
 }
@@ -392,16 +476,19 @@ fn closing(run: &Run, around: &Surroundings, note: &str, what: &str) -> Vec<Wait
 fn person(rollout: &Rollout, run: &Run) -> Waiting {
     of(
         run,
+        Kind::Person,
         "a person has looked at the servers and decided".to_owned(),
         format!("a person: {}", reason(&run.why)),
         format!(
-            "mailmend run show {}; then mailmend rollout abort {} takes back what can be taken back and frees \
-             the site",
+            "mailmend run show {}; then mailmend rollout abort {} (takes back what can be taken back and \
+             frees the site)",
             short(run.id),
             short(rollout.id)
         ),
     )
 }
 
+#[cfg(test)]
+pub(crate) mod says;
 #[cfg(test)]
 mod tests;

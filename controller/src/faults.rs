@@ -43,12 +43,12 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
     (
         "C010-address-taken",
         "Another program listens on this address.",
-        "choose another port with `--listen`, or find who has it with `ss -ltnp`",
+        "choose another port with `--listen` or `--metrics-listen`, or find who has it with `ss -ltnp`",
     ),
     (
         "C011-address",
         "The address to listen on cannot be used on this machine.",
-        "give `--listen` an address of this machine with a port, such as 127.0.0.1:7268; ports below 1024 need root",
+        "give `--listen` or `--metrics-listen` an address of this machine with a port, such as 127.0.0.1:7268; ports below 1024 need root",
     ),
     (
         "C012-ready-file",

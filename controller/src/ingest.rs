@@ -172,6 +172,7 @@ impl Ledger {
             .map(|(run, folded)| {
                 folded.changed = false;
                 folded.told = std::mem::take(&mut folded.told).counted(&folded.state);
+                folded.told.heard_ms = now_ms;
                 StoredRun {
                     run: *run,
                     told: folded.told.clone(),

@@ -4,6 +4,8 @@
 //! matter where this process dies: what was stored is told when the agents connect again, and what was
 //! not stored is decided again.
 
+mod explained;
+mod pictured;
 mod surroundings;
 mod symptoms;
 

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod access;
 pub mod agents;
 pub mod limits;
+pub mod metrics;
 pub mod operator;
 pub mod tls;
 

@@ -16,6 +16,7 @@ mod in_hand;
 mod orders;
 mod past_runs;
 mod person_orders;
+mod pictured;
 mod policies;
 mod proposals;
 mod queues;

@@ -445,3 +445,93 @@ fn a_hundred_enrolments_race_for_one_token_and_one_wins() {
     assert_eq!(agents["agents"].as_array().unwrap().len(), 1);
     assert_eq!(agents["agents"][0]["name"], "SRV-B");
 }
+
+#[test]
+fn the_doctor_tells_that_all_is_well_and_what_is_wrong_here_where_nobody_answers() {
+    let controller = Controller::start();
+    let well = controller.json(&["doctor"]);
+    assert_eq!(well["overdue"], 0);
+    assert_eq!(well["findings"].as_array().unwrap().len(), 0, "{well}");
+    assert_eq!(well["controller"]["agents"], 0);
+    assert!(well["controller"]["schema"].as_i64().unwrap() >= 35);
+    assert!(
+        well["local"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|check| check["good"] == true),
+        "{well}"
+    );
+    let text = String::from_utf8(controller.run(&["doctor"]).stdout).unwrap();
+    assert!(text.contains("nothing is overdue"), "{text}");
+
+    // Its identity is good, and nobody listens any more.
+    let address = controller.address.clone();
+    let (folder, _) = controller.terminate();
+    let identity = folder.path().join("data").join("operator");
+    let ended = mailmend()
+        .args(["doctor", "-o", "json", "--controller"])
+        .arg(format!("https://{address}"))
+        .arg("--identity")
+        .arg(&identity)
+        .output()
+        .unwrap();
+    assert_eq!(code(&ended), 6, "{}", stderr(&ended));
+    let found: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(found["controller"], Value::Null);
+    assert_eq!(found["local"][2]["name"], "certificate");
+    assert_eq!(found["local"][2]["good"], true);
+    assert!(
+        stderr(&ended).contains("C020-unreachable"),
+        "{}",
+        stderr(&ended)
+    );
+
+    let ended = mailmend()
+        .args(["doctor", "--identity", "/nonexistent"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&ended), 6);
+    let text = String::from_utf8(ended.stdout.clone()).unwrap();
+    assert!(text.contains("/nonexistent/operator.pem"), "{text}");
+    assert!(
+        stderr(&ended).contains("C023-identity"),
+        "{}",
+        stderr(&ended)
+    );
+}
+
+#[test]
+fn metrics_are_told_where_the_setting_says_so() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = serve(&folder.path().join("data"), "127.0.0.1:0", None)
+        .args(["--metrics-listen", "0"])
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let address = log.lines().find_map(|line| {
+        let line = line.unwrap();
+        let (_, rest) = line.split_once("metrics: http://")?;
+        Some(rest.trim_end_matches("/metrics").to_owned())
+    });
+    let answer = address.map(|address| {
+        assert!(address.starts_with("127.0.0.1:"), "{address}");
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let answer = answer.expect("the log tells the address");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("mailmend_build_info{version="), "{answer}");
+    assert!(
+        answer.contains("mailmend_overdue{kind=\"held\"} 0"),
+        "{answer}"
+    );
+}

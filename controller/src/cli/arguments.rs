@@ -117,6 +117,7 @@ Examples:
   mailmend serve
   mailmend serve --listen 10.0.0.5:7268 --data /srv/mailmend
   mailmend serve --listen 127.0.0.1:0 --ready-file /run/mailmend/address
+  mailmend serve --metrics-listen 9268
 
 At its first start the controller makes its own certificate authority in the data folder, and \
 DATA/operator, which is the --identity of the operator. Keep a backup of ca.key: without it every \
@@ -146,6 +147,17 @@ agent has to enrol again.")]
     /// Look at messages in custody
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Tell what is overdue over the whole fleet, and what keeps this machine from asking
+    #[command(after_help = with_codes("\
+Each finding says what must become true, who holds it, since when, until when it was expected, and the \
+command that releases it; what presses most comes first. Exit code 3: something is overdue. Where the \
+controller cannot be reached it tells what it found here (address, identity, certificate) and why.
+
+Examples:
+  mailmend doctor
+  mailmend doctor -o json | jq -r '.findings[] | select(.overdue) | .release'
+  mailmend doctor > /dev/null || echo 'somebody is needed'"))]
+    Doctor,
     /// Show every setting and where its value comes from
     #[command(after_help = "\
 A flag wins over the environment, that over the user's file, that over the system's file, that over \
@@ -165,6 +177,9 @@ pub(super) struct Serve {
     /// Address and port to listen on; port 0 takes a free one [env: MAILMEND_LISTEN] [default: 127.0.0.1:7268]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Tell metrics by plain HTTP: off, a port on this machine, or an address [env: MAILMEND_METRICS_LISTEN] [default: off]
+    #[arg(long, value_name = "WHERE")]
+    metrics_listen: Option<String>,
     /// Folder of the store and the keys [env: MAILMEND_DATA] [default: /var/lib/mailmend/controller]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -183,10 +198,15 @@ impl Serve {
             .data
             .as_ref()
             .map(|path| path.to_string_lossy().into_owned());
-        [("listen", self.listen.clone()), ("data", data)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect()
+        let metrics = self.metrics_listen.clone();
+        [
+            ("listen", self.listen.clone()),
+            ("metrics-listen", metrics),
+            ("data", data),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Exit {
     Failure = 1,
     /// The command line makes no sense, or a policy has faults.
     Usage = 2,
-    /// A rollout, an order or a disagreement waits for somebody.
+    /// A rollout, an order, a disagreement or something overdue waits for somebody.
     Waiting = 3,
     /// A rollout ended and some targets failed.
     SomeFailed = 4,
@@ -33,7 +33,7 @@ Exit codes:
   0  success
   1  failure
   2  usage error, or an invalid policy
-  3  a rollout, an order or a disagreement waits for somebody
+  3  a rollout, an order, a disagreement or something overdue waits for somebody
   4  some targets failed
   5  refused by a gate
   6  controller unreachable, or caller not authenticated

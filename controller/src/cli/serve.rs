@@ -17,6 +17,7 @@ use crate::enrol::{self, Authority};
 use crate::orchestrator::Controller;
 use crate::server::agents::AgentsService;
 use crate::server::limits::Limits;
+use crate::server::metrics::{Metrics, Place};
 use crate::server::operator::OperatorService;
 use crate::server::{Bound, routes, tls};
 use crate::store::Store;
@@ -26,6 +27,7 @@ const RENEWAL: Duration = Duration::from_secs(3600);
 
 pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit, Failure> {
     let address: SocketAddr = settings.parsed("listen")?;
+    let Place(collectors) = settings.parsed("metrics-listen")?;
     let data = PathBuf::from(&settings.get("data").value);
     // Signals are heard from the beginning: a stop in mid-start is an orderly one too.
     let mut signals = Signals::listen()?;
@@ -57,6 +59,14 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         .await
         .map_err(|why| Failure::of(&why))?;
     let address = bound.address();
+    let metrics = match collectors {
+        Some(place) => Some(
+            Metrics::bind(place)
+                .await
+                .map_err(|why| Failure::of(&why))?,
+        ),
+        None => None,
+    };
 
     let controller = Controller::start(store, clock.clone());
     let stop = controller.stopping().clone();
@@ -80,6 +90,10 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         "operators: --controller https://{address} --identity {}",
         identity.display()
     );
+    if let Some(metrics) = metrics {
+        tracing::info!("metrics: http://{}/metrics", metrics.address());
+        tokio::spawn(metrics.serve(controller.clone(), arguments.agent_certificates));
+    }
     tokio::spawn(renew(authority, clock.clone(), renewed, stop.clone()));
 
     let grace = limits.shutdown;

@@ -339,6 +339,9 @@ struct WaitingView {
     predicate: String,
     holder: String,
     since: Option<String>,
+    kind: String,
+    expected: Option<String>,
+    overdue: bool,
     release: Option<String>,
 }
 
@@ -350,6 +353,9 @@ impl From<&wire::Explanation> for ExplanationView {
             predicate: waiting.predicate.clone(),
             holder: waiting.holder.clone(),
             since: absolute(waiting.since_ms),
+            kind: waiting.kind.clone(),
+            expected: absolute(waiting.expected_ms),
+            overdue: waiting.overdue,
             release: some(&waiting.release),
         });
         Self {

@@ -134,6 +134,9 @@ impl World {
             ..Fleet::default()
         };
         let actions = decide(&self.rollout, &fleet, self.now_ms).actions;
+        if actions.is_empty() {
+            crate::explain::says::everything(&self.rollout, &fleet, self.now_ms);
+        }
         for action in &actions {
             self.carry_out(action);
         }

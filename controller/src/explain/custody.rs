@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mailmend_proto::run::Custody;
 
-use super::{Waiting, of, short};
+use super::{Kind, Waiting, of, short};
 use crate::rollout::{Rollout, Run};
 
 /// Messages of a run by state, over all of its agents.
@@ -39,6 +39,7 @@ pub(super) fn kept(rollout: &Rollout, run: &Run) -> Vec<Waiting> {
     if let Some((agent, order)) = releasing {
         waiting.push(of(
             run,
+            Kind::Release,
             "held mail is given back".to_owned(),
             format!("agent {agent}, which carries out the release"),
             format!("it follows by itself; mailmend run order {}", short(order)),
@@ -49,6 +50,7 @@ pub(super) fn kept(rollout: &Rollout, run: &Run) -> Vec<Waiting> {
     if recoverable > 0 {
         waiting.push(of(
             run,
+            Kind::Vanished,
             format!("{recoverable} messages that vanished are given back from their copies, or let go"),
             "a person, who knows whether they are still wanted".to_owned(),
             format!("{first}mailmend custody recover {id} --why ...; which: mailmend run reconciled {id}"),
@@ -58,6 +60,7 @@ pub(super) fn kept(rollout: &Rollout, run: &Run) -> Vec<Waiting> {
     if held > 0 {
         waiting.push(of(
             run,
+            Kind::Held,
             format!("{held} held messages are given back or settled"),
             "a person, who knows whether they may be sent".to_owned(),
             format!(
@@ -69,6 +72,7 @@ pub(super) fn kept(rollout: &Rollout, run: &Run) -> Vec<Waiting> {
     if doubt > 0 {
         waiting.push(of(
             run,
+            Kind::InDoubt,
             format!("{doubt} messages in doubt are settled"),
             "a person, who asks the recipients or the next hop".to_owned(),
             format!(
@@ -81,6 +85,7 @@ pub(super) fn kept(rollout: &Rollout, run: &Run) -> Vec<Waiting> {
     if poison > 0 {
         waiting.push(of(
             run,
+            Kind::Poison,
             format!("{poison} messages that crash the service are dealt with"),
             "a person, who has them sent again or lets them go".to_owned(),
             format!("mailmend custody settle {id} ID... --as delivered --why ...; their files stay until retention ends"),

@@ -1,6 +1,7 @@
 //! What a rollout waits for between its waves, and what holds a run back that could begin.
 
-use super::{Surroundings, Waiting, of, reason, short};
+use super::expected::{SLACK, after};
+use super::{Kind, Surroundings, Waiting, of, reason, short};
 use crate::decide::begin::{Beginning, Obstacle};
 use crate::decide::gate::Judgement;
 use crate::decide::waves::{Stage, stage};
@@ -11,9 +12,11 @@ fn time(at_ms: i64) -> String {
         .map_or_else(|_| "never".to_owned(), |at| at.to_string())
 }
 
-fn whole(rollout: &Rollout, since_ms: i64, what: [String; 3]) -> Waiting {
+fn whole(rollout: &Rollout, kind: Kind, since_ms: i64, what: [String; 3]) -> Waiting {
     let [predicate, holder, release] = what;
     Waiting {
+        kind,
+        expected_ms: kind.expected_ms(since_ms),
         run: None,
         site: None,
         predicate,
@@ -35,18 +38,22 @@ pub(super) fn between(rollout: &Rollout, around: &Surroundings) -> Option<Waitin
     }
     let ended_ms = rollout.wave_ended_ms.unwrap_or(rollout.started_ms);
     match stage(rollout, &phases(rollout), &around.fleet, around.now_ms) {
-        Stage::Soaking { until_ms } => Some(whole(
-            rollout,
-            ended_ms,
-            [
-                format!(
-                    "the soak after wave {number} is over, at {}",
-                    time(until_ms)
-                ),
-                "time alone".to_owned(),
-                "nothing: it goes on by itself; mailmend rollout watch ID".to_owned(),
-            ],
-        )),
+        Stage::Soaking { until_ms } => {
+            let soak = whole(
+                rollout,
+                Kind::Soak,
+                ended_ms,
+                [
+                    format!(
+                        "the soak after wave {number} is over, at {}",
+                        time(until_ms)
+                    ),
+                    "time alone".to_owned(),
+                    "nothing: it goes on by itself; mailmend rollout watch ID".to_owned(),
+                ],
+            );
+            Some(soak.expected(after(until_ms, SLACK)))
+        }
         Stage::Gated {
             judgement,
             until_ms,
@@ -55,8 +62,9 @@ pub(super) fn between(rollout: &Rollout, around: &Surroundings) -> Option<Waitin
                 Judgement::Good => return None,
                 Judgement::Bad(why) | Judgement::CannotTell(why) => why,
             };
-            Some(whole(
+            let gate = whole(
                 rollout,
+                Kind::Gate,
                 ended_ms,
                 [
                     format!("the gate after wave {number} is good"),
@@ -67,7 +75,8 @@ pub(super) fn between(rollout: &Rollout, around: &Surroundings) -> Option<Waitin
                         time(until_ms)
                     ),
                 ],
-            ))
+            );
+            Some(gate.expected(after(until_ms, SLACK)))
         }
         Stage::Unapproved { wave } => Some(unapproved(rollout, wave)),
         Stage::AtWork | Stage::Passed => None,
@@ -79,6 +88,7 @@ fn unapproved(rollout: &Rollout, wave: u32) -> Waiting {
     let sites = rollout.waves().sites(wave).count();
     whole(
         rollout,
+        Kind::Approval,
         rollout.wave_ended_ms.unwrap_or(rollout.started_ms),
         [
             format!("wave {number} is approved ({sites} sites)"),
@@ -89,7 +99,7 @@ fn unapproved(rollout: &Rollout, wave: u32) -> Waiting {
 }
 
 /// What a rollout waits for that a gate or a drift has stopped, or whose policy was recalled.
-pub(super) fn stopped(rollout: &Rollout) -> Option<Waiting> {
+pub(super) fn stopped(rollout: &Rollout, since_ms: i64) -> Option<Waiting> {
     let number = rollout.wave + 1;
     let what = match (rollout.state, rollout.cause) {
         (RolloutState::Paused | RolloutState::Halted, Cause::Gate) => [
@@ -100,7 +110,7 @@ pub(super) fn stopped(rollout: &Rollout) -> Option<Waiting> {
         (RolloutState::Paused, Cause::Drift) => [
             "every server is what its plan was made from".to_owned(),
             reason(&rollout.why).to_owned(),
-            "put that back and mailmend rollout resume ID; or mailmend rollout abort ID and start anew"
+            "put that back and mailmend rollout resume ID; or mailmend rollout abort ID, and start anew"
                 .to_owned(),
         ],
         (RolloutState::Aborting, Cause::Recall) => [
@@ -110,11 +120,12 @@ pub(super) fn stopped(rollout: &Rollout) -> Option<Waiting> {
         ],
         _ => return None,
     };
-    Some(whole(
-        rollout,
-        rollout.wave_ended_ms.unwrap_or(rollout.started_ms),
-        what,
-    ))
+    let kind = match rollout.cause {
+        Cause::Drift => Kind::Drift,
+        Cause::Recall => Kind::Recall,
+        _ => Kind::Gate,
+    };
+    Some(whole(rollout, kind, since_ms, what))
 }
 
 /// What of the strategy holds a run back that has not begun.
@@ -124,6 +135,7 @@ pub(super) fn held(rollout: &Rollout, run: &Run, around: &Surroundings) -> Optio
     match beginning.obstacle(run)? {
         Obstacle::Wave(wave) => Some(of(
             run,
+            Kind::Wave,
             format!("wave {} has begun", wave + 1),
             format!("the rollout is in wave {}", rollout.wave + 1),
             format!("it goes on by itself; mailmend rollout show {id}"),
@@ -136,6 +148,7 @@ pub(super) fn held(rollout: &Rollout, run: &Run, around: &Surroundings) -> Optio
         Obstacle::Window(opens_ms) => Some(windows(rollout, run, Some(opens_ms))),
         Obstacle::Budget(shortage) => Some(of(
             run,
+            Kind::Budget,
             shortage.predicate(),
             shortage.out.to_string(),
             format!(
@@ -157,13 +170,18 @@ pub(super) fn windows(rollout: &Rollout, run: &Run, opens_ms: Option<i64>) -> Wa
         .map(ToString::to_string)
         .collect();
     let opens = opens_ms.map_or_else(String::new, |at| format!(", the next from {}", time(at)));
-    of(
+    let waiting = of(
         run,
+        Kind::Window,
         format!("a maintenance window is open for as long as a section may last{opens}"),
         format!("the windows: {}", windows.join("; or ")),
         format!(
             "it goes on by itself; mailmend rollout watch {}",
             short(rollout.id)
         ),
-    )
+    );
+    match opens_ms {
+        Some(opens_ms) => waiting.expected(after(opens_ms, SLACK)),
+        None => waiting,
+    }
 }

@@ -44,6 +44,8 @@ pub struct Told {
     pub releasing: Option<String>,
     /// How releases ended, by the order that asked for them.
     pub released: BTreeMap<String, String>,
+    /// When the controller took the newest record of it in, by its own clock; 0: none since it notes this.
+    pub heard_ms: i64,
 }
 
 /// How far a step has come.

@@ -43,6 +43,7 @@ const TABLE: &[(&str, Who)] = &[
     ("/mailmend.v1.Operator/ApproveWave", Who::Operator),
     ("/mailmend.v1.Operator/RetryRollout", Who::Operator),
     ("/mailmend.v1.Operator/ExplainRollout", Who::Operator),
+    ("/mailmend.v1.Operator/Doctor", Who::Operator),
     ("/mailmend.v1.Operator/GetRun", Who::Operator),
     ("/mailmend.v1.Operator/ListCustody", Who::Operator),
     ("/mailmend.v1.Operator/ListReconciled", Who::Operator),

@@ -49,6 +49,11 @@ pub trait Authority: Send + Sync + 'static {
 
     /// What is stored of a token.
     fn token_hash(&self, token: &str) -> [u8; 32];
+
+    /// How long the certificates live that [`Self::certify`] makes.
+    fn agent_validity(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(86_400)
+    }
 }
 
 /// A certificate could not be made.

@@ -3,6 +3,7 @@
 mod answers;
 mod audit;
 mod custody;
+mod doctor;
 mod naming;
 mod person_orders;
 mod reactions;
@@ -390,6 +391,14 @@ impl Operator for OperatorService {
         operator_of(&request)?;
         let rollout = self.rollout(&request.into_inner().id).await?;
         self.explained(&rollout).await.map(Response::new)
+    }
+
+    async fn doctor(
+        &self,
+        request: Request<wire::DoctorRequest>,
+    ) -> Result<Response<wire::DoctorReport>, Status> {
+        operator_of(&request)?;
+        self.examined().await.map(Response::new)
     }
 
     async fn get_run(

@@ -233,7 +233,7 @@ impl Store {
             Action::Turn { state, why, cause } => {
                 sqlx::query(
                     "UPDATE rollouts SET state = $2, why = $3, revision = revision + 1,
-                       ended_ms = CASE WHEN $4 THEN $5 ELSE ended_ms END, cause = $6
+                       ended_ms = CASE WHEN $4 THEN $5 ELSE ended_ms END, cause = $6, turned_ms = $5
                      WHERE id = $1",
                 )
                 .bind(rollout.id.to_string())

@@ -106,7 +106,7 @@ impl Store {
         if revisions.is_empty() {
             return Ok(RecallOutcome::default());
         }
-        let (rollouts, unbound) = self.stop_recalled(&mut write, &change.why).await?;
+        let (rollouts, unbound) = self.stop_recalled(&mut write, change).await?;
         self.write_change(&mut write, change).await?;
         self.commit(write).await?;
         Ok(RecallOutcome {
@@ -120,15 +120,17 @@ impl Store {
     async fn stop_recalled(
         &self,
         write: &mut Write<'_>,
-        why: &str,
+        change: &Change,
     ) -> Result<(Vec<RolloutId>, Vec<PolicyName>), StoreError> {
         let rollouts = sqlx::query_scalar::<_, String>(
-            "UPDATE rollouts SET state = 'aborting', cause = 'recall', why = $1, revision = revision + 1
+            "UPDATE rollouts SET state = 'aborting', cause = 'recall', why = $1, revision = revision + 1,
+               turned_ms = $2
              WHERE state NOT IN ('aborting', 'succeeded', 'failed', 'aborted')
                AND (policy, version) IN (SELECT policy, version FROM recalls)
              RETURNING id",
         )
-        .bind(format!("the policy was recalled: {why}"))
+        .bind(format!("the policy was recalled: {}", change.why))
+        .bind(change.at_ms)
         .fetch_all(&mut **write)
         .await
         .map_err(|fault| self.fault(fault))?

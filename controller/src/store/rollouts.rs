@@ -93,8 +93,8 @@ impl Store {
             .await?;
         sqlx::query(
             "INSERT INTO rollouts (id, request, policy, version, selector, state, started_ms,
-               started_by, sites_at_once, max_failed, strategy, resolved, generation, retry_of)
-             VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9, $10, $11, $12, $13)",
+               started_by, sites_at_once, max_failed, strategy, resolved, generation, retry_of, turned_ms)
+             VALUES ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9, $10, $11, $12, $13, $6)",
         )
         .bind(new.id.to_string())
         .bind(new.request.to_string())

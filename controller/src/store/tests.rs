@@ -1,3 +1,4 @@
+mod pictured;
 mod waves;
 
 use std::collections::BTreeMap;
@@ -643,6 +644,22 @@ async fn the_ledger_says_what_the_records_add_up_to() {
     let expected: Vec<&Entry> = state.batches[&batch].entries.iter().collect();
     assert_eq!(entries, expected);
     assert_eq!(told.custody["replaying"], 3);
+    let kept = store.kept().await.unwrap();
+    assert!(
+        kept.iter()
+            .all(|one| (one.run, &one.agent) == (run, &name("EXB1")))
+    );
+    let counted: BTreeMap<&str, u64> = kept
+        .iter()
+        .map(|one| (one.state.unwrap().name(), one.messages))
+        .collect();
+    for (state, count) in &counted {
+        assert_eq!(told.custody[*state], *count, "{state}");
+    }
+    assert_eq!(
+        counted.keys().copied().collect::<Vec<_>>(),
+        ["held", "in-doubt", "poison", "replaying"]
+    );
     let filter = CustodyFilter {
         run: Some(run),
         agent: Some(name("EXB1")),

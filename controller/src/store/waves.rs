@@ -37,7 +37,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         let done = sqlx::query(
-            "UPDATE rollouts SET state = $3, why = $4, max_failed = $5, cause = $6, revision = revision + 1
+            "UPDATE rollouts SET state = $3, why = $4, max_failed = $5, cause = $6, turned_ms = $7,
+               revision = revision + 1
              WHERE id = $1 AND revision = $2
                AND state NOT IN ('succeeded', 'failed', 'aborted')",
         )
@@ -47,6 +48,7 @@ impl Store {
         .bind(&change.why)
         .bind(changed.accepted_failures)
         .bind(changed.cause.name())
+        .bind(change.at_ms)
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
@@ -69,6 +71,22 @@ impl Store {
         }
         self.write_change(&mut write, change).await?;
         self.commit(write).await
+    }
+
+    /// When each open rollout entered its state, milliseconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn turned(&self) -> Result<BTreeMap<RolloutId, i64>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT id, turned_ms FROM rollouts WHERE state NOT IN ('succeeded', 'failed', 'aborted')",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        rows.iter()
+            .map(|(id, at_ms)| Ok((RolloutId(parsed("rollouts", id)?), *at_ms)))
+            .collect()
     }
 
     /// Keeps a person's word that a wave may begin, with its audit line; the first word stays.

@@ -51,10 +51,23 @@ fn told(found: &wire::Explanation, output: &Output, now_ms: i64) -> String {
             ("waits until", (&waiting.predicate).into()),
             ("held by", (&waiting.holder).into()),
             ("since", both(waiting.since_ms, now_ms).into()),
+            ("expected", expected(waiting, output, now_ms).into()),
             ("release", release.into()),
         ]));
     }
     text
+}
+
+/// Until when it is expected to be over, and whether it should be by now.
+fn expected(waiting: &wire::Waiting, output: &Output, now_ms: i64) -> String {
+    match waiting.expected_ms {
+        0 => "with what holds it".to_owned(),
+        at_ms if waiting.overdue => {
+            let late = output.paint("overdue", Mood::Bad);
+            format!("{}, {late}", both(at_ms, now_ms))
+        }
+        at_ms => both(at_ms, now_ms),
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +83,9 @@ mod tests {
             holder: "run 0198c5a9-1111 of rollout 0198c5a9-0000".to_owned(),
             since_ms: 1_780_000_000_000,
             release: "mailmend rollout abort 0198c5a9-0000".to_owned(),
+            kind: "step".to_owned(),
+            expected_ms: 1_780_000_030_000,
+            overdue: true,
         };
         let found = wire::Explanation {
             rollout: "0198c5aa-0000-7000-8000-000000000001".to_owned(),
@@ -83,6 +99,7 @@ mod tests {
             "no other run is under way",
             "held by",
             "1m ago (2026-05-28T20:26:40Z)",
+            "30s ago (2026-05-28T20:27:10Z), overdue",
             "mailmend rollout abort 0198c5a9-0000",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -110,6 +110,10 @@ impl Watched {
             self.check_budget();
         }
         self.world.check();
+        if decision.actions.is_empty() {
+            let (rollout, now_ms) = (&self.world.rollout, self.world.now_ms);
+            crate::explain::says::everything(rollout, &fleet, now_ms);
+        }
         // What time alone may release is never waited for without being told when.
         let silent = decision.actions.is_empty() && decision.due_ms.is_none();
         assert!(!(silent && self.waits_for_time()), "it never wakes");

@@ -319,8 +319,11 @@ fn task(run: &Run, step: &PlannedStep) -> Option<wire::Task> {
     }
 }
 
-pub(super) fn waiting(waiting: Waiting) -> wire::Waiting {
+pub(super) fn waiting(waiting: Waiting, now_ms: i64) -> wire::Waiting {
     wire::Waiting {
+        kind: waiting.kind.name().to_owned(),
+        expected_ms: waiting.expected_ms.unwrap_or(0),
+        overdue: waiting.is_overdue(now_ms),
         run: waiting.run.map(|run| run.to_string()).unwrap_or_default(),
         site: waiting
             .site

@@ -1,6 +1,6 @@
 //! Rollouts: planning, starting, changing, watching, explaining.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use mailmend_policy::digest::Digest;
 use mailmend_policy::plan::Server;
@@ -12,7 +12,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::decide;
-use crate::explain::{Surroundings, explain};
+use crate::explain::explain;
 use crate::planning::{Overrides, Planned, planned};
 use crate::rollout::{Cause, Rollout, RolloutId, Wish};
 use crate::store::{AgentRow, Changed, NewRollout, NewRun, PolicyRow, RunRecord, StoreError};
@@ -271,41 +271,17 @@ impl OperatorService {
     }
 
     pub(super) async fn explained(&self, rollout: &Rollout) -> Result<wire::Explanation, Status> {
-        let store = self.controller.store();
-        let mut locks = BTreeMap::new();
-        for (site, run) in store.locks().await? {
-            locks.insert(site, (run, store.rollout_of(run).await?));
-        }
-        let connected = self.controller.sessions().connected();
-        let agents = store
-            .agents()
-            .await?
-            .into_iter()
-            .map(|agent| {
-                let heard = self.controller.liveness().last(&agent.name).unwrap_or(0);
-                let there = connected.contains(&agent.name);
-                (agent.name, (there, heard.max(agent.last_seen_ms)))
-            })
-            .collect();
-        let mut in_hand = BTreeMap::new();
-        let mut hands = store.in_hand().await?;
-        for agent in store.agents().await? {
-            if let Some(hand) = hands.remove(&agent.name) {
-                in_hand.insert(agent.site, (agent.name, hand));
-            }
-        }
-        let around = Surroundings {
-            locks,
-            in_hand,
-            agents,
-            now_ms: self.controller.now_ms(),
-            fleet: self.controller.fleet_for(rollout).await?,
-        };
+        let mut around = self.controller.surroundings().await?;
+        around.fleet = self.controller.fleet_for(rollout).await?;
+        let now_ms = around.now_ms;
         let waiting = explain(rollout, &around);
         Ok(wire::Explanation {
             rollout: rollout.id.to_string(),
             state: answers::state(rollout.state).into(),
-            waiting: waiting.into_iter().map(answers::waiting).collect(),
+            waiting: waiting
+                .into_iter()
+                .map(|one| answers::waiting(one, now_ms))
+                .collect(),
         })
     }
 

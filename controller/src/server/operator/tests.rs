@@ -1,6 +1,8 @@
+mod doctor;
 mod waves;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mailmend_proto::run::RunId;
@@ -32,7 +34,7 @@ impl Authority for NoAuthority {
         "ca".into()
     }
     fn fresh_token(&self) -> Result<String, CertifyFault> {
-        let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
         Ok(format!("token {number}"))
     }
     fn token_hash(&self, token: &str) -> [u8; 32] {
@@ -44,6 +46,8 @@ struct World {
     _folder: tempfile::TempDir,
     controller: Controller,
     service: OperatorService,
+    /// What the controller's clock says.
+    now_ms: Arc<AtomicI64>,
 }
 
 fn from<T>(peer: Peer, message: T) -> Request<T> {
@@ -67,12 +71,16 @@ impl World {
         let store = Store::open(&folder.path().join("controller.db"))
             .await
             .unwrap();
-        let controller = Controller::start(store, Clock::of(|| 1000));
+        let now_ms = Arc::new(AtomicI64::new(1000));
+        let clock = now_ms.clone();
+        let clock = Clock::of(move || clock.load(Ordering::Relaxed));
+        let controller = Controller::start(store, clock);
         let service = OperatorService::new(controller.clone(), Arc::new(NoAuthority::default()));
         Self {
             _folder: folder,
             controller,
             service,
+            now_ms,
         }
     }
 

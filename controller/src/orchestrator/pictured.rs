@@ -1,0 +1,47 @@
+//! The picture that the doctor and the metrics are made from.
+
+use std::time::Duration;
+
+use super::Controller;
+use crate::doctor::Picture;
+use crate::explain::explain;
+use crate::store::StoreError;
+
+impl Controller {
+    /// Everything as it is now. `certificates` is how long agents' certificates live.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn picture(&self, certificates: Duration) -> Result<Picture, StoreError> {
+        let store = self.store();
+        let connected = self.sessions().connected();
+        let mut agents = store.agents_seen().await?;
+        for agent in &mut agents {
+            agent.connected = connected.contains(&agent.name);
+            let heard_ms = self.liveness().last(&agent.name).unwrap_or(0);
+            agent.heard_ms = agent.heard_ms.max(heard_ms);
+        }
+        let mut rollouts = Vec::new();
+        let mut around = self.surroundings().await?;
+        for rollout in &store.open_rollouts().await? {
+            around.fleet = self.fleet_for(rollout).await?;
+            rollouts.push((rollout.id, rollout.state, explain(rollout, &around)));
+        }
+        let mut proposals = store.proposals(false).await?;
+        proposals.retain(|proposal| proposal.decided.is_none());
+        Ok(Picture {
+            now_ms: self.now_ms(),
+            certificate_ms: i64::try_from(certificates.as_millis()).unwrap_or(i64::MAX),
+            agents,
+            in_hand: store.in_hand().await?.into_iter().collect(),
+            orders: store.open_orders().await?,
+            releases: store.open_releases().await?,
+            proposals,
+            rollouts,
+            kept: store.kept().await?,
+            store: store.health().await?,
+            runs: store.runs_by_phase().await?,
+            states: store.rollouts_by_state().await?,
+        })
+    }
+}
