@@ -93,6 +93,8 @@ mechanisms! {
     FenceOnAssignments,
     /// The highest fence is known after a restart.
     FenceOutlivesAgent,
+    /// A release whose grant was overtaken, or that was refused before, is refused.
+    FenceOnReleases,
     /// The watchdog leaves a service alone that a section is working on.
     WatchdogKeepsOff,
     /// A copy in escrow is given back only where its digest is the one that reconciliation recorded.

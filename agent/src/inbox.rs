@@ -12,6 +12,7 @@ use mailmend_policy::plan::{Plan, PlannedStep, plan};
 use mailmend_policy::source::PolicySource;
 use mailmend_policy::step::Action;
 use mailmend_proto::convert::{digest_from_wire, run_from_wire, server_from_wire};
+use mailmend_proto::fence::{self, Stale};
 use mailmend_proto::run::{RunId, RunState};
 use mailmend_proto::wire;
 
@@ -118,12 +119,13 @@ fn judge(assignment: &wire::Assignment, facts: Known<'_>) -> Result<Decision, Re
             ))
         };
     }
-    if assignment.fence <= facts.highest_fence && !off(Mechanism::FenceOnAssignments) {
+    if let Err(Stale { came, known: seen }) = fence::admit(facts.highest_fence, assignment.fence)
+        && !off(Mechanism::FenceOnAssignments)
+    {
         return Err(Refusal::new(
             const { known("A042-fence-stale") },
             format!(
-                "the assignment has fence {}, and {} was seen already; the controller that sent it is not the current one",
-                assignment.fence, facts.highest_fence
+                "the assignment has fence {came}, and {seen} was seen already; the controller that sent it is not the current one"
             ),
         ));
     }

@@ -20,8 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_proto::run::RunId;
 
+use crate::mail_flow::MailFlow;
 use crate::rollout::{Cause, Rollout, RolloutState, Run, RunPhase, Unwinding};
 use budgets::Holding;
+pub(crate) use forward::next_group;
 use gate::Health;
 use verdict::{Verdict, verdict};
 use windows::Door;
@@ -115,6 +117,8 @@ pub struct Fleet {
     pub others: Vec<Holding>,
     /// How the servers are whose run succeeded; asked where a gate is to be judged.
     pub health: BTreeMap<ServerName, Health>,
+    /// Which servers are outbound paths for what, and which of these are not live.
+    pub mail_flow: MailFlow,
     /// The runs that are not any more what their plan was made from, and what has changed.
     pub drift: BTreeMap<RunId, String>,
 }
@@ -128,6 +132,7 @@ pub fn decide(rollout: &Rollout, fleet: &Fleet, now_ms: i64) -> Decision {
     }
     let door = Door {
         windows: &rollout.strategy.windows,
+        mail_flow: &fleet.mail_flow,
         connected: &fleet.connected,
         now_ms,
     };

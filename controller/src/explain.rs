@@ -2,6 +2,7 @@
 
 mod custody;
 pub mod expected;
+mod last_path;
 mod waves;
 
 pub use expected::Kind;
@@ -14,7 +15,7 @@ use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 
 use crate::decide::windows::{Fit, fit, longest_outage};
-use crate::decide::{self, Fleet};
+use crate::decide::{self, Fleet, next_group};
 use crate::react::InHand;
 use crate::rollout::{Part, Rollout, RolloutId, RolloutState, Run, RunPhase};
 
@@ -96,7 +97,7 @@ pub fn explain(rollout: &Rollout, around: &Surroundings) -> Vec<Waiting> {
             continue;
         }
         match run.phase {
-            RunPhase::Waiting => waiting.push(not_begun(rollout, run, around)),
+            RunPhase::Waiting => waiting.extend(not_begun(rollout, run, around)),
             RunPhase::Assigned => waiting.extend(assigned(rollout, run, around)),
             RunPhase::Running => waiting.extend(running(rollout, run, around)),
             RunPhase::Unwinding => waiting.extend(unwinding(rollout, run, around)),
@@ -186,22 +187,22 @@ fn of(run: &Run, kind: Kind, predicate: String, holder: String, release: String)
     }
 }
 
-fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
+fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> {
     let id = short(rollout.id);
     if rollout.state != RolloutState::Running {
-        return of(
+        return vec![of(
             run,
             Kind::RolloutState,
             format!("the rollout is running, not {}", rollout.state.name()),
             format!("the rollout: {}", reason(&rollout.why)),
             format!("mailmend rollout resume {id}"),
-        );
+        )];
     }
     if let Some(waiting) = waves::held(rollout, run, around) {
-        return waiting;
+        return vec![waiting];
     }
     if let Some(waiting) = in_hand(run, around) {
-        return waiting;
+        return vec![waiting];
     }
     if let Some((holder, owner)) = around.locks.get(&run.site) {
         let (whose, release) = match owner {
@@ -221,13 +222,13 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
                 ),
             ),
         };
-        return of(
+        return vec![of(
             run,
             Kind::SiteBusy,
             format!("no other run works at site {}", run.site),
             whose,
             release,
-        );
+        )];
     }
     let away: Vec<&ServerName> = run
         .parts
@@ -238,7 +239,7 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         let names: Vec<&str> = away.iter().map(|name| name.as_str()).collect();
         let heard = away.iter().filter_map(|name| around.agents.get(*name));
         let last_ms = heard.map(|(_, heard_ms)| *heard_ms).max().unwrap_or(0);
-        return of(
+        let away = of(
             run,
             Kind::AgentAway,
             "all of its agents are connected".to_owned(),
@@ -246,6 +247,11 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
             format!("start mailmend-agent there; mailmend agent show {first}"),
         )
         .since(run.since_ms.max(last_ms));
+        return vec![away];
+    }
+    let last = around.fleet.mail_flow.beginning(run);
+    if !last.is_empty() {
+        return last_path::waiting(rollout, run, &last);
     }
     let busy: Vec<String> = rollout
         .runs
@@ -253,7 +259,7 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         .filter(|other| other.phase.holds_site())
         .map(|other| other.site.to_string())
         .collect();
-    of(
+    vec![of(
         run,
         Kind::SitesAtOnce,
         format!(
@@ -263,7 +269,7 @@ fn not_begun(rollout: &Rollout, run: &Run, around: &Surroundings) -> Waiting {
         ),
         format!("sites at work: {}", busy.join(", ")),
         format!("it goes on when one of them ends; mailmend rollout watch {id}"),
-    )
+    )]
 }
 
 /// A person has a server of the run's site in hand.
@@ -342,6 +348,13 @@ fn running(rollout: &Rollout, run: &Run, around: &Surroundings) -> Vec<Waiting> 
             && let Some(waiting) = in_hand(run, around)
         {
             return vec![waiting];
+        }
+        let last = next_group(run, &rollout.strategy.windows).map_or_else(Vec::new, |group| {
+            let steps = group.first..group.end;
+            around.fleet.mail_flow.releasing(run, group.server, steps)
+        });
+        if rollout.state != RolloutState::Paused && !last.is_empty() {
+            return last_path::waiting(rollout, run, &last);
         }
         if rollout.state != RolloutState::Paused && !rollout.strategy.windows.is_empty() {
             let outage = longest_outage(&run.plan).unwrap_or_default();

@@ -411,6 +411,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "put back what the message names and resume; or abort the rollout and start anew",
     ),
     (
+        "C125-last-path",
+        "A server to be mended is the only outbound path of an address space by configuration, and the strategy refuses that.",
+        "state another path for it (`ims.address-spaces` of another server), or accept that its mail waits, with `last_path = \"accept\"` in `[strategy]`",
+    ),
+    (
         "C201-agent-unknown",
         "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
         "enrol it again with `mailmend agent token`",

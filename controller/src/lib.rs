@@ -16,6 +16,8 @@ pub mod faults;
 pub mod identity;
 pub mod ingest;
 pub mod liveness;
+pub mod lock;
+pub mod mail_flow;
 pub mod metrics;
 pub mod orchestrator;
 pub mod planning;

@@ -5,6 +5,7 @@
 //! not stored is decided again.
 
 mod explained;
+mod mail_flow;
 mod pictured;
 mod surroundings;
 mod symptoms;

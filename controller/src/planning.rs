@@ -5,15 +5,18 @@ pub mod drift;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::digest::Digest;
-use mailmend_policy::name::SiteName;
+use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_policy::parse::parse;
 use mailmend_policy::plan::{Plan, PlanFault, Server, plan};
 use mailmend_policy::policy::Policy;
 use mailmend_policy::preview::worst_case;
 use mailmend_policy::selector::{Selector, SelectorFault};
 use mailmend_policy::source::PolicySource;
-use mailmend_policy::strategy::{Impossible, Resolved, Share, Strategy, Targets, overridden};
+use mailmend_policy::strategy::{
+    Impossible, LastPath, Resolved, Share, Strategy, Targets, overridden,
+};
 
+use crate::mail_flow::{MailFlow, Route};
 use crate::rollout::tolerance;
 use crate::store::PolicyRow;
 
@@ -32,6 +35,8 @@ pub struct Planned {
     pub strategy: Strategy,
     /// The same in numbers.
     pub resolved: Resolved,
+    /// What a person should know of address spaces before it is started, in sentences.
+    pub mail_flow: Vec<String>,
 }
 
 /// What a request has in the place of the policy's strategy.
@@ -81,6 +86,17 @@ pub enum PlanningFault {
     /// What is to override the strategy has faults.
     #[error("C114-strategy-refused: {0}")]
     Override(String),
+    /// A server to be mended is the only outbound path of an address space, and the strategy refuses that.
+    #[error(
+        "C125-last-path: `{server}` is the only outbound path of {route}, and `last_path` is `refuse`: mail there would \
+         wait while it is mended; state another path, or accept that with `last_path = \"accept\"` in `[strategy]`"
+    )]
+    LastPath {
+        /// The space.
+        route: Route,
+        /// The server.
+        server: ServerName,
+    },
     /// A limit is out of range.
     #[error("C084-limit: sites_at_once is {0}; 1 to 1000 are allowed")]
     SitesAtOnce(u32),
@@ -153,6 +169,13 @@ pub fn planned(
     let resolved = strategy
         .resolve(&targets(&plans, servers))
         .map_err(PlanningFault::Strategy)?;
+    let flow = MailFlow::of(servers);
+    if strategy.last_path == LastPath::Refuse
+        && let Some((route, server)) = plans.iter().flat_map(|plan| flow.only_paths(plan)).next()
+    {
+        return Err(PlanningFault::LastPath { route, server });
+    }
+    let mail_flow = flow.notes(&plans, servers);
     let mut by_site: BTreeMap<SiteName, Vec<Server>> = BTreeMap::new();
     for server in selected {
         by_site.entry(server.site.clone()).or_default().push(server);
@@ -165,6 +188,7 @@ pub fn planned(
         servers: by_site,
         strategy,
         resolved,
+        mail_flow,
     })
 }
 

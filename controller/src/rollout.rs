@@ -23,6 +23,8 @@ use mailmend_policy::strategy::{Resolved, Strategy};
 use mailmend_proto::run::RunId;
 use uuid::Uuid;
 
+use crate::lock;
+
 /// A rollout: plans over sites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RolloutId(pub Uuid);
@@ -144,7 +146,12 @@ impl Part {
     /// Whether nothing more can come from this agent: it closed, or never took the run on.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.told.closed.is_some() || self.lost || (self.refused.is_some() && !self.told.begun)
+        lock::is_over(
+            self.told.closed.is_some(),
+            self.lost,
+            self.refused.is_some(),
+            self.told.begun,
+        )
     }
 }
 

@@ -204,7 +204,9 @@ impl Telling {
         let mut messages = Vec::new();
         for order in store.waiting_orders(agent).await? {
             if self.orders.insert(order.id) {
+                let fence = order.fence.unwrap_or(0);
                 let order = wire::Order::decode(order.bytes.as_slice());
+                let order = order.map(|order| wire::Order { fence, ..order });
                 messages.extend(order.ok().map(Message::Order));
             }
         }

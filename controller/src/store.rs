@@ -13,6 +13,8 @@ mod duties;
 mod error;
 mod history;
 mod in_hand;
+mod locks;
+mod mail_flow;
 mod orders;
 mod past_runs;
 mod person_orders;

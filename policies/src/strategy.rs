@@ -51,6 +51,8 @@ pub struct Strategy {
     pub windows: Vec<Window>,
     /// Before which waves a person is asked.
     pub approve: Approve,
+    /// Whether a server may be disturbed that is the only outbound path of an address space by configuration.
+    pub last_path: LastPath,
 }
 
 /// What must be well between waves.
@@ -73,6 +75,16 @@ pub struct MaxUnavailable {
     pub site: Share,
     /// Of all servers that the controller knows. A percentage is rounded down.
     pub fleet: Share,
+}
+
+/// What is done where mending takes the only outbound path of an address space away for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LastPath {
+    /// Mail waits for the section, `max_outage` at most: the plan says so, and goes on.
+    Accept,
+    /// The rollout is refused.
+    Refuse,
 }
 
 /// Before which waves a person is asked.
@@ -122,6 +134,7 @@ impl Default for Strategy {
             max_unavailable: MaxUnavailable::default(),
             windows: Vec::new(),
             approve: Approve::None,
+            last_path: LastPath::Accept,
         }
     }
 }

@@ -4,5 +4,6 @@
 //! nobody handles an unspecified enum or a digest of the wrong length.
 
 pub mod convert;
+pub mod fence;
 pub mod run;
 pub mod wire;

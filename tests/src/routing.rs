@@ -53,6 +53,18 @@ impl RoutingTable {
             .map(|(_, route)| route.next_hop.as_str())
     }
 
+    /// The value of the fact `ims.address-spaces` of a server with these routes. A site of the lab has routes of
+    /// its own, so they are for the site.
+    #[must_use]
+    pub fn fact(&self) -> String {
+        let spaces: Vec<String> = self
+            .0
+            .iter()
+            .map(|route| format!("{};{};site", route.space, route.cost))
+            .collect();
+        spaces.join(", ")
+    }
+
     /// The table as text: a line for each route, fields separated by tabs.
     #[must_use]
     pub fn text(&self) -> String {
@@ -139,6 +151,14 @@ mod tests {
         assert_eq!(table().next_hop("bob@example.net"), Some("net:25"));
         assert_eq!(table().next_hop("bob@mail.EXAMPLE.net"), Some("net:25"));
         assert_eq!(table().next_hop("bob@notexample.net"), Some("cheap:25"));
+    }
+
+    #[test]
+    fn the_fact_names_each_space_with_its_cost() {
+        assert_eq!(
+            table().fact(),
+            "SMTP:*;5;site, SMTP:*;1;site, SMTP:example.net;9;site"
+        );
     }
 
     #[test]

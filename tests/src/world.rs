@@ -82,6 +82,8 @@ pub struct Server {
     pub site: String,
     /// Which way its IMS carries mail.
     pub direction: Direction,
+    /// For which address spaces it is an outbound path, as its agent is told it.
+    pub address_spaces: String,
     /// Its folder.
     pub dir: ServerDir,
     /// What it runs on.
@@ -254,6 +256,7 @@ impl World {
             name,
             site: site.to_owned(),
             direction,
+            address_spaces: replica.fact(),
             dir,
             platform,
             manager,

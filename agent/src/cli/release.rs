@@ -70,6 +70,7 @@ pub(super) fn release(common: &Common, what: Release) -> Result<(), Failure> {
         by: what.by,
         why: what.why,
         what: Some(What::Release(wire::Release { batch })),
+        fence: 0,
     };
     runtime()?.block_on(carry_out(engine.clone(), run, order))?;
     told(&journal, run)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mailmend_policy::condition::PathRoot;
+use mailmend_proto::fence::{self, Stale};
 use mailmend_proto::run::{Event, RunId, RunState};
 use mailmend_proto::wire;
 use prost::Message;
@@ -150,12 +151,16 @@ impl Engine {
                 format!("this agent was never given run `{run}`"),
             )
         })?;
-        if fence < state.fence && !off(Mechanism::FenceOnOrders) {
+        if let Err(Stale {
+            came,
+            known: current,
+        }) = fence::obey(state.fence, fence)
+            && !off(Mechanism::FenceOnOrders)
+        {
             return Err(Refusal::new(
                 const { known("A042-fence-stale") },
                 format!(
-                    "the order has fence {fence}, and run `{run}` has {}; the controller that sent it is not the current one",
-                    state.fence
+                    "the order has fence {came}, and run `{run}` has {current}; the controller that sent it is not the current one"
                 ),
             ));
         }
@@ -220,7 +225,7 @@ impl Orders for Engine {
     }
 
     fn order(&self, order: &wire::Order) -> Result<(), OrderRefused> {
-        Ok(Engine::order(self, order)?)
+        Ok(Engine::granted(self, order)?)
     }
 
     fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mailmend_policy::step::Action;
 use mailmend_proto::convert::run_from_wire;
+use mailmend_proto::fence::{self, Stale};
 use mailmend_proto::run::{BatchId, Custody, Event, RunId, RunState, StepState};
 use mailmend_proto::wire;
 use mailmend_proto::wire::order::What;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::orders::unwritten;
 use super::{Engine, lock};
+use crate::ablation::{Mechanism, off};
 use crate::custody::word::{Word, settle_by_word};
 use crate::custody::{CustodyError, Desk, Records, copies};
 use crate::faults::known;
@@ -35,6 +37,11 @@ fn batch(text: &str) -> Result<BatchId, Refusal> {
         .map_err(|why| malformed(format!("`{}` is no batch: {why}", text.escape_debug())))
 }
 
+/// Whether it stops service, which takes the site's lock.
+fn disturbs(order: &wire::Order) -> bool {
+    matches!(order.what, Some(What::Release(_) | What::Recover(_)))
+}
+
 /// The state that a person may say; the others are for the agent to find out.
 fn custody(said: wire::Custody) -> Result<Custody, Refusal> {
     match said {
@@ -49,11 +56,47 @@ fn custody(said: wire::Custody) -> Result<Custody, Refusal> {
 }
 
 impl Engine {
-    /// Takes a person's order. Durable on return; what it sets going goes on by itself.
+    /// Takes an order of the administrator of this machine. Durable on return; what it sets going goes on
+    /// by itself.
     ///
     /// # Errors
     /// Where it is refused; nothing was changed.
     pub fn order(&self, order: &wire::Order) -> Result<(), Refusal> {
+        let _one = lock(&self.0.orders);
+        self.take_order(order, None)
+    }
+
+    /// Takes a person's order that the controller passed on. What disturbs service is taken under the grant
+    /// that came with it, once: refused, it stays refused, for the site may be another run's from then on.
+    /// Durable on return, also where it is refused.
+    ///
+    /// # Errors
+    /// Where it is refused; nothing was changed but the fence.
+    pub fn granted(&self, order: &wire::Order) -> Result<(), Refusal> {
+        if !disturbs(order) {
+            return self.order(order);
+        }
+        let _one = lock(&self.0.orders);
+        let taken = self.take_order(order, Some(order.fence));
+        let Err(refusal) = taken else {
+            return Ok(());
+        };
+        let station = &self.0.station;
+        // A run that this agent does not know is not closed here, and nothing of it is ever given back here.
+        if let Ok(run) = run_from_wire(&order.run)
+            && let Some(state) = station.journal.state(run).map_err(unwritten)?
+            && order.fence > state.fence
+        {
+            let fence = order.fence;
+            drop(state);
+            station
+                .record(run, vec![Event::Fenced { fence }])
+                .map_err(unwritten)?;
+        }
+        Err(refusal)
+    }
+
+    fn take_order(&self, order: &wire::Order, grant: Option<u64>) -> Result<(), Refusal> {
         let station = &self.0.station;
         let id = Uuid::try_parse(&order.id)
             .map_err(|why| malformed(format!("the order has no id: {why}")))?;
@@ -61,7 +104,6 @@ impl Engine {
         if order.by.len() > MOST_WORDS || order.why.len() > MOST_WORDS {
             return Err(malformed(format!("more than {MOST_WORDS} bytes of words")));
         }
-        let _one = lock(&self.0.orders);
         let state = station
             .journal
             .state(run)
@@ -78,6 +120,10 @@ impl Engine {
             }
             return Ok(());
         }
+        let fenced = match grant {
+            Some(fence) => Some(self.admitted(fence)?),
+            None => None,
+        };
         match &order.what {
             Some(What::Answer(answer)) => {
                 let answered = self.answered(run, &state, (id, order), answer)?;
@@ -109,7 +155,9 @@ impl Engine {
                     why: order.why.clone(),
                     batch: only,
                 };
-                station.record(run, vec![ordered]).map_err(unwritten)?;
+                // The order first: half a report of both must not look like a grant that was only refused.
+                let events = [ordered].into_iter().chain(fenced).collect();
+                station.record(run, events).map_err(unwritten)?;
                 self.go_on(run);
                 Ok(())
             }
@@ -124,6 +172,7 @@ impl Engine {
                 }
                 let events = self.recovery(run, &state, (id, order), &wanted.messages)?;
                 drop(state);
+                let events = events.into_iter().chain(fenced).collect();
                 station.record(run, events).map_err(unwritten)?;
                 self.go_on(run);
                 Ok(())
@@ -143,6 +192,24 @@ impl Engine {
             None => Err(malformed(
                 "it orders nothing, or something that only a newer agent knows",
             )),
+        }
+    }
+
+    /// What is written down of a grant that is new; the highest fence is known after a restart too.
+    fn admitted(&self, fence: u64) -> Result<Event, Refusal> {
+        let highest = self.0.station.journal.highest_fence();
+        match fence::admit(highest, fence) {
+            Err(Stale { came, known: seen }) if !off(Mechanism::FenceOnReleases) => {
+                Err(Refusal::new(
+                    const { known("A042-fence-stale") },
+                    format!(
+                        "the order has fence {came}, and {seen} was seen already: it was refused before, or the site has been another run's since; order it again"
+                    ),
+                ))
+            }
+            _ => Ok(Event::Fenced {
+                fence: fence.max(highest),
+            }),
         }
     }
 

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailmend_agent::ablation::Mechanism;
+use mailmend_agent::engine::Engine;
 use mailmend_agent::guard::Guard;
 use mailmend_agent::inbox::Refusal;
 use mailmend_proto::run::{Event, RunId, ServiceChange};
+use mailmend_proto::wire;
 use uuid::Uuid;
 
 use crate::proof::proves;
 use crate::site::{GUARD, IMC, Site};
 use crate::spool::{Spool, ask_to_stop, stopped, take};
+use crate::vanished::{missing, recover, vanished};
 
 fn guarded(from: &str, to: &str) -> Arc<Guard> {
     assert!(GUARD.contains(from), "{from}");
@@ -222,6 +225,34 @@ fn an_agent_that_restarts_still_knows_the_highest_fence() {
                 &answer,
                 "A042-fence-stale",
                 "a stale order was obeyed after a restart",
+            );
+        },
+    );
+}
+
+#[test]
+fn a_release_that_was_refused_is_refused_when_it_comes_again() {
+    proves(
+        Mechanism::FenceOnReleases,
+        "a release was taken whose site is another run's",
+        || {
+            let site = vanished();
+            let one = missing(&site).remove(0);
+            let order = wire::Order {
+                fence: 7,
+                ..recover(&site, 1, &[&one.mts_id])
+            };
+            site.world.write_event(IMC, 3038, "could not remove");
+            let refused_now = Engine::granted(&site.engine(0), &order);
+            assert!(refused_now.is_err());
+            // What stood in the way is gone, and the agent was started anew; the same order comes late.
+            site.world.by_hand(IMC, false);
+            site.world.advance(Duration::from_secs(10));
+            let answer = Engine::granted(&site.engine(0), &order);
+            refused(
+                &answer,
+                "A042-fence-stale",
+                "a release was taken whose site is another run's",
             );
         },
     );

@@ -414,6 +414,7 @@ impl Site {
             by: "anna".into(),
             why: "seen by a person".into(),
             what: Some(what),
+            fence: 0,
         }
     }
 

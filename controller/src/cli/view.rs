@@ -156,6 +156,7 @@ pub(super) struct PlanView {
     generation: i64,
     strategy: Vec<TermView>,
     waves: Vec<WaveView>,
+    mail_flow: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -211,6 +212,7 @@ impl From<&wire::PlanRolloutResponse> for PlanView {
             generation: answer.generation,
             strategy: answer.strategy.iter().map(TermView::from).collect(),
             waves: answer.waves.iter().map(WaveView::from).collect(),
+            mail_flow: answer.mail_flow.clone(),
         }
     }
 }

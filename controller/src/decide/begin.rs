@@ -8,6 +8,7 @@ use mailmend_proto::run::RunId;
 use super::budgets::{Shortage, Unavailable};
 use super::windows::{Fit, fit, longest_outage};
 use super::{Action, Decision, Fleet};
+use crate::mail_flow::{LastPath, MailFlow};
 use crate::rollout::{Rollout, Run, RunPhase, Waves};
 
 /// Why a run is not begun.
@@ -23,6 +24,8 @@ pub enum Obstacle {
     Busy(Option<RunId>),
     /// Agents that are not connected.
     Away(Vec<ServerName>),
+    /// Address spaces that would lose their last live path.
+    LastPath(Vec<LastPath>),
     /// No window is open for long enough; the next one opens then, milliseconds since 1970 UTC.
     Window(i64),
     /// As many sites are at work as may be.
@@ -42,6 +45,7 @@ pub struct Beginning<'a> {
     busy: BTreeSet<&'a SiteName>,
     /// None where no budget is below everything.
     unavailable: Option<Unavailable>,
+    mail_flow: MailFlow,
 }
 
 impl<'a> Beginning<'a> {
@@ -64,6 +68,7 @@ impl<'a> Beginning<'a> {
             unavailable: rollout
                 .has_budget()
                 .then(|| Unavailable::of(rollout, phases, fleet)),
+            mail_flow: fleet.mail_flow.clone(),
         }
     }
 
@@ -94,6 +99,10 @@ impl<'a> Beginning<'a> {
         if !away.is_empty() {
             return Some(Obstacle::Away(away));
         }
+        let last = self.mail_flow.beginning(run);
+        if !last.is_empty() {
+            return Some(Obstacle::LastPath(last));
+        }
         if !self.rollout.strategy.windows.is_empty()
             && let Some(outage) = longest_outage(&run.plan)
             && let Fit::From(opens_ms) = fit(&self.rollout.strategy.windows, outage, self.now_ms)
@@ -111,6 +120,7 @@ impl<'a> Beginning<'a> {
 
     fn begin(&mut self, run: &'a Run) {
         self.busy.insert(&run.site);
+        self.mail_flow.reserve(run);
         if let Some(unavailable) = &mut self.unavailable {
             unavailable.begin(run);
         }

@@ -1,15 +1,31 @@
 //! Releasing steps, and committing when all are finished.
 
-use super::groups::{groups, parted};
+use mailmend_policy::strategy::Window;
+
+use super::groups::{Group, groups, parted};
 use super::windows::Door;
 use super::{Action, Decision};
+use crate::lock;
 use crate::rollout::{Closing, Run, RunPhase};
+
+/// The steps that are released next or were released last: the first ones that are not all finished.
+pub(crate) fn next_group<'a>(run: &'a Run, windows: &[Window]) -> Option<Group<'a>> {
+    let next = run.plan.steps.iter().find(|step| !run.is_finished(step))?;
+    let groups = if windows.is_empty() {
+        groups(&run.plan)
+    } else {
+        parted(&run.plan)
+    };
+    groups
+        .into_iter()
+        .find(|group| (group.first..group.end).contains(&next.index))
+}
 
 /// Releases the next group once everything before it is finished.
 pub(super) fn advance(run: &Run, paused: bool, door: &Door<'_>, decision: &mut Decision) {
     if run.phase == RunPhase::Assigned {
         // Nobody begins before everybody has taken the run on: a refusal must cost nothing.
-        if !run.parts.values().all(|part| part.told.begun) {
+        if !lock::may_begin(run.parts.values()) {
             return;
         }
         decision.actions.push(Action::Enter {
@@ -21,18 +37,7 @@ pub(super) fn advance(run: &Run, paused: bool, door: &Door<'_>, decision: &mut D
     if paused {
         return;
     }
-    let Some(next) = run.plan.steps.iter().find(|step| !run.is_finished(step)) else {
-        return;
-    };
-    let groups = if door.windows.is_empty() {
-        groups(&run.plan)
-    } else {
-        parted(&run.plan)
-    };
-    let Some(group) = groups
-        .iter()
-        .find(|group| (group.first..group.end).contains(&next.index))
-    else {
+    let Some(group) = next_group(run, door.windows) else {
         return;
     };
     // The end of the last group is the number of steps, which commits: only the agent of the last
@@ -41,7 +46,14 @@ pub(super) fn advance(run: &Run, paused: bool, door: &Door<'_>, decision: &mut D
     if released >= group.end {
         return;
     }
-    match door.admits(&run.plan, group) {
+    if !door
+        .mail_flow
+        .releasing(run, group.server, group.first..group.end)
+        .is_empty()
+    {
+        return;
+    }
+    match door.admits(&run.plan, &group) {
         Ok(()) => decision.actions.push(Action::Advance {
             run: run.id,
             server: group.server.clone(),

@@ -13,6 +13,7 @@ use mailmend_proto::run::{Ended, Event, Outcome, RunId, RunState, StepState};
 use uuid::Uuid;
 
 use super::{Action, Fleet, decide};
+use crate::mail_flow::MailFlow;
 use crate::rollout::{
     Cause, Part, Refusal, Rollout, RolloutId, RolloutState, Run, RunPhase, Told, Wish,
 };
@@ -30,6 +31,8 @@ pub(crate) struct World {
     locks: BTreeMap<SiteName, RunId>,
     fence: u64,
     pub(super) now_ms: i64,
+    /// What the servers state of address spaces.
+    pub(crate) mail_flow: MailFlow,
     pub(super) agents: BTreeMap<ServerName, SimulatedAgent>,
     taken: BTreeMap<ServerName, Taken>,
     random: fastrand::Rng,
@@ -107,6 +110,7 @@ impl World {
             locks: BTreeMap::new(),
             fence: 0,
             now_ms: 0,
+            mail_flow: MailFlow::default(),
             agents,
             taken: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -131,6 +135,7 @@ impl World {
         let fleet = Fleet {
             locks: self.locks.clone(),
             connected: self.agents.keys().cloned().collect(),
+            mail_flow: self.live(),
             ..Fleet::default()
         };
         let actions = decide(&self.rollout, &fleet, self.now_ms).actions;
@@ -142,6 +147,25 @@ impl World {
         }
         self.check();
         !actions.is_empty()
+    }
+
+    fn live(&self) -> MailFlow {
+        let connected = self.agents.keys().cloned().collect();
+        let stated = self.mail_flow.clone();
+        if stated.constrains_nothing() {
+            return stated;
+        }
+        let runs = self.rollout.runs.iter();
+        runs.fold(stated.connected(&connected), MailFlow::with_run)
+    }
+
+    /// How many servers have a section open, in truth.
+    pub(crate) fn in_section(&self) -> usize {
+        let open = |agent: &&SimulatedAgent| {
+            let mut runs = agent.runs.values();
+            runs.any(|(_, state)| state.section.is_some())
+        };
+        self.agents.values().filter(open).count()
     }
 
     fn run(&mut self, id: RunId) -> &mut Run {
@@ -386,7 +410,7 @@ impl World {
     }
 
     /// Random events: everything may be late, lost or repeated.
-    pub(super) fn storm(&mut self, events: u32) {
+    pub(crate) fn storm(&mut self, events: u32) {
         let names: Vec<ServerName> = self.agents.keys().cloned().collect();
         for _ in 0..events {
             let name = names[self.random.usize(..names.len())].clone();
@@ -407,7 +431,7 @@ impl World {
     }
 
     /// Everything gets through until nothing happens any more.
-    pub(super) fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         let names: Vec<ServerName> = self.agents.keys().cloned().collect();
         for _ in 0..10_000 {
             let mut moved = self.controller();

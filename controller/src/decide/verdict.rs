@@ -93,9 +93,8 @@ fn failure(run: &Run) -> Option<String> {
         return Some(why);
     }
     for (server, part) in &run.parts {
-        if let Some(refusal) = &part.refused
-            && !part.told.begun
-        {
+        // Also where it took the run on after all: it is closed again, and nobody begins in vain.
+        if let Some(refusal) = &part.refused {
             return Some(format!(
                 "`{server}` refused the run: {}: {}",
                 refusal.code, refusal.why

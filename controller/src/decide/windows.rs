@@ -9,6 +9,7 @@ use mailmend_policy::preview::worst_case;
 use mailmend_policy::strategy::{Opening, Window, opening};
 
 use super::groups::Group;
+use crate::mail_flow::MailFlow;
 
 /// Whether something of a length may begin now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub fn longest_outage(plan: &Plan) -> Option<Duration> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Door<'a> {
     pub(super) windows: &'a [Window],
+    pub(super) mail_flow: &'a MailFlow,
     pub(super) connected: &'a BTreeSet<ServerName>,
     pub(super) now_ms: i64,
 }

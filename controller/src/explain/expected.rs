@@ -108,6 +108,9 @@ kinds! {
     /// Too many servers are out of service.
     Budget = "budget", Within(hours(4)),
         "as for a halted rollout: servers that failed keep the budget until somebody mends them";
+    /// An address space would lose its last live outbound path.
+    LastPath = "last-path", Within(hours(4)),
+        "as for a budget: the other paths stay down until somebody mends them";
     /// As many sites are at work as may be.
     SitesAtOnce = "sites-at-once", Open("each run at work is listed"),
         "the runs at work have expectations of their own";

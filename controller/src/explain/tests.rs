@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::decide::gate::Health;
 use crate::decide::simulation::World;
+use crate::mail_flow::MailFlow;
 use crate::rollout::{Cause, Mark, Unwinding};
 use crate::simulated_agent::{Ends, plan_of};
 
@@ -453,5 +454,68 @@ fn a_budget_shows_its_inequality_with_its_parts_and_a_window_when_it_opens() {
         waiting[0].holder.contains("02:00 to 03:00"),
         "{}",
         waiting[0].holder
+    );
+}
+
+#[test]
+fn a_run_that_would_take_the_last_live_path_names_the_space_the_others_and_the_way_out() {
+    let plans: Vec<_> = ["oslo", "rome"]
+        .iter()
+        .map(|site| plan_of(site, "A:detect A:stop A:start"))
+        .collect();
+    let ends: Ends = Arc::new(|_, _, _| Outcome::Done);
+    let mut rollout = World::new(&plans, 2, 2, &ends, 1).rollout;
+    let servers: Vec<mailmend_policy::plan::Server> = ["oslo", "rome"]
+        .iter()
+        .map(|site| mailmend_policy::plan::Server {
+            name: format!("{site}-A").parse().unwrap(),
+            site: site.parse().unwrap(),
+            labels: [("ims.address-spaces".to_owned(), "SMTP:*;1".to_owned())].into(),
+            actions: Default::default(),
+        })
+        .collect();
+    let (oslo, rome): (ServerName, ServerName) =
+        ("oslo-A".parse().unwrap(), "rome-A".parse().unwrap());
+    let mut around = around(&rollout);
+    let there = [oslo.clone()].into();
+    around.fleet.mail_flow = MailFlow::of(&servers).connected(&there);
+    let told = explain(&rollout, &around);
+    let waiting = told.iter().find(|one| one.run == Some(rollout.runs[0].id));
+    let waiting = waiting.unwrap();
+    assert_eq!(
+        waiting.predicate,
+        "SMTP:* of the organisation keeps a live outbound path while oslo-A is mended"
+    );
+    assert_eq!(
+        waiting.holder,
+        "its other paths, none of them live: rome-A (not connected)"
+    );
+    assert_eq!(
+        waiting.release,
+        "start mailmend-agent on rome-A; mailmend agent show rome-A"
+    );
+    assert_eq!(waiting.kind, Kind::LastPath);
+
+    // Both were given out before; the other one's section is released.
+    for run in &mut rollout.runs {
+        run.phase = RunPhase::Running;
+        for part in run.parts.values_mut() {
+            part.told.begun = true;
+        }
+    }
+    rollout.runs[1].parts.get_mut(&rome).unwrap().through = 3;
+    let all = [oslo, rome].into();
+    let stated = MailFlow::of(&servers).connected(&all);
+    around.fleet.mail_flow = rollout.runs.iter().fold(stated, MailFlow::with_run);
+    let told = explain(&rollout, &around);
+    let waiting = told.iter().find(|one| one.run == Some(rollout.runs[0].id));
+    let waiting = waiting.unwrap();
+    assert!(
+        waiting.holder.contains("rome-A (disturbed by run"),
+        "{waiting:?}"
+    );
+    assert!(
+        waiting.release.starts_with("it goes on when run 0000000"),
+        "{waiting:?}"
     );
 }

@@ -157,7 +157,11 @@ pub(super) fn held(rollout: &Rollout, run: &Run, around: &Surroundings) -> Optio
             ),
         )),
         // Whoever asks knows more of these.
-        Obstacle::InHand | Obstacle::Busy(_) | Obstacle::Away(_) | Obstacle::SitesAtOnce(_) => None,
+        Obstacle::InHand
+        | Obstacle::Busy(_)
+        | Obstacle::Away(_)
+        | Obstacle::LastPath(_)
+        | Obstacle::SitesAtOnce(_) => None,
     }
 }
 

@@ -47,6 +47,7 @@ impl Controller {
             others,
             health: self.health_after(rollout).await?,
             drift: self.drift_of(rollout).await?.as_ref().clone(),
+            mail_flow: self.mail_flow().await?,
         })
     }
 

@@ -137,3 +137,45 @@ fn limits_come_from_the_request_before_the_policy_and_stay_in_range() {
         Err(PlanningFault::SitesAtOnce(1001))
     ));
 }
+
+#[test]
+fn the_only_path_of_an_address_space_is_named_or_refused_as_the_strategy_says() {
+    let with_spaces = |spaces: &[(&str, &str)]| {
+        let mut servers = fleet();
+        for (name, stated) in spaces {
+            let server = servers.iter_mut().find(|one| one.name.as_str() == *name);
+            let labels = &mut server.unwrap().labels;
+            labels.insert("ims.address-spaces".to_owned(), (*stated).to_owned());
+        }
+        servers
+    };
+    let alone = with_spaces(&[("OB", "SMTP:*;1")]);
+    let planned_alone = plan_of("name=OB", &alone).unwrap();
+    assert!(
+        planned_alone.mail_flow[0].starts_with("OB is the only outbound path of SMTP:*"),
+        "{:?}",
+        planned_alone.mail_flow
+    );
+    let strict = POLICY.replacen("[strategy]\n", "[strategy]\nlast_path = \"refuse\"\n", 1);
+    let strict = if strict == POLICY {
+        POLICY.replacen(
+            "[limits]\n",
+            "[strategy]\nlast_path = \"refuse\"\n\n[limits]\n",
+            1,
+        )
+    } else {
+        strict
+    };
+    let strict = PolicyRow {
+        text: strict.into(),
+        ..revision()
+    };
+    let plan = |servers: &[Server]| planned(&strict, "name=OB", &Overrides::default(), servers);
+    let refused = plan(&alone).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("C125-last-path: `OB` is the only outbound path"),
+        "{refused}"
+    );
+    let beside = with_spaces(&[("OB", "SMTP:*;1"), ("RA", "SMTP:*;2")]);
+    assert_eq!(plan(&beside).unwrap().mail_flow, [] as [String; 0]);
+}

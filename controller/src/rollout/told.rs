@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Told {
     /// It took the run on.
     pub begun: bool,
+    /// The highest fence that it has journaled for the run.
+    pub fence: u64,
     /// The watermark it has journaled.
     pub through: u32,
     /// The unwinding it has journaled.
@@ -170,6 +172,7 @@ impl Told {
             _ => {}
         }
         self.begun = state.begun;
+        self.fence = state.fence;
         self.through = state.through;
         self.down_to = state.down_to;
         self.steps = state

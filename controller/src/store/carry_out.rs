@@ -1,39 +1,19 @@
 //! Storing what was decided and what operators change: watermarks only rise, unwinding only falls, and
 //! a site has one holder, whatever was decided.
 
-use std::collections::BTreeMap;
-
-use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_policy::name::ServerName;
 use mailmend_policy::strategy::Gate;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 
-use super::row::{parsed, unsigned};
+use super::row::{parsed, signed};
 use super::{Store, StoreError, Write};
 use crate::decide::Action;
 use crate::decide::budgets::{Holding, disturbed};
+use crate::lock::{Purpose, Word};
 use crate::rollout::{Cause, Refusal, Rollout, RolloutId};
 
 impl Store {
-    /// The runs that hold a site, over all rollouts.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn locks(&self) -> Result<BTreeMap<SiteName, RunId>, StoreError> {
-        sqlx::query("SELECT site, run FROM locks")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|fault| self.fault(fault))?
-            .iter()
-            .map(|row| {
-                Ok((
-                    parsed("locks", row.get("site"))?,
-                    RunId(parsed("locks", row.get("run"))?),
-                ))
-            })
-            .collect()
-    }
-
     /// The runs of all open rollouts but one that keep servers out of service, or may.
     ///
     /// # Errors
@@ -57,18 +37,6 @@ impl Store {
             });
         }
         Ok(holdings)
-    }
-
-    /// The last fence that was minted.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn minted(&self) -> Result<u64, StoreError> {
-        let value: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'fence'")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        unsigned("counters", value)
     }
 
     /// Notes that an agent did not take a run on. What it has journaled counts for more.
@@ -139,35 +107,15 @@ impl Store {
     ) -> Result<(), StoreError> {
         match action {
             Action::Assign { run } => {
-                let site = sqlx::query_scalar::<_, String>("SELECT site FROM runs WHERE id = $1")
-                    .bind(run.to_string())
-                    .fetch_one(&mut **write)
-                    .await
-                    .map_err(|fault| self.fault(fault))?;
-                sqlx::query("INSERT INTO locks (site, run, since_ms) VALUES ($1, $2, $3)")
-                    .bind(&site)
-                    .bind(run.to_string())
-                    .bind(now_ms)
-                    .execute(&mut **write)
-                    .await
-                    .map_err(|fault| match fault {
-                        sqlx::Error::Database(fault) if fault.is_unique_violation() => {
-                            StoreError::Changed(format!("the lock of site {site}"))
-                        }
-                        other => self.fault(other),
-                    })?;
-                let fence: i64 = sqlx::query_scalar(
-                    "UPDATE counters SET value = value + 1 WHERE name = 'fence' RETURNING value",
-                )
-                .fetch_one(&mut **write)
-                .await
-                .map_err(|fault| self.fault(fault))?;
+                let taken = self.take_site(write, *run, Purpose::Run, now_ms).await?;
+                let fence =
+                    taken.map_err(|_| StoreError::Changed(format!("the site of run {run}")))?;
                 sqlx::query(
                     "UPDATE runs SET phase = 'assigned', fence = $2, since_ms = $3, started_ms = $3
                      WHERE id = $1 AND phase = 'waiting'",
                 )
                 .bind(run.to_string())
-                .bind(fence)
+                .bind(signed("runs", fence)?)
                 .bind(now_ms)
                 .execute(&mut **write)
                 .await
@@ -223,11 +171,7 @@ impl Store {
                 .await
                 .map_err(|fault| self.fault(fault))?;
                 if phase.is_final() {
-                    sqlx::query("DELETE FROM locks WHERE run = $1")
-                        .bind(run.to_string())
-                        .execute(&mut **write)
-                        .await
-                        .map_err(|fault| self.fault(fault))?;
+                    self.hear(write, *run, Word::Ended { run: *run }).await?;
                 }
             }
             Action::Turn { state, why, cause } => {

@@ -6,8 +6,9 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::row::{from_json, parsed, unsigned};
-use super::{Change, Store, StoreError, Write};
+use super::row::{from_json, parsed, signed, unsigned};
+use super::{Change, Store, StoreError};
+use crate::lock::{Purpose, Taken, Word};
 use crate::rollout::Told;
 
 /// A person's order.
@@ -27,6 +28,8 @@ pub struct PersonOrder {
     pub by: String,
     /// When, milliseconds since 1970 UTC.
     pub at_ms: i64,
+    /// Of a release: the fence of the grant of the site that it was stored with, from the store.
+    pub fence: Option<u64>,
     /// How it stands.
     pub answer: OrderAnswer,
 }
@@ -108,6 +111,10 @@ fn order(row: &SqliteRow) -> Result<PersonOrder, StoreError> {
         bytes: row.get("bytes"),
         by: row.get("ordered_by"),
         at_ms: row.get("at_ms"),
+        fence: row
+            .get::<Option<i64>, _>("fence")
+            .map(|fence| unsigned(TABLE, fence))
+            .transpose()?,
         answer,
     })
 }
@@ -131,18 +138,27 @@ impl Store {
         if let Some(stored) = stored {
             return Ok(Ordered::Stored(order(&stored)?));
         }
-        if new.kind == OrderKind::Release
-            && let Some(holder) = self.take_site(&mut write, new).await?
-        {
-            return Ok(Ordered::SiteTaken(holder));
-        }
+        // A release disturbs service: it takes the site as a run that begins does, under a fence of its own.
+        let fence = match new.kind {
+            OrderKind::Release => {
+                let taken = self
+                    .take_site(&mut write, new.run, Purpose::Release, new.at_ms)
+                    .await?;
+                match taken {
+                    Ok(fence) => Some(fence),
+                    Err(Taken::Other(holder)) => return Ok(Ordered::SiteTaken(holder)),
+                    Err(Taken::Already) => return Ok(Ordered::Beside),
+                }
+            }
+            OrderKind::Answer(_) | OrderKind::Settle => None,
+        };
         let step = match new.kind {
             OrderKind::Answer(step) => Some(step),
             OrderKind::Release | OrderKind::Settle => None,
         };
         let inserted = sqlx::query(
-            "INSERT INTO person_orders (id, agent, run, kind, step, bytes, ordered_by, at_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO person_orders (id, agent, run, kind, step, bytes, ordered_by, at_ms, fence)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(new.id.to_string())
         .bind(new.agent.as_str())
@@ -152,6 +168,7 @@ impl Store {
         .bind(&new.bytes)
         .bind(&new.by)
         .bind(new.at_ms)
+        .bind(fence.map(|fence| signed("person_orders", fence)).transpose()?)
         .execute(&mut *write)
         .await;
         match inserted {
@@ -163,60 +180,10 @@ impl Store {
         }
         self.write_change(&mut write, change).await?;
         self.commit(write).await?;
-        Ok(Ordered::Stored(new.clone()))
-    }
-
-    /// Takes the site's lock for the run of a release, as a run that begins does; whoever has it already
-    /// otherwise.
-    async fn take_site(
-        &self,
-        write: &mut Write<'_>,
-        new: &PersonOrder,
-    ) -> Result<Option<RunId>, StoreError> {
-        sqlx::query(
-            "INSERT INTO locks (site, run, since_ms) SELECT site, id, $2 FROM runs WHERE id = $1
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(new.run.to_string())
-        .bind(new.at_ms)
-        .execute(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        let holder: Option<String> = sqlx::query_scalar(
-            "SELECT l.run FROM locks l JOIN runs r ON r.site = l.site WHERE r.id = $1",
-        )
-        .bind(new.run.to_string())
-        .fetch_optional(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        match holder {
-            Some(holder) => {
-                let holder = RunId(parsed("locks", &holder)?);
-                Ok((holder != new.run).then_some(holder))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Frees the site of a run whose release is over: one that is not at rest any more holds it for nothing
-    /// else.
-    pub(super) async fn free_released(
-        &self,
-        write: &mut Write<'_>,
-        run: &str,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "DELETE FROM locks WHERE run = $1
-               AND EXISTS (SELECT 1 FROM runs WHERE id = $1 AND (rollout IS NULL
-                 OR phase IN ('succeeded', 'not-needed', 'failed', 'cancelled')))
-               AND NOT EXISTS (SELECT 1 FROM person_orders
-                 WHERE run = $1 AND kind = 'release' AND state = 'waiting')",
-        )
-        .bind(run)
-        .execute(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        Ok(())
+        Ok(Ordered::Stored(PersonOrder {
+            fence,
+            ..new.clone()
+        }))
     }
 
     /// The orders that an agent has not answered, oldest first.
@@ -267,15 +234,21 @@ impl Store {
         .await
         .map_err(|fault| self.fault(fault))?;
         if state == "refused" {
-            let run: Option<String> = sqlx::query_scalar(
-                "SELECT run FROM person_orders WHERE id = $1 AND kind = 'release' AND state = 'refused'",
+            let refused = sqlx::query(
+                "SELECT run, fence FROM person_orders
+                 WHERE id = $1 AND agent = $2 AND kind = 'release' AND state = 'refused'",
             )
             .bind(id.to_string())
+            .bind(agent.as_str())
             .fetch_optional(&mut *write)
             .await
             .map_err(|fault| self.fault(fault))?;
-            if let Some(run) = run {
-                self.free_released(&mut write, &run).await?;
+            if let Some(row) = refused {
+                let run = RunId(parsed("person_orders", row.get("run"))?);
+                let fence = row.get::<Option<i64>, _>("fence").unwrap_or(0);
+                let fence = unsigned("person_orders", fence)?;
+                self.hear(&mut write, run, Word::Refused { run, fence })
+                    .await?;
             }
         }
         self.commit(write).await

@@ -11,6 +11,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::row::{parsed, signed, to_json};
 use super::{Store, StoreError, Write};
+use crate::lock::Word;
 use crate::rollout::{RolloutId, Told};
 
 /// A run whose state changed by a report.
@@ -158,7 +159,6 @@ impl Store {
                     .execute(&mut *write)
                     .await
                     .map_err(|fault| self.fault(fault))?;
-                    self.free_released(&mut write, &run).await?;
                 }
                 _ => {}
             }
@@ -171,6 +171,15 @@ impl Store {
                 .execute(&mut *write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
+            // After all of the records: another release may have been taken right after this closing.
+            if run.told.closed.is_some() && run.told.releasing.is_none() {
+                let fence = run.told.fence;
+                let word = Word::Closed {
+                    run: run.run,
+                    fence,
+                };
+                self.hear(&mut write, run.run, word).await?;
+            }
         }
         self.commit(write).await
     }

@@ -11,8 +11,8 @@ use crate::fault::{FaultCode, Faults, Sink};
 use crate::section;
 use crate::step::Step;
 use crate::strategy::{
-    Approve, Day, Gate, LocalTime, MOST_COUNT, MOST_SITES_AT_ONCE, MOST_WAVES, MOST_WINDOWS,
-    MaxUnavailable, NoZone, Share, Strategy, Window, Zone, longest_opening,
+    Approve, Day, Gate, LastPath, LocalTime, MOST_COUNT, MOST_SITES_AT_ONCE, MOST_WAVES,
+    MOST_WINDOWS, MaxUnavailable, NoZone, Share, Strategy, Window, Zone, longest_opening,
 };
 use crate::units::write_duration;
 
@@ -28,6 +28,9 @@ pub(crate) const APPROVALS: [(&str, Approve); 4] = [
     ("after-first", Approve::AfterFirst),
     ("each-wave", Approve::EachWave),
 ];
+
+pub(crate) const LAST_PATHS: [(&str, LastPath); 2] =
+    [("accept", LastPath::Accept), ("refuse", LastPath::Refuse)];
 
 /// What stands for no windows at all.
 pub(crate) const ALWAYS: &str = "always";
@@ -133,6 +136,9 @@ fn keys(reader: Reader<'_>, unless: &Strategy) -> Option<Strategy> {
     let approve = or(&reader, "approve", &unless.approve, |reader| {
         reader.word("approve", &APPROVALS)
     });
+    let last_path = or(&reader, "last_path", &unless.last_path, |reader| {
+        reader.word("last_path", &LAST_PATHS)
+    });
     reader.finish(|_| None);
     Some(Strategy {
         waves: waves?,
@@ -143,6 +149,7 @@ fn keys(reader: Reader<'_>, unless: &Strategy) -> Option<Strategy> {
         max_unavailable: max_unavailable?,
         windows: windows?,
         approve: approve?,
+        last_path: last_path?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::parse::strategy::{ALWAYS, APPROVALS, GATES};
+use crate::parse::strategy::{ALWAYS, APPROVALS, GATES, LAST_PATHS};
 use crate::strategy::{Day, MOST_COUNT, MOST_SITES_AT_ONCE, MOST_WAVES, MOST_WINDOWS};
 
 use super::{described, object, words};
@@ -44,6 +44,7 @@ pub(super) fn schema() -> Value {
                     { "type": "array", "minItems": 1, "maxItems": MOST_WINDOWS, "uniqueItems": true, "items": { "$ref": "#/definitions/window" } },
                 ],
             },
+            "last_path": words(&LAST_PATHS, "What is done where a server to be mended is the only outbound path of an address space by configuration. accept: the plan says so and mail waits, for max_outage at most; refuse: the rollout is refused. accept unless told."),
             "approve": words(&APPROVALS, "Before which waves a person is asked. none unless told."),
         }),
     )

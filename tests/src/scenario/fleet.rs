@@ -346,6 +346,7 @@ guard = {guard}
 {host}
 [facts]
 "ims.direction" = {direction}
+"ims.address-spaces" = {spaces}
 "#,
         name = quoted(&server.name),
         controller = quoted(&format!("https://{address}")),
@@ -353,6 +354,7 @@ guard = {guard}
         guard = path(&dir.agent().join("guard.toml")),
         host = server.platform.host(dir, clock_factor),
         direction = quoted(server.direction.fact()),
+        spaces = quoted(&server.address_spaces),
     )
 }
 

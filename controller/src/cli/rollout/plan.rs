@@ -118,6 +118,9 @@ pub(super) fn told(plan: &wire::PlanRolloutResponse, output: &Output) -> String 
         "inventory",
         format!("generation {}", plan.generation).into(),
     ));
+    for note in plan.mail_flow.iter().rev() {
+        pairs.insert(2, ("mail flow", note.into()));
+    }
     if away > 0 {
         pairs.insert(
             1,

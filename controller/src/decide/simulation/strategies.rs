@@ -60,6 +60,7 @@ fn strategy(random: &mut fastrand::Rng, sites: u32) -> Strategy {
                 Approve::EachWave,
             ])
             .unwrap(),
+        ..Strategy::default()
     }
 }
 

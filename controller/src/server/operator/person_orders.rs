@@ -306,6 +306,8 @@ impl OperatorService {
             by: ask.by(),
             why: ask.why.clone(),
             what: Some(what),
+            // The store grants it.
+            fence: 0,
         };
         let new = PersonOrder {
             id,
@@ -315,6 +317,7 @@ impl OperatorService {
             bytes: order.encode_to_vec(),
             by: ask.by(),
             at_ms: self.controller.now_ms(),
+            fence: None,
             answer: OrderAnswer::Waiting,
         };
         let change = self.change(ask.operator, name, target, ask.why);

@@ -78,6 +78,7 @@ impl OperatorService {
             generation,
             strategy: answers::planned_strategy(&planned),
             waves: answers::planned_waves(&planned),
+            mail_flow: planned.mail_flow,
             plans,
         })
     }

@@ -18,6 +18,7 @@ async fn an_order_is_open_until_its_agent_answers_and_a_release_until_it_is_carr
         by: "anna".into(),
         at_ms: 40,
         answer: OrderAnswer::Waiting,
+        fence: None,
     };
     store.store_order(&order, &change()).await.unwrap();
     let open = store.open_orders().await.unwrap();

@@ -16,6 +16,7 @@ max_failed = "5%"
 max_unavailable = { site = 1, fleet = "10%" }
 windows = [{ days = ["sat", "sun"], from = "22:00", to = "04:00", zone = "Europe/Oslo" }]
 approve = "each-wave"
+last_path = "refuse"
 "#;
 
 fn whole() -> Strategy {
@@ -41,6 +42,7 @@ fn whole() -> Strategy {
             zone: "Europe/Oslo".parse().unwrap(),
         }],
         approve: Approve::EachWave,
+        last_path: LastPath::Refuse,
     }
 }
 
@@ -146,6 +148,13 @@ fn an_override_replaces_only_the_keys_that_it_names() {
             "windows = \"always\"",
             Strategy {
                 windows: Vec::new(),
+                ..base.clone()
+            },
+        ),
+        (
+            "last_path = \"accept\"",
+            Strategy {
+                last_path: LastPath::Accept,
                 ..base.clone()
             },
         ),
@@ -365,6 +374,9 @@ fn the_words_of_the_file_are_those_of_the_record() {
     }
     for (word, approve) in APPROVALS {
         assert_eq!(serde_json::to_value(approve).unwrap(), word);
+    }
+    for (word, last_path) in LAST_PATHS {
+        assert_eq!(serde_json::to_value(last_path).unwrap(), word);
     }
     for day in Day::ALL {
         assert_eq!(serde_json::to_value(day).unwrap(), day.name());

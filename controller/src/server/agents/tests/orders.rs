@@ -248,6 +248,17 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
     answer(&line, &id, None).await;
     let taken = until(&service, &id, |one| one.state() == wire::OrderState::Taken).await;
     assert!(!taken.over, "it is carried out yet");
+    // What was answered and is not reported yet is under way: a second release is not even stored, for the
+    // agent would refuse it, and that must not free the site under the first.
+    let beside = service
+        .release_custody(release(3, "again"))
+        .await
+        .unwrap_err();
+    assert!(
+        beside.message().starts_with("C037-refused"),
+        "{}",
+        beside.message()
+    );
     let ordered = Event::ReleaseOrdered {
         order: Uuid::from_u128(1 << 100),
         by: "anna".into(),
@@ -255,11 +266,16 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
         batch: None,
     };
     acknowledged(&mut line, 6, ordered).await;
+    assert!(told.fence > 0, "a release is granted");
+    let fenced = Event::Fenced { fence: told.fence };
+    acknowledged(&mut line, 7, fenced).await;
+    let locks = world.controller.store().locks().await.unwrap();
+    assert_eq!(locks.len(), 1, "it is not over yet");
     let closed = Event::Closed {
         how: Ended::Released,
         detail: "1 messages were given back".into(),
     };
-    acknowledged(&mut line, 7, closed).await;
+    acknowledged(&mut line, 8, closed).await;
     let over = until(&service, &id, |one| one.over).await;
     assert_eq!(over.outcome, "1 messages were given back");
     let locks = world.controller.store().locks().await.unwrap();
@@ -267,11 +283,11 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
     // What is answered is told no more: the first word after the welcome is of something else.
     drop(line);
     let mut line = world.dial("EXB1");
-    greeted(&mut line, 7).await;
+    greeted(&mut line, 8).await;
     answer(&line, &id, Some(("A073-release-refused", "late"))).await;
     acknowledged(
         &mut line,
-        8,
+        9,
         Event::Alarm {
             code: "A000-test".into(),
             text: "x".into(),
