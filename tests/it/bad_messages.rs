@@ -10,7 +10,7 @@ use mailmend_lab::load::{Begins, Load, Submission};
 use mailmend_lab::server_dir::spooled;
 use mailmend_lab::service_manager::{Op, PROCESS_DIED, State};
 use mailmend_lab::truth::{self, Fate};
-use mailmend_lab::world::{World, WorldSpec};
+use mailmend_lab::world::{SiteSpec, World, WorldSpec};
 use mailmend_lab::{awaited, event_log, tether};
 use rustix::process::Signal;
 
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn with_third_bad(folder: &Path, begins: Begins, effect: Effect) -> (World, Vec<Submission>) {
     let spec = WorldSpec {
         clock_factor: ClockFactor(600),
-        stale_outbound: false,
+        sites: vec![SiteSpec::well()],
         connections: 1,
         ..WorldSpec::default()
     };

@@ -9,7 +9,7 @@ use mailmend_lab::programs::Programs;
 use mailmend_lab::scenario::fleet::{Fleet, Guarded};
 use mailmend_lab::scenario::operator::Operator;
 use mailmend_lab::truth::{self, Fate};
-use mailmend_lab::world::{World, WorldSpec};
+use mailmend_lab::world::{SiteSpec, World, WorldSpec};
 use serde_json::Value;
 
 use crate::lab_run::programs;
@@ -63,7 +63,7 @@ fn a_symptom_is_mended_by_itself_or_on_a_persons_word_and_not_where_a_server_is_
     let folder = tempfile::tempdir().unwrap();
     let programs = Programs::built_beside(LAB.as_ref()).unwrap();
     let spec = WorldSpec {
-        sites: 2,
+        sites: vec![SiteSpec::default(); 2],
         ..WorldSpec::default()
     };
     let world = World::build(folder.path(), spec, LAB.as_ref()).unwrap();

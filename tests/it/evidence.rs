@@ -13,7 +13,7 @@ use mailmend_lab::ims::SERVICE;
 use mailmend_lab::load::{Load, Submission};
 use mailmend_lab::server_dir::ServerDir;
 use mailmend_lab::tether;
-use mailmend_lab::world::{World, WorldSpec};
+use mailmend_lab::world::{SiteSpec, World, WorldSpec};
 use mailmend_policy::condition::PathRoot;
 use rustix::process::Signal;
 
@@ -50,7 +50,7 @@ fn key(folder: &Path, sent: &Submission) -> MessageKey {
 fn the_agent_tells_sent_from_begun_from_unsent_after_the_service_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let spec = WorldSpec {
-        stale_outbound: false,
+        sites: vec![SiteSpec::well()],
         clock_factor: ClockFactor(600),
         connections: 1,
         peer_latency: Duration::from_millis(400),

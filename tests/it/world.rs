@@ -13,7 +13,7 @@ use mailmend_lab::server_dir::spooled;
 use mailmend_lab::service_manager::{ManagerClient, Op, State, start_time};
 use mailmend_lab::tether::{self, Tethered};
 use mailmend_lab::truth::{self, Fate};
-use mailmend_lab::world::{Server, World, WorldSpec};
+use mailmend_lab::world::{Server, SiteSpec, World, WorldSpec};
 use mailmend_lab::{awaited, mta, smtp_log, spool, store, tool};
 use rustix::process::Signal;
 
@@ -24,6 +24,14 @@ fn spec() -> WorldSpec {
     WorldSpec {
         clock_factor: ClockFactor(600),
         ..WorldSpec::default()
+    }
+}
+
+/// The same with a site in which nothing is wrong.
+fn well() -> WorldSpec {
+    WorldSpec {
+        sites: vec![SiteSpec::well()],
+        ..spec()
     }
 }
 
@@ -199,10 +207,9 @@ fn an_ims_killed_while_sending_leaves_data_without_final_reply_and_sends_the_fil
     let folder = tempfile::tempdir().unwrap();
     // The peer takes a message and says so only much later: the kill comes in between.
     let spec = WorldSpec {
-        stale_outbound: false,
         peer_latency: Duration::from_secs(20),
         connections: 1,
-        ..spec()
+        ..well()
     };
     let world = build(folder.path(), spec);
     let server = outbound_only(&world);
@@ -243,9 +250,8 @@ fn an_ims_killed_while_sending_leaves_data_without_final_reply_and_sends_the_fil
 fn an_ims_that_is_stopped_finishes_what_it_is_sending() {
     let folder = tempfile::tempdir().unwrap();
     let spec = WorldSpec {
-        stale_outbound: false,
         peer_latency: Duration::from_millis(300),
-        ..spec()
+        ..well()
     };
     let world = build(folder.path(), spec);
     let server = outbound_only(&world);
@@ -373,7 +379,13 @@ fn a_server_for_both_directions_takes_mail_into_the_store() {
 #[test]
 fn the_chart_names_every_process_and_all_of_them_end_with_the_world() {
     let folder = tempfile::tempdir().unwrap();
-    let world = build(folder.path(), WorldSpec { sites: 2, ..spec() });
+    let world = build(
+        folder.path(),
+        WorldSpec {
+            sites: vec![SiteSpec::default(); 2],
+            ..spec()
+        },
+    );
     let chart: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("lab.json")).unwrap()).unwrap();
     let processes = chart["processes"].as_array().unwrap();
@@ -461,13 +473,7 @@ fn the_probe_tool_prints_the_mts_id_of_a_message_that_is_then_delivered() {
 #[test]
 fn a_corrupt_queue_file_is_told_of_and_rebuilt_from_the_spool() {
     let folder = tempfile::tempdir().unwrap();
-    let world = build(
-        folder.path(),
-        WorldSpec {
-            stale_outbound: false,
-            ..spec()
-        },
-    );
+    let world = build(folder.path(), well());
     let server = outbound_only(&world);
     let services: ManagerClient = server.services();
     services.stop(SERVICE, LIMIT).unwrap();

@@ -66,6 +66,39 @@ pub fn kills(
     kills
 }
 
+/// The kills of a fleet of `servers` servers, two a site: of the controller, of agents anywhere, the `ill` sites
+/// more often, and of mail services of these alone. Every other site is to be left as it was.
+#[must_use]
+pub fn of_fleet(
+    seed: u64,
+    count: usize,
+    window: Duration,
+    servers: usize,
+    ill: &[usize],
+) -> Vec<Kill> {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x666b_696c);
+    let mut kills: Vec<Kill> = (0..count)
+        .map(|_| {
+            let anywhere = random.usize(..servers.max(1));
+            let there = random.choice(ill).map(|site| 2 * site + random.usize(..2));
+            let victim = match (random.u32(..8), there) {
+                (0..2, _) => Victim::Controller,
+                (2 | 3, _) => Victim::Agent(anywhere),
+                (4 | 5, Some(server)) => Victim::Agent(server),
+                (_, Some(server)) => Victim::Ims(server),
+                (_, None) => Victim::Agent(anywhere),
+            };
+            Kill {
+                after: window.mul_f64(random.f64()),
+                victim,
+                back_after: Duration::from_millis(random.u64(20..1_200)),
+            }
+        })
+        .collect();
+    kills.sort_by_key(|kill| kill.after);
+    kills
+}
+
 /// The same kills, all of them of agents.
 #[must_use]
 pub fn of_agents(mut kills: Vec<Kill>, ill: Direction) -> Vec<Kill> {
@@ -102,6 +135,30 @@ mod tests {
                 "{victim:?} is never killed"
             );
         }
+    }
+
+    #[test]
+    fn in_a_fleet_no_mail_service_of_a_healthy_site_is_killed() {
+        let window = Duration::from_secs(10);
+        let some = of_fleet(1, 300, window, 40, &[3, 7]);
+        assert_eq!(some, of_fleet(1, 300, window, 40, &[3, 7]));
+        let victims: Vec<Victim> = some.iter().map(|kill| kill.victim).collect();
+        assert!(victims.contains(&Victim::Controller));
+        for server in [6, 7, 14, 15] {
+            assert!(victims.contains(&Victim::Ims(server)), "{server}");
+            assert!(victims.contains(&Victim::Agent(server)), "{server}");
+        }
+        for victim in victims {
+            if let Victim::Ims(server) = victim {
+                assert!([3, 7].contains(&(server / 2)), "{server} is healthy");
+            }
+        }
+        let none = of_fleet(1, 50, window, 40, &[]);
+        assert!(
+            !none
+                .iter()
+                .any(|kill| matches!(kill.victim, Victim::Ims(_)))
+        );
     }
 
     #[test]

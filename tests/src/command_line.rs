@@ -1,23 +1,21 @@
 //! The command line on Linux: the lab's processes, tools and scenarios.
 
+mod run;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand};
 use mailmend_lab::clock_factor::ClockFactor;
 use mailmend_lab::lab_error::LabError;
-use mailmend_lab::platform::Platform;
-use mailmend_lab::platform::wine::{self, Windows};
 use mailmend_lab::power_cut::life::Cut;
 use mailmend_lab::power_cut::{self, PowerCuts};
 use mailmend_lab::programs::Programs;
-use mailmend_lab::scenario::{self, Options, SCENARIOS, Scenario, site};
-use mailmend_lab::storm::Storm;
+use mailmend_lab::scenario::{Options, site};
 use mailmend_lab::verify::Verification;
 use mailmend_lab::{
-    archives, demo, ims, mta, peer, service_manager, stop_signal, storm, tether, verify, windows,
+    archives, demo, ims, mta, peer, service_manager, stop_signal, tether, verify, windows,
 };
 
 use crate::server_tool::{OfServer, Tool};
@@ -33,31 +31,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a scenario: break a site, have it mended, tell what became of every message.
-    Run(Run),
+    Run(run::Run),
     /// Run many small scenarios in which processes are killed at moments that follow from the seed.
-    Storm {
-        /// The scenario.
-        #[arg(long, default_value = SCENARIOS[0].name, value_parser = scenarios())]
-        scenario: String,
-        /// What varies it; its first variant unless told.
-        #[arg(long)]
-        variant: Option<String>,
-        /// How many runs.
-        #[arg(long, default_value_t = 100)]
-        runs: u32,
-        /// The seed of the first run; each next one is one more.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// How many runs at once; as many as the machine stands unless told.
-        #[arg(long)]
-        at_once: Option<usize>,
-        /// How many messages each.
-        #[arg(long, default_value_t = 30)]
-        messages: usize,
-        /// How many processes are killed in each.
-        #[arg(long, default_value_t = 3)]
-        kills: usize,
-    },
+    Storm(run::StormArguments),
     /// Stand a broken site up, for a controller and agents that you run yourself.
     Site {
         /// The controller's address, as the agents' configurations are to name it.
@@ -178,105 +154,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct Run {
-    /// The scenario.
-    #[arg(value_parser = scenarios())]
-    scenario: String,
-    /// What varies the scenario; `mailmend-lab run --help` lists the variants of each.
-    #[arg(long)]
-    variant: Option<String>,
-    /// How many of the messages are bad; as the scenario has it unless told.
-    #[arg(long)]
-    bad: Option<usize>,
-    /// Mail and kills follow from it.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many messages users send, over all sites.
-    #[arg(long, default_value_t = 120, value_parser = messages)]
-    messages: usize,
-    /// How many sites of two servers, 1 to 50.
-    #[arg(long, default_value_t = 1, value_parser = sites)]
-    sites: usize,
-    /// Keep the folder of the world.
-    #[arg(long)]
-    keep: bool,
-    /// Print the report as one JSON object in the last line.
-    #[arg(long)]
-    json: bool,
-    /// How many processes to kill during the rollout.
-    #[arg(long, visible_alias = "chaos", default_value_t = 0)]
-    kills: usize,
-    /// How much faster than life the clock runs, 1 to 600.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
-    clock_factor: u32,
-    /// Let the stuck mail have waited since before the lab began, instead of waiting for it.
-    #[arg(long)]
-    waited_before: bool,
-    /// How many seconds the rollout may take.
-    #[arg(long, default_value_t = 240)]
-    patience: u64,
-    /// Another policy file instead of the shipped one.
-    #[arg(long)]
-    policy: Option<PathBuf>,
-    /// What the servers and their agents run on.
-    #[arg(long, value_enum, default_value_t)]
-    agents: Agents,
-}
-
-/// What the servers and their agents run on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum Agents {
-    /// This Linux.
-    #[default]
-    Unix,
-    /// Windows, as Wine makes it: real services, and the settings in the registry.
-    Wine,
-}
-
-impl Agents {
-    fn platform(self, say: &dyn Fn(&str)) -> Result<Platform, LabError> {
-        match self {
-            Self::Unix => Ok(Platform::Linux),
-            Self::Wine => {
-                let programs = std::env::var_os(wine::PROGRAMS)
-                    .map_or_else(|| windows::programs(&top()), PathBuf::from);
-                Windows::prepare(&programs, say).map(Platform::Wine)
-            }
-        }
-    }
-}
-
-/// The scenarios as the command line has them, each with its variants.
-fn scenarios() -> impl clap::builder::TypedValueParser<Value = String> {
-    use clap::builder::{PossibleValuesParser, TypedValueParser};
-    let value = |one: &&Scenario| {
-        let variants = one.variants.join(", ");
-        PossibleValue::new(one.name).help(format!(
-            "{}: {}. Variants: {variants}",
-            one.article, one.about
-        ))
-    };
-    PossibleValuesParser::new(SCENARIOS.iter().map(value)).map(|name| name)
-}
-
-fn found(name: &str) -> Result<&'static Scenario, LabError> {
-    Scenario::named(name).ok_or_else(|| LabError::Refused {
-        attempted: format!("play `{name}`"),
-        reason: "there is no such scenario".to_owned(),
-    })
-}
-
-fn checked(scenario: &Scenario, variant: Option<String>) -> Result<Option<String>, LabError> {
-    match scenario.variant(variant.as_deref()) {
-        Ok(_) => Ok(variant),
-        Err(reason) => Err(LabError::Refused {
-            attempted: format!("play `{}`", scenario.name),
-            reason,
-        }),
-    }
-}
-
 fn messages(text: &str) -> Result<usize, String> {
     within(text, 1..=1_000_000)
 }
@@ -311,30 +188,8 @@ pub(super) fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, LabError> {
     match command {
-        Command::Run(arguments) => return run_scenario(&arguments),
-        Command::Storm {
-            scenario,
-            variant,
-            runs,
-            seed,
-            at_once,
-            messages,
-            kills,
-        } => {
-            tether::to_parent();
-            let at_once = at_once.unwrap_or_else(|| 2 * processors());
-            let scenario = found(&scenario)?;
-            let storm = Storm {
-                scenario,
-                variant: checked(scenario, variant)?,
-                runs,
-                seed,
-                at_once,
-                messages,
-                kills,
-            };
-            return Ok(code(storm::run(&storm, &Programs::locate()?)?));
-        }
+        Command::Run(arguments) => return run::run(&arguments),
+        Command::Storm(arguments) => return run::storm(arguments),
         Command::Site {
             controller,
             messages,
@@ -455,53 +310,6 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn run_scenario(arguments: &Run) -> Result<ExitCode, LabError> {
-    tether::to_parent();
-    let scenario = found(&arguments.scenario)?;
-    let variant = checked(scenario, arguments.variant.clone())?;
-    if arguments.bad.is_some() && scenario.bad == 0 {
-        return Err(LabError::Refused {
-            attempted: format!("have bad messages in `{}`", scenario.name),
-            reason: "no message is bad in it; leave `--bad` out".to_owned(),
-        });
-    }
-    if arguments.bad.is_some_and(|bad| bad > arguments.messages) {
-        return Err(LabError::Refused {
-            attempted: "have more bad messages than messages".to_owned(),
-            reason: "give `--messages` a larger number".to_owned(),
-        });
-    }
-    let begun = std::time::Instant::now();
-    let say = |line: &str| eprintln!("[{:>5.1} s] {line}", begun.elapsed().as_secs_f32());
-    let options = Options {
-        variant,
-        bad: arguments.bad,
-        seed: arguments.seed,
-        messages: arguments.messages,
-        sites: arguments.sites,
-        keep: arguments.keep,
-        kills: arguments.kills,
-        kills_agents_alone: false,
-        clock_factor: ClockFactor(arguments.clock_factor),
-        waited_before: arguments.waited_before,
-        patience: Duration::from_secs(arguments.patience),
-        policy: arguments.policy.clone(),
-        platform: arguments.agents.platform(&say)?,
-        watch: false,
-    };
-    let outcome = scenario::run(scenario, &options, &Programs::locate()?, &say)?;
-    if arguments.json {
-        // To text at once: by way of a value the fields would lose their order.
-        println!(
-            "{}",
-            serde_json::to_string(&outcome.report).unwrap_or_default()
-        );
-    } else {
-        print!("{}", demo::account(&outcome));
-    }
-    Ok(code(outcome.report.against().is_empty()))
 }
 
 const fn code(good: bool) -> ExitCode {

@@ -4,9 +4,11 @@
 //! answers and how the truth is counted is its [`Room`]; [`play`] goes through all of them in
 //! the same way.
 
+mod account;
 mod bad_mail;
 pub mod corrupt_message;
 pub mod fleet;
+pub mod fleet_rollout;
 mod ledger;
 pub mod operator;
 mod person;

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use crate::lab_error::LabError;
 use crate::programs::Programs;
-use crate::scenario::{Report, Scenario};
+use crate::scenario::Report;
 use crate::stop_signal;
 use crate::tether::Tethered;
 
 /// What a storm is.
 #[derive(Debug, Clone)]
 pub struct Storm {
-    /// The scenario that is played.
-    pub scenario: &'static Scenario,
+    /// The scenario that is played, by its name.
+    pub scenario: String,
+    /// Of a fleet: how many sites, and how many of them are faulty.
+    pub fleet: Option<(usize, usize)>,
     /// What varies it; its first variant unless told.
     pub variant: Option<String>,
     /// How many runs.
@@ -32,8 +34,9 @@ pub struct Storm {
     pub kills: usize,
 }
 
-/// How long one run may take.
+/// How long one run may take, and a fleet.
 const RUN: Duration = Duration::from_secs(300);
+const FLEET: Duration = Duration::from_secs(1_800);
 
 /// What came of a storm.
 #[derive(Debug, Default)]
@@ -97,9 +100,13 @@ pub fn run(storm: &Storm, programs: &Programs) -> Result<bool, LabError> {
 }
 
 fn arguments(storm: &Storm, seed: u64) -> Vec<String> {
-    let mut arguments: Vec<String> = ["run", storm.scenario.name, "--json", "--waited-before"]
+    let mut arguments: Vec<String> = ["run", &storm.scenario, "--json", "--waited-before"]
         .map(str::to_owned)
         .to_vec();
+    if let Some((sites, faulty)) = storm.fleet {
+        let (sites, faulty) = (sites.to_string(), faulty.to_string());
+        arguments.extend(["--sites".to_owned(), sites, "--faulty".to_owned(), faulty]);
+    }
     if let Some(variant) = &storm.variant {
         arguments.extend(["--variant".to_owned(), variant.clone()]);
     }
@@ -130,7 +137,8 @@ fn run_one(
         .stdout(Stdio::from(out));
     let mut run = Tethered::start("a run", command, &told).map_err(|error| error.whole())?;
     let mut ended = None;
-    crate::awaited::until(RUN, || {
+    let limit = if storm.fleet.is_some() { FLEET } else { RUN };
+    crate::awaited::until(limit, || {
         ended = run.ended();
         ended.is_some() || interrupted.load(Ordering::Relaxed)
     });
@@ -146,7 +154,7 @@ fn run_one(
     report
         .map(|report| (report, told.clone()))
         .ok_or_else(|| match ended {
-            None => format!("it did not end within {} s\n{told}", RUN.as_secs()),
+            None => format!("it did not end within {} s\n{told}", limit.as_secs()),
             Some(code) => format!("it ended with {code:?} and without a report\n{told}"),
         })
 }
@@ -165,7 +173,12 @@ impl Tally {
                     self.mended += 1;
                 }
                 eprintln!("seed {seed}: {} ({:.0} s)", report.outcome, report.seconds);
-                (report.harm(), told)
+                let harm = match storm.fleet {
+                    // There a kill may leave a site to a person, but only with a reason.
+                    Some(_) => report.against(),
+                    None => report.harm(),
+                };
+                (harm, told)
             }
             Err(why) => (vec!["there is no report".to_owned()], why),
         };

@@ -202,6 +202,10 @@ fn stages(verification: &Verification, left_out: &mut Vec<String>) -> Vec<Stage>
         let size = ["--runs", "4", "--messages", "16"];
         stages.push(lab(scenario.name, 15, &[&storm[..], &size[..]].concat()));
     }
+    let fleet = [
+        "run", "fleet", "--sites", "20", "--faulty", "7", "--seed", &seed, "--json",
+    ];
+    stages.push(lab("fleet", 30, &fleet));
     // Minutes of building for Windows: after all that is cheaper.
     match windows::impossible() {
         None => {

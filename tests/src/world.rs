@@ -1,7 +1,7 @@
 //! The world: sites of servers, with their processes and peers, in one folder.
 //!
 //! ```text
-//! truth/submitted.jsonl, truth/SITE.jsonl   what users sent and what a site's peer took: the lab's alone
+//! truth/submitted.jsonl, truth/peer-SITE.jsonl   what users sent and what a site's peer took: the lab's alone
 //! sites/SITE/directory.json                 the site's routes as they should be
 //! sites/SITE/SERVER/                        one server ([`ServerDir`])
 //! lab.json                                  every process's role, pid, ports and folders
@@ -36,39 +36,65 @@ const START: Duration = Duration::from_secs(60);
 /// What a world is to be.
 #[derive(Debug, Clone)]
 pub struct WorldSpec {
-    /// How many sites, each of two servers and a peer.
-    pub sites: usize,
+    /// Its sites, each of two servers.
+    pub sites: Vec<SiteSpec>,
+    /// How many sites hand their mail to the same next hop, from 1.
+    pub sites_per_peer: usize,
     /// How much faster than life the clock runs.
     pub clock_factor: ClockFactor,
     /// How many connections each IMS opens at once.
     pub connections: usize,
     /// How long a peer waits between recording a message and saying so.
     pub peer_latency: Duration,
+    /// What every server runs on.
+    pub platform: Platform,
+}
+
+/// What the servers of a site are to be.
+#[derive(Debug, Clone)]
+pub struct SiteSpec {
     /// Whether every IMS keeps archival copies.
     pub archive: bool,
-    /// Whether the routing of each outbound-only server is stale (Q268494): its peer moved, the directory
+    /// Whether the routing of the outbound-only server is stale (Q268494): the peer moved, the directory
     /// knows, the server does not, and its IMS loads routing at start only.
     pub stale_outbound: bool,
     /// Whether every recalculation of routing says that it succeeded and changes nothing (Q182798).
     pub recalculates_falsely: bool,
-    /// The build of Exchange on every server.
+    /// The build of Exchange.
     pub build: String,
-    /// What every server runs on.
-    pub platform: Platform,
 }
 
 impl Default for WorldSpec {
     fn default() -> Self {
         Self {
-            sites: 1,
+            sites: vec![SiteSpec::default()],
+            sites_per_peer: 1,
             clock_factor: ClockFactor(60),
             connections: 4,
             peer_latency: Duration::from_millis(2),
+            platform: Platform::Linux,
+        }
+    }
+}
+
+impl Default for SiteSpec {
+    fn default() -> Self {
+        Self {
             archive: true,
             stale_outbound: true,
             recalculates_falsely: false,
             build: server_dir::usual_build(),
-            platform: Platform::Linux,
+        }
+    }
+}
+
+impl SiteSpec {
+    /// A site in which nothing is wrong.
+    #[must_use]
+    pub fn well() -> Self {
+        Self {
+            stale_outbound: false,
+            ..Self::default()
         }
     }
 }
@@ -132,7 +158,16 @@ pub struct Site {
     pub directory: PathBuf,
     /// Where its peer takes mail.
     pub peer_address: String,
-    peer: Tethered,
+}
+
+/// A next hop of one site or several.
+#[derive(Debug)]
+pub struct Peer {
+    /// The site after which it is named: the first of those that it serves.
+    pub name: String,
+    /// Where it takes mail.
+    pub address: String,
+    process: Tethered,
 }
 
 /// The world; its processes end when it is dropped.
@@ -146,6 +181,8 @@ pub struct World {
     pub servers: Vec<Server>,
     /// The sites.
     pub sites: Vec<Site>,
+    /// The next hops.
+    pub peers: Vec<Peer>,
     program: PathBuf,
 }
 
@@ -171,23 +208,50 @@ impl World {
             spec,
             servers: Vec::new(),
             sites: Vec::new(),
+            peers: Vec::new(),
             program: program.to_owned(),
         };
         make_folder(&folder.join("truth"))?;
-        for index in 0..world.spec.sites {
+        for (index, site) in world.spec.sites.clone().iter().enumerate() {
             let name = match SITE_NAMES.get(index) {
                 Some(name) => (*name).to_owned(),
                 None => format!("site-{index}"),
             };
-            world.add_site(&name)?;
+            world.add_site(&name, site)?;
         }
         world.chart(&[])?;
         Ok(world)
     }
 
-    fn add_site(&mut self, name: &str) -> Result<(), LabError> {
+    fn add_site(&mut self, name: &str, spec: &SiteSpec) -> Result<(), LabError> {
         let folder = self.folder.join("sites").join(name);
         make_folder(&folder)?;
+        if self
+            .sites
+            .len()
+            .is_multiple_of(self.spec.sites_per_peer.max(1))
+        {
+            let peer = self.start_peer(name, &folder.join("peer.log"))?;
+            self.peers.push(peer);
+        }
+        let peer = self.peers.last();
+        let site = Site {
+            name: name.to_owned(),
+            directory: folder.join("directory.json"),
+            peer_address: peer.map(|peer| peer.address.clone()).unwrap_or_default(),
+        };
+        let right = RoutingTable::everything_to(&site.peer_address);
+        right.write_directory(&site.directory)?;
+        // Nothing listens at that address: the peer of this port listens at 127.0.0.1 only.
+        let port = site.peer_address.rsplit(':').next().unwrap_or_default();
+        let stale = RoutingTable::everything_to(&format!("127.0.0.9:{port}"));
+        self.sites.push(site);
+        let outbound_routes = if spec.stale_outbound { &stale } else { &right };
+        self.add_server(name, "a", Direction::Both, &right, spec)?;
+        self.add_server(name, "b", Direction::Outbound, outbound_routes, spec)
+    }
+
+    fn start_peer(&self, name: &str, output: &Path) -> Result<Peer, LabError> {
         let mut command = Command::new(&self.program);
         command
             .arg("peer")
@@ -195,27 +259,13 @@ impl World {
             .arg(self.truth_of_peer(name))
             .arg("--latency-ms")
             .arg(self.spec.peer_latency.as_millis().to_string());
-        let output = folder.join("peer.log");
-        let (peer, port) =
-            Tethered::start_ready(&format!("the peer of {name}"), command, &output, START)?;
-        let site = Site {
+        let (process, port) =
+            Tethered::start_ready(&format!("the peer of {name}"), command, output, START)?;
+        Ok(Peer {
             name: name.to_owned(),
-            directory: folder.join("directory.json"),
-            peer_address: format!("127.0.0.1:{port}"),
-            peer,
-        };
-        let right = RoutingTable::everything_to(&site.peer_address);
-        right.write_directory(&site.directory)?;
-        // Nothing listens at that address: the peer of this port listens at 127.0.0.1 only.
-        let stale = RoutingTable::everything_to(&format!("127.0.0.9:{port}"));
-        self.sites.push(site);
-        let outbound_routes = if self.spec.stale_outbound {
-            &stale
-        } else {
-            &right
-        };
-        self.add_server(name, "a", Direction::Both, &right)?;
-        self.add_server(name, "b", Direction::Outbound, outbound_routes)
+            address: format!("127.0.0.1:{port}"),
+            process,
+        })
     }
 
     fn add_server(
@@ -224,6 +274,7 @@ impl World {
         letter: &str,
         direction: Direction,
         replica: &RoutingTable,
+        spec: &SiteSpec,
     ) -> Result<(), LabError> {
         let name = format!("{site}-{letter}");
         let folder = self.folder.join("sites").join(site);
@@ -237,11 +288,11 @@ impl World {
             direction,
             clock_factor: self.spec.clock_factor,
             connections: self.spec.connections,
-            archive: self.spec.archive,
-            recalculates_falsely: self.spec.recalculates_falsely,
-            build: self.spec.build.clone(),
+            archive: spec.archive,
+            recalculates_falsely: spec.recalculates_falsely,
+            build: spec.build.clone(),
         })?;
-        let stale = self.spec.stale_outbound && direction == Direction::Outbound;
+        let stale = spec.stale_outbound && direction == Direction::Outbound;
         let route_interval = if stale { 0 } else { 15 };
         let written = |path: &Path| platform.written(path);
         let registry = Registry::as_set_up_where(&dir, route_interval, &written);
@@ -277,13 +328,6 @@ impl World {
             .filter(|server| server.direction == Direction::Outbound)
     }
 
-    /// The servers whose IMS sends and receives: Server A of each site.
-    pub fn both_ways(&self) -> impl Iterator<Item = &Server> {
-        self.servers
-            .iter()
-            .filter(|server| server.direction == Direction::Both)
-    }
-
     /// The file in which users' messages are noted.
     #[must_use]
     pub fn truth_of_users(&self) -> PathBuf {
@@ -308,8 +352,8 @@ impl World {
     /// Where the truth cannot be read.
     pub fn deliveries(&self) -> Result<Vec<Delivery>, LabError> {
         let mut all = Vec::new();
-        for site in &self.sites {
-            all.extend(peer::deliveries(&self.truth_of_peer(&site.name))?);
+        for peer in &self.peers {
+            all.extend(peer::deliveries(&self.truth_of_peer(&peer.name))?);
         }
         Ok(all)
     }
@@ -344,8 +388,8 @@ impl World {
         for server in &mut self.servers {
             orderly &= server.manager.stop(Duration::from_secs(30));
         }
-        for site in &mut self.sites {
-            site.peer.kill();
+        for peer in &mut self.peers {
+            peer.process.kill();
         }
         orderly
     }

@@ -154,7 +154,7 @@ impl Room for CorruptMessage {
         let first = options.messages - self.late;
         for site in 0..options.sites {
             let share = |all: usize| all / options.sites + usize::from(site < all % options.sites);
-            let (server, count) = (2 * site, share(first));
+            let (server, count) = (stage.both_way(site), share(first));
             let mail = self.mail(
                 options.seed + site as u64,
                 count,
@@ -186,7 +186,7 @@ impl Room for CorruptMessage {
                 true => bad_mail::events(&server.dir, &[4037]).is_ok_and(|events| events > 0),
                 false => ill(server, too_long),
             };
-            stage.interrupted() || stage.world.both_ways().all(ill)
+            stage.interrupted() || stage.both_ways().all(ill)
         })?;
         stage.check_interrupted()?;
         Ok(stage.waiting()?.max(self.culprits.len()))
@@ -197,7 +197,7 @@ impl Room for CorruptMessage {
     }
 
     fn send_late(&mut self, stage: &mut Stage<'_>, left: usize) -> Result<(), LabError> {
-        stage.send(left % stage.world.servers.len(), None)
+        stage.send(stage.both_way(0) + left % stage.servers().len(), None)
     }
 
     fn ill(&self) -> Direction {
@@ -207,7 +207,7 @@ impl Room for CorruptMessage {
     fn still_ill(&self, stage: &Stage<'_>) -> Result<bool, LabError> {
         let factor = stage.world.spec.clock_factor;
         let too_long = factor.shorten(STUCK_AFTER);
-        Ok(stage.world.both_ways().any(|server| ill(server, too_long)))
+        Ok(stage.both_ways().any(|server| ill(server, too_long)))
     }
 
     fn rests_with(&self) -> Option<&'static str> {

@@ -21,6 +21,8 @@ use crate::world::{ChartedProcess, Server, World};
 
 /// How long a process may take to come up on a busy machine.
 const START: Duration = Duration::from_secs(60);
+/// How many agents are started at once: of a large fleet all at once would starve each other.
+const AGENTS_AT_ONCE: usize = 8;
 const STOP: Duration = Duration::from_secs(10);
 /// The controller listens at a loopback address of its own: no outgoing connection of this machine gets
 /// a port there, so a killed controller finds its port free when it comes back.
@@ -31,15 +33,15 @@ const LISTEN: &str = "127.0.0.7:0";
 pub struct Guarded {
     /// Whether an IMS that died is started again without being asked.
     pub watchdog: bool,
-    /// More tools, in TOML.
-    pub tools: String,
+    /// More tools, by name, in TOML.
+    pub tools: BTreeMap<String, String>,
 }
 
 impl Default for Guarded {
     fn default() -> Self {
         Self {
             watchdog: true,
-            tools: String::new(),
+            tools: BTreeMap::new(),
         }
     }
 }
@@ -114,10 +116,14 @@ impl Fleet {
             let agent = fleet.enrol(world, server, programs, &guard(server))?;
             fleet.agents.push(agent);
         }
-        for agent in &mut fleet.agents {
-            agent.start()?;
+        let all = fleet.agents.len();
+        for first in (0..all).step_by(AGENTS_AT_ONCE) {
+            let group = first..(first + AGENTS_AT_ONCE).min(all);
+            for agent in &mut fleet.agents[group.clone()] {
+                agent.start()?;
+            }
+            fleet.await_connected(group.end)?;
         }
-        fleet.await_connected(world.servers.len())?;
         Ok(fleet)
     }
 
@@ -393,26 +399,28 @@ verdicts = {{ submitted = "submitted" }}
         } else {
             String::new()
         },
-        more = guard.tools,
+        more = guard.tools.values().map(String::as_str).collect::<String>(),
         lab = quoted(&server.platform.lab(programs)),
         server_dir = path(dir.root()),
     )
 }
 
-/// A tool of the lab as a guard file defines it; `tail` is TOML that follows, such as verdicts and flags.
+/// A tool of the lab, by name, as a guard file defines it; `tail` is TOML that follows, such as verdicts and
+/// flags.
 pub fn guarded_tool(
     name: &str,
     subcommand: &str,
     server: &Server,
     programs: &Programs,
     tail: &str,
-) -> String {
-    format!(
+) -> (String, String) {
+    let text = format!(
         "\n[tools.{name}]\nprogram = {}\narguments = [\"tool\", {}, \"--server-dir\", {}]\n{tail}\n",
         quoted(&server.platform.lab(programs)),
         quoted(subcommand),
         quoted(&server.platform.written(server.dir.root())),
-    )
+    );
+    (name.to_owned(), text)
 }
 
 /// A text as TOML writes it.

@@ -1,16 +1,20 @@
 //! What the ledgers say: only to compare with the truth what had been named.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::fleet::Fleet;
 use super::operator::rows;
 use crate::lab_error::LabError;
+use crate::truth::Told;
+use crate::world::Server;
 
 /// Messages that the ledgers single out, by the name of their spool file.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// The server of each.
+    servers: BTreeMap<String, String>,
     pub(super) in_doubt: BTreeSet<String>,
     pub(super) poison: BTreeSet<String>,
     /// Held, or given back and not settled.
@@ -31,19 +35,52 @@ impl Ledger {
             let alarms = rows(&shown["alarms"]).iter().filter_map(Value::as_str);
             twice.extend(alarms.flat_map(named_twice));
         }
+        let mut servers = BTreeMap::new();
         let mut names = |state: &str| -> Result<BTreeSet<String>, LabError> {
             let listed = fleet.ask(&["ledger", "list", "--state", state])?;
-            let name = |entry: &Value| entry["name"].as_str().map(str::to_owned);
+            let name = |entry: &Value| {
+                let name = entry["name"].as_str()?.to_owned();
+                let agent = entry["agent"].as_str().unwrap_or_default();
+                servers.insert(name.clone(), agent.to_owned());
+                Some(name)
+            };
             Ok(rows(&listed["entries"]).iter().filter_map(name).collect())
         };
         let mut held = names("held")?;
         held.extend(names("replaying")?);
+        let (in_doubt, poison) = (names("in-doubt")?, names("poison")?);
         Ok(Self {
-            in_doubt: names("in-doubt")?,
-            poison: names("poison")?,
+            servers,
+            in_doubt,
+            poison,
             held,
             twice,
         })
+    }
+
+    /// What of it is of these servers, and what was told twice of these messages.
+    pub(super) fn of(&self, servers: &[Server], told: &[Told]) -> Self {
+        let is_there = |name: &&String| {
+            let server = self.servers.get(*name);
+            server.is_some_and(|server| servers.iter().any(|one| one.name == *server))
+        };
+        let there = |names: &BTreeSet<String>| names.iter().filter(is_there).cloned().collect();
+        let sent = |name: &&String| {
+            let is = |one: &Told| one.submission.spool_name.as_str() == name.as_str();
+            told.iter().any(is)
+        };
+        Self {
+            servers: self.servers.clone(),
+            in_doubt: there(&self.in_doubt),
+            poison: there(&self.poison),
+            held: there(&self.held),
+            twice: self.twice.iter().filter(sent).cloned().collect(),
+        }
+    }
+
+    /// The servers of which anything is in custody.
+    pub(super) fn servers(&self) -> BTreeSet<&str> {
+        self.servers.values().map(String::as_str).collect()
     }
 
     /// Whether a message is named as one that may have been sent twice.

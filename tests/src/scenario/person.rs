@@ -42,37 +42,49 @@ pub(super) fn answer_tasks(
     let shown = stage.fleet()?.ask(&["rollout", "show", rollout])?;
     let mut answered = Vec::new();
     for run in runs(&shown) {
-        let run = stage.fleet()?.ask(&["run", "show", &run])?;
-        for task in tasks(&run) {
-            if before.iter().any(|(known, _)| *known == task) {
-                continue;
-            }
-            let Some(answer) = room.answer(stage, &task)? else {
-                continue;
-            };
-            let line = format!(
-                "a person is asked by `{}` and answers `{}`",
-                task.step, answer.answer
-            );
-            stage.say(&line);
-            let mut arguments = vec![
-                "run",
-                "answer",
-                &task.run,
-                "--answer",
-                &answer.answer,
-                "--step",
-                &task.step,
-                "--no-wait",
-            ];
-            if !answer.note.is_empty() {
-                arguments.extend(["--note", &answer.note]);
-            }
-            match stage.fleet()?.ask(&arguments) {
-                Ok(_) => answered.push((task, answer)),
-                // The run may have gone on, or its agent may be away; the next look tells.
-                Err(error) => stage.say(&error.whole()),
-            }
+        answered.extend(answer_run(stage, room, &run, before)?);
+    }
+    Ok(answered)
+}
+
+/// As [`answer_tasks`], of one run.
+pub(super) fn answer_run(
+    stage: &mut Stage<'_>,
+    room: &mut dyn Room,
+    run: &str,
+    before: &[(Task, Answer)],
+) -> Result<Vec<(Task, Answer)>, LabError> {
+    let shown = stage.fleet()?.ask(&["run", "show", run])?;
+    let mut answered = Vec::new();
+    for task in tasks(&shown) {
+        if before.iter().any(|(known, _)| *known == task) {
+            continue;
+        }
+        let Some(answer) = room.answer(stage, &task)? else {
+            continue;
+        };
+        let line = format!(
+            "a person is asked by `{}` on {} and answers `{}`",
+            task.step, task.server, answer.answer
+        );
+        stage.say(&line);
+        let mut arguments = vec![
+            "run",
+            "answer",
+            &task.run,
+            "--answer",
+            &answer.answer,
+            "--step",
+            &task.step,
+            "--no-wait",
+        ];
+        if !answer.note.is_empty() {
+            arguments.extend(["--note", &answer.note]);
+        }
+        match stage.fleet()?.ask(&arguments) {
+            Ok(_) => answered.push((task, answer)),
+            // The run may have gone on, or its agent may be away; the next look tells.
+            Err(error) => stage.say(&error.whole()),
         }
     }
     Ok(answered)

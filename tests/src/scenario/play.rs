@@ -1,6 +1,5 @@
 //! How every scenario is played: break the site, have it mended, account for every message.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,13 +8,13 @@ use super::person::{self, Answer, Task};
 use super::report::Report;
 use super::room::Room;
 use super::stage::{LIMIT, Stage};
-use super::{Options, Scenario, symptoms};
+use super::{Options, Scenario, account, symptoms};
 use crate::chaos;
 use crate::lab_error::LabError;
 use crate::programs::Programs;
-use crate::truth::{self, Fate, Told};
+use crate::truth::Told;
 use crate::whole_file;
-use crate::world::{Server, WorldSpec};
+use crate::world::{Server, SiteSpec, WorldSpec};
 
 /// How long agents may take to report the last of what they did.
 const REPORTS: Duration = Duration::from_secs(30);
@@ -62,19 +61,18 @@ pub fn run(
             attempted: format!("play `{}`", scenario.name),
             reason,
         })?;
+    let room = (scenario.room)(options);
+    let mut site = SiteSpec::well();
+    room.site(&mut site);
     let mut spec = WorldSpec {
-        sites: options.sites,
+        sites: vec![site; options.sites],
         clock_factor: options.clock_factor,
-        stale_outbound: false,
         platform: options.platform.clone(),
         ..WorldSpec::default()
     };
     if options.kills > 0 {
-        let mut random = fastrand::Rng::with_seed(options.seed);
-        spec.peer_latency = Duration::from_millis(random.u64(1..=SLOW_PEER_MS));
+        spec.peer_latency = slow_peer(options.seed);
     }
-    let room = (scenario.room)(options);
-    room.world(&mut spec);
     let mut play = Play {
         stage: Stage::build(options, spec, programs, say)?,
         late: room.late(),
@@ -96,6 +94,11 @@ pub fn run(
         told,
         folder,
     })
+}
+
+/// How long the peers of a disturbed world take to confirm a message.
+pub(super) fn slow_peer(seed: u64) -> Duration {
+    Duration::from_millis(fastrand::Rng::with_seed(seed).u64(1..=SLOW_PEER_MS))
 }
 
 struct Play<'a> {
@@ -151,50 +154,19 @@ impl Play<'_> {
         }
         // Nothing moves any more.
         let told = self.stage.world.tell()?;
-        let duplicated = truth::names(&told, Fate::Duplicated);
-        let named = duplicated.iter().filter(|name| ledger.names(name.as_str()));
-        let accounted = |name: &str| {
-            let told = |(_, answer): &(Task, Answer)| answer.note.contains(name);
-            ledger.accounts_for(name) || self.answered.iter().any(told)
-        };
-        let held = truth::names(&told, Fate::Held);
-        let unaccounted = held.iter().filter(|name| !accounted(name.as_str()));
-        let longest = outages.iter().map(|one| one.longest).max();
         let mut report = Report {
             scenario: self.scenario.name.to_owned(),
             policy: self.scenario.policy.to_owned(),
             seed: self.stage.options.seed,
             sites: self.stage.world.sites.len(),
             servers: self.stage.world.servers.len(),
-            submitted: told.len(),
-            delivered_once: truth::count(&told, Fate::DeliveredOnce),
-            duplicated: duplicated.len(),
-            duplicates_named: named.count(),
-            lost: truth::count(&told, Fate::Lost),
-            held: held.len(),
-            poison: ledger.poison.len(),
-            in_doubt: ledger.in_doubt.len(),
             symptom_before,
             symptom_after: self.room.symptom_after(&told),
-            restarts: outages.iter().map(|one| one.restarts).sum(),
             service_running,
-            longest_outage_ms: u64::try_from(longest.unwrap_or_default().as_millis())
-                .unwrap_or(u64::MAX),
-            seconds: 0.0,
-            outcome: String::new(),
-            variant: String::new(),
-            bad: 0,
-            vanished: 0,
-            unaccounted: unaccounted.count(),
-            against_scenario: Vec::new(),
             rollout: ended,
             rests_with: rests.map(str::to_owned),
             service_can_run: self.room.service_can_run(),
-            restarts_bound: None,
-            restarts_information: None,
-            search_restarts: None,
-            crashes: outages.iter().map(|one| one.deaths).sum(),
-            extras: BTreeMap::new(),
+            ..account::count(&told, &ledger, &outages, &self.answered)
         };
         self.room
             .report(&mut self.stage, &told, &ledger, &mut report)?;
@@ -278,18 +250,29 @@ impl Play<'_> {
         if let Some(file) = &self.stage.options.policy {
             return Ok(file.clone());
         }
-        let wanted = self.scenario.policy;
-        let file = self.stage.folder.join(format!("{wanted}.toml"));
-        let (_, text) = mailmend_policy::library::SHIPPED
-            .iter()
-            .find(|(name, _)| *name == wanted)
-            .ok_or_else(|| LabError::Malformed {
-                what: "the library of policies".to_owned(),
-                reason: format!("it has no `{wanted}`"),
-            })?;
-        let factor = self.stage.world.spec.clock_factor;
-        let text = self.room.policy((*text).to_owned(), factor)?;
+        let text = played_policy(self.scenario, &*self.room, self.stage.options)?;
+        let file = self
+            .stage
+            .folder
+            .join(format!("{}.toml", self.scenario.policy));
         whole_file::write(&file, text.as_bytes())?;
         Ok(file)
     }
+}
+
+/// The text of the shipped policy of a scenario, as its room has it played.
+pub(super) fn played_policy(
+    scenario: &Scenario,
+    room: &dyn Room,
+    options: &Options,
+) -> Result<String, LabError> {
+    let wanted = scenario.policy;
+    let (_, text) = mailmend_policy::library::SHIPPED
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .ok_or_else(|| LabError::Malformed {
+            what: "the library of policies".to_owned(),
+            reason: format!("it has no `{wanted}`"),
+        })?;
+    room.policy((*text).to_owned(), options.clock_factor)
 }

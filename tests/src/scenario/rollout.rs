@@ -134,7 +134,7 @@ impl Stage<'_> {
         Ok(over(&self.fleet()?.ask(&["rollout", "show", id])?))
     }
 
-    fn kill(&mut self, kill: &Kill) -> Result<(), LabError> {
+    pub(super) fn kill(&mut self, kill: &Kill) -> Result<(), LabError> {
         let (what, killed) = match kill.victim {
             Victim::Controller => {
                 let controller = &mut self.fleet()?.controller;

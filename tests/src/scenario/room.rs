@@ -12,13 +12,13 @@ use crate::lab_error::LabError;
 use crate::programs::Programs;
 use crate::server_dir::Direction;
 use crate::truth::{self, Fate, Told};
-use crate::world::{Server, WorldSpec};
+use crate::world::{Server, SiteSpec};
 
 /// What one scenario has that others have not. A room may keep what it did in itself; what is bad is known
 /// to it and to the truth, never to agents or the controller.
 pub trait Room {
-    /// Changes what the world is to be.
-    fn world(&self, _spec: &mut WorldSpec) {}
+    /// Changes what each of its sites is to be.
+    fn site(&self, _spec: &mut SiteSpec) {}
 
     /// Changes the text of the shipped policy, where a time of life in it is too long to be played.
     ///

@@ -31,7 +31,7 @@ use crate::server_dir::{Direction, ServerDir, spooled};
 use crate::store::database::{Database, FolderDamage};
 use crate::tool::imcsave;
 use crate::truth::{Fate, Told};
-use crate::world::{Server, WorldSpec};
+use crate::world::{Server, SiteSpec};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -143,7 +143,7 @@ impl SentNotRemoved {
 
     /// Kills the agent while imcsave is at work, and lets that go on then.
     fn kill_while_saving(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
-        for at in 0..stage.world.servers.len() {
+        for at in stage.server_indexes() {
             let dir = stage.world.servers[at].dir.clone();
             if !dir.imcsave_waits().exists() || imcsave::places(&dir)?.is_empty() {
                 continue;
@@ -159,7 +159,7 @@ impl SentNotRemoved {
 }
 
 impl Room for SentNotRemoved {
-    fn world(&self, spec: &mut WorldSpec) {
+    fn site(&self, spec: &mut SiteSpec) {
         BUILD.clone_into(&mut spec.build);
         spec.archive = false;
     }
@@ -207,7 +207,7 @@ impl Room for SentNotRemoved {
             ),
         ];
         Guarded {
-            tools: tools.concat(),
+            tools: tools.into(),
             ..Guarded::default()
         }
     }
@@ -216,13 +216,14 @@ impl Room for SentNotRemoved {
     fn break_site(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
         let options = stage.options;
         for site in 0..options.sites {
-            let server = &stage.world.servers[2 * site];
+            let server = &stage.world.servers[stage.both_way(site)];
             server.services().stop(ims::SERVICE, LIMIT)?;
             self.break_server(&server.dir)?;
             server.services().start(ims::SERVICE, LIMIT)?;
         }
         for number in 0..options.messages - self.late {
-            stage.send_to_begin(2 * (number % options.sites), None, Begins::Sent)?;
+            let server = stage.both_way(number % options.sites);
+            stage.send_to_begin(server, None, Begins::Sent)?;
         }
         Ok(())
     }
@@ -231,7 +232,7 @@ impl Room for SentNotRemoved {
     fn await_symptom(&mut self, stage: &mut Stage<'_>) -> Result<usize, LabError> {
         awaited::or_fail("the symptom", LIMIT, || {
             stage.interrupted()
-                || stage.world.both_ways().all(|server| {
+                || stage.both_ways().all(|server| {
                     let held = spooled(&server.dir.mts_out()).map_or(0, |files| files.len());
                     let told = bad_mail::events_since_start(&server.dir, &EVENTS).unwrap_or(0);
                     let out = spooled(&server.dir.outbound()).map_or(1, |files| files.len());
@@ -240,7 +241,6 @@ impl Room for SentNotRemoved {
         })?;
         stage.check_interrupted()?;
         let each = stage
-            .world
             .both_ways()
             .map(|server| spooled(&server.dir.mts_out()));
         let mut held = 0;
@@ -256,7 +256,7 @@ impl Room for SentNotRemoved {
     }
 
     fn send_late(&mut self, stage: &mut Stage<'_>, left: usize) -> Result<(), LabError> {
-        let both = 2 * (left % stage.options.sites);
+        let both = stage.both_way(left % stage.options.sites);
         // Whose address space was moved gets no mail; the site's other server does.
         let server = both + usize::from(self.moved.contains(&both));
         stage.send_to_begin(server, None, Begins::Sent).map(drop)
@@ -282,7 +282,7 @@ impl Room for SentNotRemoved {
     }
 
     fn still_ill(&self, stage: &Stage<'_>) -> Result<bool, LabError> {
-        for server in stage.world.both_ways() {
+        for server in stage.both_ways() {
             let told = bad_mail::events_since_start(&server.dir, &EVENTS)?;
             if told > 0 && !spooled(&server.dir.mts_out())?.is_empty() {
                 return Ok(true);
@@ -315,7 +315,7 @@ impl Room for SentNotRemoved {
         report: &mut Report,
     ) -> Result<(), LabError> {
         let mut left = 0;
-        for server in stage.world.both_ways() {
+        for server in stage.both_ways() {
             left += spooled(&server.dir.mts_out())?.len();
         }
         let delivered = told.iter().filter(|one| one.fate == Fate::DeliveredOnce);
@@ -332,7 +332,7 @@ impl Room for SentNotRemoved {
         extras.insert("backups".to_owned(), self.done.backups.into());
         extras.insert("killed_saving".to_owned(), self.killed_saving.into());
         let (mut begun, mut whole, mut damaged) = (0, 0, 0);
-        for server in stage.world.both_ways() {
+        for server in stage.both_ways() {
             begun += imcsave::places(&server.dir)?.len();
             whole += imcsave::whole(&server.dir)?.len();
             damaged += usize::from(
@@ -391,7 +391,6 @@ impl Room for SentNotRemoved {
 /// How often the mail services of all Server A were started.
 fn starts(stage: &Stage<'_>) -> Result<usize, LabError> {
     let each = stage
-        .world
         .both_ways()
         .map(|server| bad_mail::events(&server.dir, &[bad_mail::STARTED]));
     each.sum()

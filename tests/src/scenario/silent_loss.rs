@@ -31,7 +31,7 @@ use crate::smtp_log;
 use crate::spool::{self, SpoolMessage};
 use crate::tracking_log::{Befell, Record};
 use crate::truth::{Fate, Told};
-use crate::world::WorldSpec;
+use crate::world::SiteSpec;
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -136,7 +136,7 @@ impl SilentLoss {
             untracked: untracked.map(str::to_owned).into_iter().collect(),
             ..Faults::default()
         };
-        for server in &stage.world.servers {
+        for server in stage.servers() {
             write_past(&server.dir)?;
             faults.write(&server.dir)?;
             // It learns of them at its start.
@@ -157,7 +157,7 @@ impl SilentLoss {
 }
 
 impl Room for SilentLoss {
-    fn world(&self, spec: &mut WorldSpec) {
+    fn site(&self, spec: &mut SiteSpec) {
         BUILD.clone_into(&mut spec.build);
         spec.stale_outbound = false;
         // Q157693: such a file leaves no archival copy. What is kept is the agent's doing alone.
@@ -177,7 +177,7 @@ impl Room for SilentLoss {
     }
 
     fn break_site(&mut self, stage: &mut Stage<'_>) -> Result<(), LabError> {
-        let servers = stage.world.servers.len();
+        let (first, servers) = (stage.both_way(0), stage.servers().len());
         for number in 0..stage.options.messages {
             // Server A takes mail and sends, Server B only sends; the servers take turns.
             let turn = number % (servers / 2 * 3);
@@ -185,7 +185,7 @@ impl Room for SilentLoss {
                 turn / 3 * 2 + usize::from(turn % 3 == 2),
                 turn.is_multiple_of(3),
             );
-            let draft = stage.draft(server, inbound);
+            let draft = stage.draft(first + server, inbound);
             self.drafts.push(draft);
         }
         let drawn = self.draw(stage.options.seed);
@@ -256,7 +256,8 @@ impl Room for SilentLoss {
                     self.watch.sent(&sent, draft.server, agent);
                 }
             }
-            for (at, server) in stage.world.servers.iter().enumerate() {
+            for at in stage.server_indexes() {
+                let server = &stage.world.servers[at];
                 if self.drafts.iter().all(|draft| draft.server != at) {
                     let sent = self.sent.entry(server.name.clone());
                     sent.or_insert_with(Instant::now);
@@ -300,7 +301,7 @@ impl Room for SilentLoss {
 
     /// Everything rests: what is gone now has vanished. What escrow kept of it is then given back.
     fn ask(&mut self, stage: &mut Stage<'_>, _runs: &[String]) -> Result<(), LabError> {
-        for server in &stage.world.servers {
+        for server in stage.servers() {
             self.set_aside
                 .extend(in_custody(&server.dir.exchsrvr().join("mailmend-held"))?);
         }

@@ -13,7 +13,7 @@ use crate::awaited;
 use crate::lab_error::LabError;
 use crate::programs::Programs;
 use crate::truth::Told;
-use crate::world::WorldSpec;
+use crate::world::{SiteSpec, WorldSpec};
 
 /// How often the site is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,9 +30,8 @@ pub fn stand(
     say: &dyn Fn(&str),
 ) -> Result<Vec<Told>, LabError> {
     let spec = WorldSpec {
-        sites: options.sites,
+        sites: vec![SiteSpec::default(); options.sites],
         clock_factor: options.clock_factor,
-        stale_outbound: true,
         ..WorldSpec::default()
     };
     let mut stage = Stage::build(options, spec, programs, say)?;

@@ -1,5 +1,6 @@
 //! What every scenario plays on: a world, its users, its fleet, and an eye on interruptions.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use crate::lab_error::{Attempting, LabError};
 use crate::load::{self, Begins, Load, Submission};
 use crate::outage::Outages;
 use crate::programs::Programs;
+use crate::server_dir::Direction;
 use crate::spool::{SpoolMessage, SpoolName};
 use crate::world::{Server, World, WorldSpec};
 use crate::{awaited, outside, stop_signal, store};
@@ -39,7 +41,10 @@ pub(super) struct Draft {
 
 /// A world with its users and, once it is started, its fleet.
 pub struct Stage<'a> {
+    /// How its ward is played.
     pub(super) options: &'a Options,
+    /// The index of the first site of its ward.
+    first_site: usize,
     pub(super) say: &'a dyn Fn(&str),
     // The fleet ends before the world does, and the folder goes last.
     pub(super) fleet: Option<Fleet>,
@@ -78,6 +83,7 @@ impl<'a> Stage<'a> {
         let load = Load::new(options.seed, &world.truth_of_users())?;
         Ok(Self {
             options,
+            first_site: 0,
             say,
             fleet: None,
             world,
@@ -86,6 +92,41 @@ impl<'a> Stage<'a> {
             interrupted,
             _scratch: scratch,
         })
+    }
+
+    /// Turns to other sites: `options.sites` of them, from that one on. What rooms do and what is counted is
+    /// of these alone.
+    pub(super) fn turn_to(&mut self, first_site: usize, options: &'a Options) {
+        self.first_site = first_site;
+        self.options = options;
+    }
+
+    /// The indexes of the servers of its ward.
+    pub(super) fn server_indexes(&self) -> Range<usize> {
+        let first = 2 * self.first_site;
+        first..(first + 2 * self.options.sites).min(self.world.servers.len())
+    }
+
+    /// The servers of its ward.
+    pub(super) fn servers(&self) -> &[Server] {
+        &self.world.servers[self.server_indexes()]
+    }
+
+    /// The index of the server for both directions, Server A, of a site of its ward; Server B is the next.
+    pub(super) fn both_way(&self, site: usize) -> usize {
+        2 * (self.first_site + site)
+    }
+
+    /// Server A of each site of its ward.
+    pub(super) fn both_ways(&self) -> impl Iterator<Item = &Server> {
+        let both = |server: &&Server| server.direction == Direction::Both;
+        self.servers().iter().filter(both)
+    }
+
+    /// Server B of each site of its ward.
+    pub(super) fn outbound_only(&self) -> impl Iterator<Item = &Server> {
+        let outbound = |server: &&Server| server.direction == Direction::Outbound;
+        self.servers().iter().filter(outbound)
     }
 
     /// Starts the controller and the agents; `guard` is what differs in the guard file of each server.
@@ -190,14 +231,14 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits until every mail service runs; returns whether it does. What the lab keeps running, it keeps
+    /// Waits until every mail service of its ward runs; returns whether it does. What the lab keeps running, it keeps
     /// running meanwhile.
     pub(super) fn await_services(&mut self) -> Result<bool, LabError> {
         let begun = Instant::now();
         while begun.elapsed() < LIMIT {
             self.check_interrupted()?;
             self.fleet()?.keep()?;
-            if self.world.servers.iter().all(Server::ims_runs) {
+            if self.servers().iter().all(Server::ims_runs) {
                 return Ok(true);
             }
             awaited::until(Duration::from_millis(50), || self.interrupted());
@@ -205,7 +246,7 @@ impl<'a> Stage<'a> {
         Ok(false)
     }
 
-    /// Waits until the queues are empty, or nothing has moved in them for so long.
+    /// Waits until the queues of its ward are empty, or nothing has moved in them for so long.
     pub(super) fn await_rest(&mut self, still: Duration) -> Result<(), LabError> {
         let mut last = (usize::MAX, Instant::now());
         while last.0 > 0 && last.1.elapsed() < still {
@@ -220,18 +261,18 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// How many messages wait in the queues of all servers.
+    /// How many messages wait in the queues of its ward.
     pub(super) fn waiting(&self) -> Result<usize, LabError> {
-        self.world.servers.iter().map(Server::waiting).sum()
+        self.servers().iter().map(Server::waiting).sum()
     }
 
-    /// What the mail service of each server went through, as its service manager tells it.
+    /// What the mail service of each server of its ward went through, as its service manager tells it.
     pub(super) fn outages(&self) -> Result<Vec<Outages>, LabError> {
         let now_ms = Timestamp::now().as_millisecond();
         let of = |server: &Server| {
             let history = server.services().history()?;
             Ok(Outages::of(&history, ims::SERVICE, now_ms))
         };
-        self.world.servers.iter().map(of).collect()
+        self.servers().iter().map(of).collect()
     }
 }

@@ -120,7 +120,7 @@ impl Room for StuckMessage {
             guarded_tool("mtacheck", "mtacheck", server, programs, mtacheck),
         ];
         Guarded {
-            tools: tools.concat(),
+            tools: tools.into(),
             ..Guarded::default()
         }
     }
@@ -138,7 +138,7 @@ impl Room for StuckMessage {
         for site in 0..options.sites {
             // Server A of the site; what does not divide goes to the first sites.
             let count = first / options.sites + usize::from(site < first % options.sites);
-            let server = 2 * site;
+            let server = stage.both_way(site);
             if let Culprit::Mta { hopeless } = self.culprit {
                 let damage = if hopeless {
                     Damage::hopeless()
@@ -167,11 +167,7 @@ impl Room for StuckMessage {
         let too_long = factor.shorten(STUCK_AFTER);
         let limit = too_long + LIMIT;
         awaited::or_fail("the symptom", limit, || {
-            stage.interrupted()
-                || stage
-                    .world
-                    .both_ways()
-                    .all(|server| stuck(server, too_long))
+            stage.interrupted() || stage.both_ways().all(|server| stuck(server, too_long))
         })?;
         stage.check_interrupted()?;
         stage.waiting()
@@ -182,7 +178,7 @@ impl Room for StuckMessage {
     }
 
     fn send_late(&mut self, stage: &mut Stage<'_>, left: usize) -> Result<(), LabError> {
-        stage.send(left % stage.world.servers.len(), None)
+        stage.send(stage.both_way(0) + left % stage.servers().len(), None)
     }
 
     fn asks(&self) -> bool {
@@ -191,11 +187,7 @@ impl Room for StuckMessage {
 
     /// Looks into MTS-OUT of the server, and takes out what is stuck there.
     fn answer(&mut self, stage: &mut Stage<'_>, task: &Task) -> Result<Option<Answer>, LabError> {
-        let found = stage
-            .world
-            .servers
-            .iter()
-            .find(|one| one.name == task.server);
+        let found = stage.servers().iter().find(|one| one.name == task.server);
         let Some(dir) = found.map(|server| server.dir.clone()) else {
             return Ok(None);
         };
@@ -230,10 +222,7 @@ impl Room for StuckMessage {
     fn still_ill(&self, stage: &Stage<'_>) -> Result<bool, LabError> {
         let factor = stage.world.spec.clock_factor;
         let too_long = factor.shorten(STUCK_AFTER);
-        Ok(stage
-            .world
-            .both_ways()
-            .any(|server| stuck(server, too_long)))
+        Ok(stage.both_ways().any(|server| stuck(server, too_long)))
     }
 
     fn rests_with(&self) -> Option<&'static str> {

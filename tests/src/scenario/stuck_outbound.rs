@@ -17,7 +17,7 @@ use crate::clock_factor::ClockFactor;
 use crate::lab_error::LabError;
 use crate::server_dir::{ServerDir, spooled};
 use crate::truth::{self, Fate, OnDisk};
-use crate::world::{Server, WorldSpec};
+use crate::world::{Server, SiteSpec};
 
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -50,7 +50,7 @@ impl StuckOutbound {
 }
 
 impl Room for StuckOutbound {
-    fn world(&self, spec: &mut WorldSpec) {
+    fn site(&self, spec: &mut SiteSpec) {
         spec.stale_outbound = true;
         spec.recalculates_falsely = self.falsely;
     }
@@ -66,7 +66,7 @@ impl Room for StuckOutbound {
             let site = number % options.sites;
             let b = random.u32(..4) > 0;
             let since = (options.waited_before && b).then_some(long_ago);
-            stage.send(2 * site + usize::from(b), since)?;
+            stage.send(stage.both_way(site) + usize::from(b), since)?;
         }
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Room for StuckOutbound {
         let factor = stage.world.spec.clock_factor;
         let is_stuck = |server: &Server| stuck(&server.dir, factor).is_ok_and(|files| files > 0);
         awaited::or_fail("the symptom", factor.shorten(STUCK_AFTER) + LIMIT, || {
-            stage.interrupted() || stage.world.outbound_only().all(is_stuck)
+            stage.interrupted() || stage.outbound_only().all(is_stuck)
         })?;
         let before = delivered_by_outbound_only(stage)?;
         awaited::until(WATCHED, || stage.interrupted());
@@ -85,7 +85,7 @@ impl Room for StuckOutbound {
         if delivered_by_outbound_only(stage)? > before {
             return Ok(0);
         }
-        stage.world.outbound_only().map(Server::waiting).sum()
+        stage.outbound_only().map(Server::waiting).sum()
     }
 
     fn late(&self) -> usize {
@@ -94,20 +94,20 @@ impl Room for StuckOutbound {
 
     /// Three of four go to a Server B, the second of each pair.
     fn send_late(&mut self, stage: &mut Stage<'_>, left: usize) -> Result<(), LabError> {
-        let index = left % stage.world.servers.len();
+        let index = left % stage.servers().len();
         let server = if left.is_multiple_of(4) {
             index & !1
         } else {
             index | 1
         };
-        stage.send(server, None)
+        stage.send(stage.both_way(0) + server, None)
     }
 
     /// Whether messages have waited too long on servers that only send.
     fn still_ill(&self, stage: &Stage<'_>) -> Result<bool, LabError> {
         let factor = stage.world.spec.clock_factor;
         let stuck = |server: &Server| stuck(&server.dir, factor);
-        let each: Result<Vec<usize>, LabError> = stage.world.outbound_only().map(stuck).collect();
+        let each: Result<Vec<usize>, LabError> = stage.outbound_only().map(stuck).collect();
         Ok(each?.iter().any(|stuck| *stuck > 0))
     }
 
@@ -126,7 +126,7 @@ fn delivered_by_outbound_only(stage: &Stage<'_>) -> Result<usize, LabError> {
     );
     let of_b = |one: &&truth::Told| {
         let name = &one.submission.server;
-        world.outbound_only().any(|server| server.name == *name)
+        stage.outbound_only().any(|server| server.name == *name)
     };
     let delivered = told.iter().filter(|one| one.fate == Fate::DeliveredOnce);
     Ok(delivered.filter(of_b).count())

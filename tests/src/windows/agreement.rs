@@ -12,7 +12,7 @@ use crate::platform::Platform;
 use crate::platform::wine::{self, Windows};
 use crate::programs::Programs;
 use crate::scenario::fleet::{Fleet, Guarded};
-use crate::world::{Server, World, WorldSpec};
+use crate::world::{Server, SiteSpec, World, WorldSpec};
 
 /// How long a service may take to stop or start.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(super) fn check(folder: &Path, say: &dyn Fn(&str)) -> Result<Vec<String>, La
         .tempdir()
         .attempting(|| "make a folder for the world".to_owned())?;
     let spec = WorldSpec {
-        stale_outbound: false,
+        sites: vec![SiteSpec::well()],
         platform: platform.clone(),
         ..WorldSpec::default()
     };

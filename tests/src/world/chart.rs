@@ -49,21 +49,21 @@ impl Chart {
     #[must_use]
     pub fn of(world: &World, others: &[ChartedProcess]) -> Self {
         let mut processes = others.to_vec();
-        for site in &world.sites {
-            let port = site
-                .peer_address
+        for peer in &world.peers {
+            let port = peer
+                .address
                 .rsplit_once(':')
                 .and_then(|(_, port)| port.parse().ok());
             processes.push(ChartedProcess {
                 role: "peer".to_owned(),
-                site: Some(site.name.clone()),
+                site: Some(peer.name.clone()),
                 server: None,
-                pid: Some(site.peer.pid()),
+                pid: Some(peer.process.pid()),
                 ports: port.into_iter().collect(),
-                address: Some(site.peer_address.clone()),
+                address: Some(peer.address.clone()),
                 directories: BTreeMap::from([(
                     "truth".to_owned(),
-                    world.truth_of_peer(&site.name),
+                    world.truth_of_peer(&peer.name),
                 )]),
             });
         }

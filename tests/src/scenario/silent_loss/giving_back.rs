@@ -30,7 +30,7 @@ impl GivenBack {
         stage: &mut Stage<'_>,
         runs: impl Iterator<Item = &'r String>,
     ) -> Result<(), LabError> {
-        for server in &stage.world.servers {
+        for server in stage.servers() {
             // Service Pack 3 is on: the next start of the service, which is the recovery's, deletes nothing.
             let mut faults = Faults::read(&server.dir)?;
             faults.messages.clear();
