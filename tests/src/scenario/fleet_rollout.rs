@@ -48,7 +48,7 @@ pub const MESSAGES_EACH: usize = 12;
 /// With fewer, some faults have no message to show themselves by.
 const FEWEST_MESSAGES_EACH: usize = 8;
 
-/// Within this time of their start the rollouts are disturbed.
+/// Within this time the rollouts are disturbed, once all are under way.
 const KILL_WINDOW: Duration = Duration::from_secs(40);
 /// The time between two messages that users send while the fleet is being mended.
 const ARRIVALS: Duration = Duration::from_millis(200);
@@ -234,6 +234,7 @@ impl<'a> Play<'a> {
         let mut kills = kills.into_iter().peekable();
         let (mut arrival, mut chart) = (begun, begun);
         let mut look = begun;
+        let mut disturbed_since: Option<Instant> = None;
         let mut turn = 0;
         while !self.courses.iter().all(Course::is_over) {
             self.stage.check_interrupted()?;
@@ -244,7 +245,12 @@ impl<'a> Play<'a> {
                 }
                 break;
             }
-            while let Some(kill) = kills.next_if(|kill| kill.after <= begun.elapsed()) {
+            // From when all rollouts are under way: starting them takes a while on a busy machine.
+            if disturbed_since.is_none() && self.courses.iter().all(Course::has_begun) {
+                disturbed_since = Some(now);
+            }
+            let elapsed = disturbed_since.map(|since| since.elapsed());
+            while let Some(kill) = kills.next_if(|kill| Some(kill.after) <= elapsed) {
                 self.killed += 1;
                 self.stage.kill(&kill)?;
             }

@@ -77,6 +77,8 @@ struct SilentLoss {
     /// What was to vanish and was in the agent's custody by then: the service was killed, and what it may have
     /// handed over was set aside before it could delete it. The ledger names it.
     set_aside: BTreeSet<String>,
+    /// The hashes of what had vanished by then and has a copy with its bytes.
+    copied: BTreeSet<String>,
     /// What a person gave back.
     given: GivenBack,
 }
@@ -97,6 +99,7 @@ impl SilentLoss {
             listed: BTreeMap::new(),
             gone: Vec::new(),
             set_aside: BTreeSet::new(),
+            copied: BTreeSet::new(),
             given: GivenBack::default(),
         }
     }
@@ -144,6 +147,13 @@ impl SilentLoss {
             server.services().start(ims::SERVICE, LIMIT)?;
         }
         Ok(())
+    }
+
+    /// The line of the listings about a message.
+    fn row(&self, one: &Told) -> Option<&Value> {
+        let ids = [&one.submission.message_id, &one.submission.mts_id];
+        let mut listed = self.listed.values().flatten();
+        listed.find(|row| is_about(row, ids))
     }
 
     fn vanished<'t>(&self, told: &'t [Told]) -> Vec<&'t Told> {
@@ -308,6 +318,10 @@ impl Room for SilentLoss {
         let told = stage.world.tell()?;
         let gone = self.vanished(&told);
         self.gone = gone.into_iter().cloned().collect();
+        // What is given back and delivered needs no copy any more: the agent puts it elsewhere.
+        let has_copy = |one: &&Told| self.row(one).is_some_and(|row| has_its_bytes(row, one));
+        let hash = |one: &Told| one.submission.body_hash.clone();
+        self.copied = self.gone.iter().filter(has_copy).map(hash).collect();
         self.given.recover(stage, self.listed.keys())?;
         stage.await_services()?;
         stage.await_rest(REST)?;
@@ -329,10 +343,7 @@ impl Room for SilentLoss {
         let gone = std::mem::take(&mut self.gone);
         let vanished: Vec<&Told> = gone.iter().collect();
         let listed: Vec<&Value> = self.listed.values().flatten().collect();
-        let row = |one: &Told| {
-            let ids = [&one.submission.message_id, &one.submission.mts_id];
-            listed.iter().copied().find(|row| is_about(row, ids))
-        };
+        let row = |one: &Told| self.row(one);
         let claimed = |row: &&Value| row["fate"] == "vanished";
         let claims = listed.iter().filter(|row| claimed(row)).count();
         let found = vanished
@@ -344,12 +355,11 @@ impl Room for SilentLoss {
         let untold = |row: &&Value| row["fate"] == "cannot-tell";
         let untold = vanished.iter().filter_map(|one| row(one)).filter(untold);
         let untold = untold.count();
-        let recoverable =
-            |one: &&&Told| row(one).is_some_and(|row| claimed(&row) && has_its_bytes(row, one));
-        let recoverable = vanished.iter().filter(recoverable).count();
-        let recovered = |one: &&&Told| row(one).is_some_and(|row| has_its_bytes(row, one));
-        let recovered = vanished.iter().filter(recovered).count();
-        let has_copy = |one: &&Told| row(one).is_some_and(|row| has_its_bytes(row, one));
+        let has_copy = |one: &&Told| self.copied.contains(&one.submission.body_hash);
+        let recovered = vanished.iter().copied().filter(has_copy);
+        let recoverable = |one: &&Told| row(one).is_some_and(|row| claimed(&row));
+        let recoverable = recovered.clone().filter(recoverable).count();
+        let recovered = recovered.count();
         // Without kills every agent was there all the time.
         let kept = |one: &&&Told| {
             let hash = &one.submission.body_hash;

@@ -75,6 +75,11 @@ impl Course {
         self.over
     }
 
+    /// Whether its first rollout has been started.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun > 0
+    }
+
     /// Looks at it as its operator would, and does what follows.
     pub(super) fn look<'a>(
         &mut self,
