@@ -16,9 +16,9 @@ use crate::scenario::stage::Stage;
 const ROUNDS: usize = 4;
 /// The time between the end of one rollout and the start of the next for what is still ill.
 const AGAIN: Duration = Duration::from_secs(2);
-/// A rollout in which nothing has changed for so long is aborted: longer than anything of the lab takes on a
-/// busy machine.
-const STALLED: Duration = Duration::from_secs(180);
+/// After so long without a change it is told what a rollout waits for. Nothing else follows from it: a busy
+/// machine may be slow.
+const STALLED: Duration = Duration::from_secs(60);
 /// How many of the things that a rollout waits for are told.
 const TOLD: usize = 5;
 
@@ -211,7 +211,7 @@ impl Course {
         Ok(())
     }
 
-    /// It goes on by itself, unless only a person could do anything more, or nothing has changed for long.
+    /// It goes on by itself, unless only a person could do anything more.
     fn wait(&mut self, stage: &mut Stage<'_>, shown: &Value) -> Result<(), LabError> {
         let Some(open) = &mut self.open else {
             return Ok(());
@@ -229,27 +229,19 @@ impl Course {
             && runs
                 .iter()
                 .all(|run| is_final(&phase(run)) || phase(run) == "needs-person");
-        let stalled = open.since.elapsed() > STALLED;
-        if open.aborting {
-            if stalled {
-                explain(stage, &open.id)?;
-                open.since = Instant::now();
-            }
-            return Ok(());
-        }
-        if person || stalled {
-            let what = if stalled {
-                "nothing has changed for long"
-            } else {
-                "only a person could do more"
-            };
+        if person && !open.aborting {
+            let what = "only a person could do more";
             stage.say(&format!("{}: {what}; it is aborted", self.policy));
             explain(stage, &open.id)?;
             let abort = ["rollout", "abort", &open.id, "--why", what];
             match stage.fleet()?.ask(&abort) {
                 Ok(_) => open.aborting = true,
+                // It may have ended meanwhile: the next look tells.
                 Err(error) => stage.say(&error.whole()),
             }
+        } else if open.since.elapsed() > STALLED {
+            stage.say(&format!("{}: nothing has changed for a while", self.policy));
+            explain(stage, &open.id)?;
             open.since = Instant::now();
         }
         Ok(())
