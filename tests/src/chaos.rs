@@ -67,7 +67,8 @@ pub fn kills(
 }
 
 /// The kills of a fleet of `servers` servers, two a site: of the controller, of agents anywhere, the `ill` sites
-/// more often, and of mail services of these alone. Every other site is to be left as it was.
+/// more often, and of mail services of these alone. Of three kills or more one at least is of each. Every other
+/// site is to be left as it was.
 #[must_use]
 pub fn of_fleet(
     seed: u64,
@@ -77,11 +78,15 @@ pub fn of_fleet(
     ill: &[usize],
 ) -> Vec<Kill> {
     let mut random = fastrand::Rng::with_seed(seed ^ 0x666b_696c);
+    // One of each first; which comes when is drawn for all of them.
+    let first = [0, 4, 6];
     let mut kills: Vec<Kill> = (0..count)
-        .map(|_| {
+        .map(|number| {
             let anywhere = random.usize(..servers.max(1));
             let there = random.choice(ill).map(|site| 2 * site + random.usize(..2));
-            let victim = match (random.u32(..8), there) {
+            let drawn = random.u32(..8);
+            let kind = first.get(number).copied().unwrap_or(drawn);
+            let victim = match (kind, there) {
                 (0..2, _) => Victim::Controller,
                 (2 | 3, _) => Victim::Agent(anywhere),
                 (4 | 5, Some(server)) => Victim::Agent(server),
@@ -152,6 +157,22 @@ mod tests {
             if let Victim::Ims(server) = victim {
                 assert!([3, 7].contains(&(server / 2)), "{server} is healthy");
             }
+        }
+        for seed in 0..50 {
+            let few = of_fleet(seed, 3, window, 40, &[3, 7]);
+            assert!(few.is_sorted_by_key(|kill| kill.after));
+            let of = |is: fn(&Victim) -> bool| few.iter().filter(|kill| is(&kill.victim)).count();
+            assert_eq!(of(|victim| *victim == Victim::Controller), 1, "seed {seed}");
+            assert_eq!(
+                of(|victim| matches!(victim, Victim::Agent(_))),
+                1,
+                "seed {seed}"
+            );
+            assert_eq!(
+                of(|victim| matches!(victim, Victim::Ims(_))),
+                1,
+                "seed {seed}"
+            );
         }
         let none = of_fleet(1, 50, window, 40, &[]);
         assert!(

@@ -24,6 +24,8 @@ const START: Duration = Duration::from_secs(60);
 /// How many agents are started at once: of a large fleet all at once would starve each other.
 const AGENTS_AT_ONCE: usize = 8;
 const STOP: Duration = Duration::from_secs(10);
+/// How long an agent stays away that is killed until somebody starts it again: longer than any test.
+const UNTIL_TOLD: Duration = Duration::from_secs(86_400);
 /// The controller listens at a loopback address of its own: no outgoing connection of this machine gets
 /// a port there, so a killed controller finds its port free when it comes back.
 const LISTEN: &str = "127.0.0.7:0";
@@ -260,6 +262,39 @@ impl Fleet {
             changed |= agent.keep()?;
         }
         Ok(changed)
+    }
+
+    /// Kills the agent of a server, as a crash does; it stays away until [`Self::start_agent`]. Returns whether
+    /// it ran.
+    pub fn kill_agent(&mut self, server: &str) -> bool {
+        self.agent(server)
+            .is_some_and(|agent| agent.kill(UNTIL_TOLD))
+    }
+
+    /// Starts the agent of a server again.
+    ///
+    /// # Errors
+    /// Where there is no such agent or it cannot be started.
+    pub fn start_agent(&mut self, server: &str) -> Result<(), LabError> {
+        let agent = self.agent(server).ok_or_else(|| LabError::Refused {
+            attempted: format!("start the agent of `{server}`"),
+            reason: "there is none".to_owned(),
+        })?;
+        agent.start()
+    }
+
+    fn agent(&mut self, server: &str) -> Option<&mut Daemon> {
+        let of = |agent: &&mut Daemon| agent.of.as_ref().is_some_and(|(_, of)| of == server);
+        self.agents.iter_mut().find(of)
+    }
+
+    /// What ended although nobody had killed it, with how often.
+    pub(super) fn ended_by_themselves(&self) -> Vec<(String, usize)> {
+        let all = self.agents.iter().chain([&self.controller]);
+        let ended = all.filter(|daemon| daemon.ended_by_itself > 0);
+        ended
+            .map(|daemon| (daemon.what.clone(), daemon.ended_by_itself))
+            .collect()
     }
 
     /// Ends every agent and the controller. Returns what did not end by itself.

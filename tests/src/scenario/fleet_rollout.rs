@@ -1,7 +1,7 @@
 //! A fleet: many sites, some of them faulty in several ways at once, mended by rollouts of all policies at the
 //! same time, in waves, while agents, controller and mail services are killed.
 //!
-//! What is wrong at a site, what a person answers there and what a good end is, is the [`Room`] of its article,
+//! What is wrong at a site, what a person answers there and what a good end is, is the [`Room`](super::Room) of its article,
 //! the same that plays it alone; each is turned to its own site. Nothing is wrong at the other sites, whose
 //! users send too: they must be as untouched at the end as they were before.
 
@@ -12,6 +12,7 @@ mod patient;
 mod phase;
 mod policies;
 mod sum;
+mod toll;
 mod untouched;
 mod users;
 
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 use self::course::Course;
 use self::draw::Ill;
 use self::patient::Patient;
+use self::toll::Toll;
+use self::untouched::Before;
 use self::users::Users;
 use super::fleet::Guarded;
 use super::play::{self, Outcome};
@@ -120,7 +123,8 @@ pub fn run(
         courses: Vec::new(),
         patients,
         stage,
-        killed: 0,
+        before: BTreeMap::new(),
+        toll: Toll::default(),
     };
     let (mut report, told) = play.play(programs)?;
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
@@ -174,8 +178,9 @@ struct Play<'a> {
     courses: Vec<Course>,
     patients: Vec<Patient<'a>>,
     stage: Stage<'a>,
-    /// How many processes were killed.
-    killed: usize,
+    /// How each server of the healthy sites was before, by its name.
+    before: BTreeMap<String, Before>,
+    toll: Toll,
 }
 
 impl<'a> Play<'a> {
@@ -197,9 +202,23 @@ impl<'a> Play<'a> {
         }
         self.stage.turn_to(0, self.whole);
         self.publish()?;
+        self.look_at_healthy_sites()?;
         self.mend()?;
         self.settle()?;
         self.account()
+    }
+
+    /// Looks how the healthy sites are before any rollout comes to them.
+    fn look_at_healthy_sites(&mut self) -> Result<(), LabError> {
+        for site in &self.healthy {
+            self.stage.turn_to(*site, &self.wards[*site]);
+            for server in self.stage.servers() {
+                let before = Before::look(server)?;
+                self.before.insert(server.name.clone(), before);
+            }
+        }
+        self.stage.turn_to(0, self.whole);
+        Ok(())
     }
 
     /// Users send at healthy sites, and the others break.
@@ -251,8 +270,8 @@ impl<'a> Play<'a> {
             }
             let elapsed = disturbed_since.map(|since| since.elapsed());
             while let Some(kill) = kills.next_if(|kill| Some(kill.after) <= elapsed) {
-                self.killed += 1;
-                self.stage.kill(&kill)?;
+                let killed = self.stage.kill(&kill)?;
+                self.toll.note(kill.victim, killed);
             }
             if self.stage.fleet()?.keep()? || now >= chart {
                 self.stage.turn_to(0, self.whole);
@@ -277,11 +296,7 @@ impl<'a> Play<'a> {
         while self.users.wait() {
             self.arrive()?;
         }
-        let left = kills.count();
-        if left > 0 {
-            let line = format!("{left} kill(s) came too late");
-            self.stage.say(&line);
-        }
+        self.toll.too_late = kills.count();
         Ok(())
     }
 

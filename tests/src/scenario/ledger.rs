@@ -78,9 +78,15 @@ impl Ledger {
         }
     }
 
-    /// The servers of which anything is in custody.
-    pub(super) fn servers(&self) -> BTreeSet<&str> {
-        self.servers.values().map(String::as_str).collect()
+    /// How many messages of each server are listed as in custody now or ever.
+    pub(super) fn kept_of(fleet: &mut Fleet) -> Result<BTreeMap<String, usize>, LabError> {
+        let listed = fleet.ask(&["ledger", "list"])?;
+        let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in rows(&listed["entries"]) {
+            let agent = entry["agent"].as_str().unwrap_or_default();
+            *kept.entry(agent.to_owned()).or_default() += 1;
+        }
+        Ok(kept)
     }
 
     /// Whether a message is named as one that may have been sent twice.

@@ -105,6 +105,24 @@ impl Operator {
         }
     }
 
+    /// Runs a command whose exit code tells something; returns it, none where a signal ended the command, with what
+    /// it answered in JSON, null where that is none, and what it printed for people.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn ended(&self, arguments: &[&str]) -> Result<(Option<i32>, Value, String), LabError> {
+        let all = [arguments, &["--output", "json"]].concat();
+        let output = self
+            .command(&all)
+            .env(crate::tether::PARENT, std::process::id().to_string())
+            .stdin(Stdio::null())
+            .output()
+            .attempting(|| Self::typed(arguments))?;
+        let answer = parse(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((output.status.code(), answer, said))
+    }
+
     /// Starts `rollout watch`, which ends when the rollout does; `shown` to whoever sits before the lab, or
     /// not at all.
     pub(super) fn watch(&self, rollout: &str, shown: bool) -> Result<Tethered, LabError> {

@@ -134,7 +134,8 @@ impl Stage<'_> {
         Ok(over(&self.fleet()?.ask(&["rollout", "show", id])?))
     }
 
-    pub(super) fn kill(&mut self, kill: &Kill) -> Result<(), LabError> {
+    /// Kills what is to be killed. Returns whether it was there to be.
+    pub(super) fn kill(&mut self, kill: &Kill) -> Result<bool, LabError> {
         let (what, killed) = match kill.victim {
             Victim::Controller => {
                 let controller = &mut self.fleet()?.controller;
@@ -159,7 +160,8 @@ impl Stage<'_> {
         let done = if killed { "killed" } else { "already down:" };
         let after = kill.after.as_secs_f32();
         self.say(&format!("{after:.1} s into the rollout: {done} {what}"));
-        self.chart()
+        self.chart()?;
+        Ok(killed)
     }
 }
 

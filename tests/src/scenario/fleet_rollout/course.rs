@@ -12,13 +12,18 @@ use crate::lab_error::LabError;
 use crate::scenario::operator::rows;
 use crate::scenario::stage::Stage;
 
-/// How often an operator starts a policy where kills make its rollouts fail.
-const ROUNDS: usize = 4;
+/// How often an operator starts a policy where kills make its rollouts fail, or a failure keeps one from its end.
+const ROUNDS: usize = 6;
 /// The time between the end of one rollout and the start of the next for what is still ill.
 const AGAIN: Duration = Duration::from_secs(2);
-/// After so long without a change it is told what a rollout waits for. Nothing else follows from it: a busy
-/// machine may be slow.
+/// After so long without a change its operator asks what a rollout waits for, and again as often.
+const ASKS: Duration = Duration::from_secs(10);
+/// After so long without a change that is told. Nothing else follows from it: a busy machine may be slow.
 const STALLED: Duration = Duration::from_secs(60);
+/// What holds no run by itself: messages that a run kept, and a wave that follows the one at work.
+const FOLLOWS: [&str; 6] = ["held", "in-doubt", "poison", "vanished", "release", "wave"];
+/// How many characters of an id commands show.
+const SHORT: usize = 8;
 /// How many of the things that a rollout waits for are told.
 const TOLD: usize = 5;
 
@@ -31,6 +36,9 @@ struct Open {
     /// How it stood at the last look, and since when.
     stands: String,
     since: Instant,
+    /// When it was last asked what it waits for, or told.
+    asked: Instant,
+    told: Instant,
     /// What was told of its waves.
     wave: String,
     aborting: bool,
@@ -44,6 +52,8 @@ pub(super) struct Course {
     selector: String,
     open: Option<Open>,
     begun: usize,
+    /// Whether the last one was aborted because a failure of its own kept it from its end.
+    cut_short: bool,
     not_before: Instant,
     over: bool,
     /// What came of each rollout.
@@ -62,6 +72,7 @@ impl Course {
             selector,
             open: None,
             begun: 0,
+            cut_short: false,
             not_before: Instant::now(),
             over: false,
             ended: Vec::new(),
@@ -126,6 +137,7 @@ impl Course {
             reason: format!("it has no `id`: {started}"),
         })?;
         self.begun += 1;
+        self.cut_short = false;
         stage.say(&format!(
             "{}: rollout {id} of {} has started",
             self.policy, self.selector
@@ -136,6 +148,8 @@ impl Course {
             pauses: 0,
             stands: String::new(),
             since: Instant::now(),
+            asked: Instant::now(),
+            told: Instant::now(),
             wave: String::new(),
             aborting: false,
         });
@@ -221,28 +235,52 @@ impl Course {
         let stands = |run: &Value| format!("{} {}", run["phase"], run["finished"]);
         let stands: Vec<String> = runs.iter().map(stands).collect();
         let stands = format!("{} {} {}", shown["state"], shown["wave"], stands.join(","));
+        let now = Instant::now();
         if stands != open.stands {
             open.stands = stands;
-            open.since = Instant::now();
+            (open.since, open.asked, open.told) = (now, now, now);
         }
         let person = runs.iter().any(|run| phase(run) == "needs-person")
             && runs
                 .iter()
                 .all(|run| is_final(&phase(run)) || phase(run) == "needs-person");
-        if person && !open.aborting {
-            let what = "only a person could do more";
-            stage.say(&format!("{}: {what}; it is aborted", self.policy));
-            explain(stage, &open.id)?;
-            let abort = ["rollout", "abort", &open.id, "--why", what];
-            match stage.fleet()?.ask(&abort) {
-                Ok(_) => open.aborting = true,
-                // It may have ended meanwhile: the next look tells.
-                Err(error) => stage.say(&error.whole()),
+        if person {
+            return self.abort(stage, "only a person could do more");
+        }
+        if now.duration_since(open.asked) > ASKS {
+            open.asked = now;
+            let waiting = stage.fleet()?.ask(&["rollout", "explain", &open.id])?;
+            if ends_only_by_abort(rows(&waiting["waiting"]), &open.id) {
+                self.cut_short = true;
+                return self.abort(stage, "the site's other path is down until it is mended");
             }
-        } else if open.since.elapsed() > STALLED {
-            stage.say(&format!("{}: nothing has changed for a while", self.policy));
+        }
+        if now.duration_since(open.told) > STALLED {
+            open.told = now;
+            let still = now.duration_since(open.since).as_secs();
+            stage.say(&format!(
+                "{}: nothing has changed for {still} s",
+                self.policy
+            ));
             explain(stage, &open.id)?;
-            open.since = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// It is told to unwind and end, once.
+    fn abort(&mut self, stage: &mut Stage<'_>, why: &str) -> Result<(), LabError> {
+        let Some(open) = self.open.as_mut().filter(|open| !open.aborting) else {
+            return Ok(());
+        };
+        stage.say(&format!("{}: {why}; it is aborted", self.policy));
+        explain(stage, &open.id)?;
+        match stage
+            .fleet()?
+            .ask(&["rollout", "abort", &open.id, "--why", why])
+        {
+            Ok(_) => open.aborting = true,
+            // It may have ended meanwhile: the next look tells.
+            Err(error) => stage.say(&error.whole()),
         }
         Ok(())
     }
@@ -288,8 +326,9 @@ impl Course {
                 ill.push(patient.name.as_str());
             }
         }
-        // Without kills a rollout has one chance.
-        if ill.is_empty() || stage.options.kills == 0 || self.begun == ROUNDS {
+        // Without kills a rollout that could go to its end has one chance.
+        let again = stage.options.kills > 0 || self.cut_short;
+        if ill.is_empty() || !again || self.begun == ROUNDS {
             self.over = true;
             return Ok(());
         }
@@ -316,6 +355,20 @@ impl Course {
     }
 }
 
+/// Whether all that keeps a rollout's runs from going on is a path that a run of its own left down: that counts
+/// as down until the rollout ends.
+fn ends_only_by_abort(waiting: &[Value], id: &str) -> bool {
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let of_runs: Vec<&Value> = waiting
+        .iter()
+        .filter(|row| !FOLLOWS.contains(&text(row, "kind").as_str()))
+        .collect();
+    let own = format!("rollout abort {}", &id[..SHORT.min(id.len())]);
+    let held_by_own =
+        |row: &&Value| text(row, "kind") == "last-path" && text(row, "release").contains(&own);
+    !of_runs.is_empty() && of_runs.iter().all(held_by_own)
+}
+
 /// Says what a rollout waits for, as `mailmend rollout explain` tells it.
 fn explain(stage: &mut Stage<'_>, id: &str) -> Result<(), LabError> {
     let told = stage.fleet()?.ask(&["rollout", "explain", id])?;
@@ -337,4 +390,41 @@ fn explain(stage: &mut Stage<'_>, id: &str) -> Result<(), LabError> {
         stage.say(&format!("    and for {} more", waiting.len() - TOLD));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_is_aborted_where_nothing_but_its_own_failure_holds_it() {
+        const OWN: &str = "8a2c3a9c-cfe4-47f9-acc8-0bb8f3ab55d5";
+        let row = |kind: &str, release: &str| json!({"kind": kind, "release": release});
+        let own = row(
+            "last-path",
+            "mend site-18-a; mailmend run show 20f05c1e; then mailmend rollout abort 8a2c3a9c; start it anew",
+        );
+        let of_another = row(
+            "last-path",
+            "mend site-18-a and end the rollout of run 20f05c1e",
+        );
+        let kept = row("poison", "mailmend custody settle 37fe1e9c");
+        let at_work = row(
+            "step",
+            "nothing: it reports by itself; mailmend rollout abort 8a2c3a9c",
+        );
+        let ends = |rows: &[&Value]| {
+            let rows: Vec<Value> = rows.iter().map(|row| (*row).clone()).collect();
+            ends_only_by_abort(&rows, OWN)
+        };
+        let later = row(
+            "wave",
+            "it goes on by itself; mailmend rollout show 8a2c3a9c",
+        );
+        assert!(ends(&[&own]) && ends(&[&own, &kept, &later]));
+        assert!(!ends(&[&later]));
+        assert!(!ends(&[&own, &at_work]), "another run goes on");
+        assert!(!ends(&[&of_another]), "the other rollout has to end");
+        assert!(!ends(&[&kept]) && !ends(&[]));
+    }
 }

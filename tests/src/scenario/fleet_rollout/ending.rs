@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::patient::Patient;
-use super::{Play, sum, untouched};
+use super::{Play, sum};
 use crate::lab_error::LabError;
 use crate::scenario::ledger::Ledger;
 use crate::scenario::stage::{STILL, Stage};
@@ -51,11 +51,12 @@ impl Play<'_> {
         let runs: Vec<String> = self.patients.iter().flat_map(Patient::runs).collect();
         let ledger = Ledger::read(self.stage.fleet()?, &runs)?;
         let told = self.stage.world.tell()?;
+        let kept = Ledger::kept_of(self.stage.fleet()?)?;
         let mut touched: Vec<String> = Vec::new();
-        for site in &self.healthy {
-            self.stage.turn_to(*site, &self.wards[*site]);
-            for server in self.stage.servers() {
-                touched.extend(untouched::touched(server, &told, &ledger)?);
+        for server in &self.stage.world.servers {
+            if let Some(before) = self.before.get(&server.name) {
+                let kept = kept.get(&server.name).copied().unwrap_or_default();
+                touched.extend(before.touched(server, &told, kept)?);
             }
         }
         for course in &self.courses {
@@ -64,6 +65,7 @@ impl Play<'_> {
         for patient in &mut self.patients {
             patient.judge(&mut self.stage)?;
         }
+        let ended_by_themselves = self.stage.fleet()?.ended_by_themselves();
         let stubborn = self.stage.fleet()?.stop();
         let mut outages = Vec::new();
         let mut running = Vec::new();
@@ -95,6 +97,7 @@ impl Play<'_> {
                         &own,
                         &outages[site],
                         running[site],
+                        self.toll.at(site),
                     )?;
                     rows.push(patient.row(&part));
                     part
@@ -106,15 +109,15 @@ impl Play<'_> {
             };
             parts.push((name_of(&self.stage, site), part));
         }
-        let report = sum::of(
-            self.whole,
-            &parts,
-            rows,
-            &self.courses,
-            &touched,
-            self.killed,
-        );
-        Ok((report, told))
+        let whole = sum::Whole {
+            options: self.whole,
+            faulty: rows,
+            courses: &self.courses,
+            touched: &touched,
+            toll: &self.toll,
+            ended_by_themselves: &ended_by_themselves,
+        };
+        Ok((sum::of(whole, &parts), told))
     }
 
     fn end(&mut self, stubborn: &[String]) {

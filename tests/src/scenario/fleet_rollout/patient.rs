@@ -121,7 +121,8 @@ impl<'a> Patient<'a> {
         Ok(())
     }
 
-    /// The account of its messages, when everything has ended.
+    /// The account of its messages, when everything has ended. `disturbed` is whether one of its own processes
+    /// was killed.
     pub(super) fn report(
         &mut self,
         stage: &mut Stage<'a>,
@@ -129,6 +130,7 @@ impl<'a> Patient<'a> {
         ledger: &Ledger,
         outages: &[Outages],
         service_running: bool,
+        disturbed: bool,
     ) -> Result<Report, LabError> {
         self.enter(stage);
         let mut report = Report {
@@ -145,12 +147,12 @@ impl<'a> Patient<'a> {
             ..account::count(told, ledger, outages, &self.answered)
         };
         self.room.report(stage, told, ledger, &mut report)?;
-        let disturbed = self.options.kills > 0;
         if self.well {
             report.against_scenario = self.room.against(&report);
             report.outcome = report.told();
         } else {
-            // What was killed may have left it to a person: then it is named, with the reason.
+            // What was killed there may have left it to a person: then it is named, with the reason. A dead
+            // controller is no such excuse: another one takes the rollout up where it was.
             let named = disturbed && self.ended.contains(": ");
             report.outcome = format!("at rest for a person: {}", self.ended);
             // Whether mail still waits there is said by its reason.
@@ -177,6 +179,7 @@ impl<'a> Patient<'a> {
             "delivered_once": report.delivered_once,
             "held": report.held,
             "restarts": report.restarts,
+            "longest_outage_ms": report.longest_outage_ms,
             "outcome": report.outcome,
             "ended": self.ended,
             "against": report.against(),

@@ -6,25 +6,32 @@ use serde_json::{Value, json};
 
 use super::NAME;
 use super::course::Course;
+use super::toll::Toll;
 use crate::scenario::{Options, Report, SCENARIOS};
 
 /// How a site that was not to be mended, or could not be, is spoken of.
 const AT_REST: &str = "at rest";
 
-/// Sums the parts of all sites, each with its name; `faulty` is what is said of each faulty one.
-pub(super) fn of(
-    whole: &Options,
-    parts: &[(String, Report)],
-    faulty: Vec<Value>,
-    courses: &[Course],
-    touched: &[String],
-    killed: usize,
-) -> Report {
-    let policies: Vec<&str> = courses.iter().map(|course| course.policy).collect();
+/// What is said of the fleet besides its sites.
+pub(super) struct Whole<'a> {
+    pub(super) options: &'a Options,
+    /// What is said of each faulty site.
+    pub(super) faulty: Vec<Value>,
+    pub(super) courses: &'a [Course],
+    /// What was done to healthy sites.
+    pub(super) touched: &'a [String],
+    pub(super) toll: &'a Toll,
+    /// Agents, and the controller, that ended although nobody had killed them, with how often.
+    pub(super) ended_by_themselves: &'a [(String, usize)],
+}
+
+/// Sums the parts of all sites, each with its name.
+pub(super) fn of(whole: Whole<'_>, parts: &[(String, Report)]) -> Report {
+    let policies: Vec<&str> = whole.courses.iter().map(|course| course.policy).collect();
     let mut report = Report {
         scenario: NAME.to_owned(),
         policy: policies.join(", "),
-        seed: whole.seed,
+        seed: whole.options.seed,
         ..summed(parts)
     };
     let ill = |part: &&(String, Report)| !part.1.scenario.is_empty();
@@ -38,14 +45,15 @@ pub(super) fn of(
     let told = |part: &&(String, Report)| format!("{}: {}", part.0, part.1.outcome);
     let ends: Vec<String> = parts.iter().filter(ill).map(|part| told(&part)).collect();
     report.rollout = ends.join("; ");
-    report.against_scenario = against(parts, touched);
+    report.against_scenario = against(&whole, parts);
     let articles: BTreeSet<&str> = SCENARIOS
         .iter()
         .filter(|one| parts.iter().any(|part| part.1.scenario == one.name))
         .map(|one| one.article)
         .collect();
-    let halts: usize = courses.iter().map(|course| course.halts).sum();
-    let waves: Vec<Value> = courses
+    let halts: usize = whole.courses.iter().map(|course| course.halts).sum();
+    let waves: Vec<Value> = whole
+        .courses
         .iter()
         .flat_map(|course| course.ended.iter().cloned())
         .collect();
@@ -53,14 +61,15 @@ pub(super) fn of(
     extras.insert("articles".to_owned(), json!(articles));
     extras.insert("waves".to_owned(), Value::Array(waves));
     extras.insert("halts".to_owned(), halts.into());
-    extras.insert("killed".to_owned(), killed.into());
-    extras.insert("healthy_untouched".to_owned(), touched.is_empty().into());
+    extras.insert("killed".to_owned(), whole.toll.told());
+    let untouched = whole.touched.is_empty();
+    extras.insert("healthy_untouched".to_owned(), untouched.into());
     extras.insert(
         "sites_mended".to_owned(),
         parts.iter().filter(ill).filter(mended).count().into(),
     );
     extras.insert("sites_at_rest".to_owned(), resting.len().into());
-    extras.insert("sites_faulty".to_owned(), Value::Array(faulty));
+    extras.insert("sites_faulty".to_owned(), Value::Array(whole.faulty));
     report.outcome = report.told();
     report
 }
@@ -111,11 +120,18 @@ fn summed(parts: &[(String, Report)]) -> Report {
 }
 
 /// What stands against the end, besides harm, which is counted over all sites.
-fn against(parts: &[(String, Report)], touched: &[String]) -> Vec<String> {
-    let mut against: Vec<String> = touched
+fn against(whole: &Whole<'_>, parts: &[(String, Report)]) -> Vec<String> {
+    let mut against: Vec<String> = whole
+        .touched
         .iter()
         .map(|what| format!("a healthy site was touched: {what}"))
         .collect();
+    for (what, times) in whole.ended_by_themselves {
+        against.push(format!("{what} ended by itself, {times} time(s)"));
+    }
+    if whole.options.kills > 0 && whole.toll.killed() == 0 {
+        against.push("nothing was killed that was to be".to_owned());
+    }
     for (site, part) in parts {
         let healthy = part.scenario.is_empty();
         let own = if healthy {
@@ -135,6 +151,7 @@ fn against(parts: &[(String, Report)], touched: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::Victim;
     use crate::scenario::account;
     use crate::scenario::ledger::Ledger;
 
@@ -156,7 +173,48 @@ mod tests {
     }
 
     fn whole(parts: &[(String, Report)], touched: &[String]) -> Report {
-        of(&Options::default(), parts, Vec::new(), &[], touched, 0)
+        disturbed(parts, touched, 0, &Toll::default(), &[])
+    }
+
+    fn disturbed(
+        parts: &[(String, Report)],
+        touched: &[String],
+        kills: usize,
+        toll: &Toll,
+        ended_by_themselves: &[(String, usize)],
+    ) -> Report {
+        let options = Options {
+            kills,
+            ..Options::default()
+        };
+        let whole = Whole {
+            options: &options,
+            faulty: Vec::new(),
+            courses: &[],
+            touched,
+            toll,
+            ended_by_themselves,
+        };
+        of(whole, parts)
+    }
+
+    #[test]
+    fn a_process_that_ended_by_itself_and_kills_that_all_missed_stand_against_it() {
+        let parts = [part("oslo", "stuck-outbound")];
+        let mut toll = Toll::default();
+        toll.note(Victim::Agent(3), false);
+        let missed = disturbed(&parts, &[], 1, &toll, &[]);
+        assert_eq!(missed.against(), ["nothing was killed that was to be"]);
+        assert_eq!(missed.extras["killed"]["already_down"], 1);
+        toll.note(Victim::Controller, true);
+        let hit = disturbed(&parts, &[], 2, &toll, &[]);
+        assert_eq!(hit.against(), Vec::<String>::new());
+        let crashed = [("the agent of oslo-a".to_owned(), 2)];
+        let report = disturbed(&parts, &[], 2, &toll, &crashed);
+        assert_eq!(
+            report.against(),
+            ["the agent of oslo-a ended by itself, 2 time(s)"]
+        );
     }
 
     #[test]
