@@ -17,5 +17,6 @@ mod main_job;
 mod procedures;
 mod release;
 mod scenarios;
+mod steering;
 mod unsafety;
 mod world;
