@@ -152,7 +152,7 @@ pub fn decide(rollout: &Rollout, fleet: &Fleet, now_ms: i64) -> Decision {
     }
     if phases.iter().all(|phase| phase.is_final()) {
         if waves::may_end(rollout, &phases, fleet, now_ms, &mut decision) {
-            decision.actions.push(ending(rollout.state, &phases));
+            decision.actions.push(ending(rollout, &phases));
         }
         return decision;
     }
@@ -199,20 +199,23 @@ fn failures(phases: &[RunPhase]) -> u32 {
     u32::try_from(failed).unwrap_or(u32::MAX)
 }
 
-fn ending(state: RolloutState, phases: &[RunPhase]) -> Action {
+fn ending(rollout: &Rollout, phases: &[RunPhase]) -> Action {
     let count = |wanted: RunPhase| phases.iter().filter(|phase| **phase == wanted).count();
     let (failed, cancelled) = (count(RunPhase::Failed), count(RunPhase::Cancelled));
-    let state = match state {
+    let state = match rollout.state {
         RolloutState::Aborting if failed + cancelled > 0 => RolloutState::Aborted,
         _ if failed > 0 => RolloutState::Failed,
         _ => RolloutState::Succeeded,
     };
+    let counts = format!(
+        "{failed} of {} runs failed, {cancelled} never began",
+        phases.len()
+    );
     let why = match state {
         RolloutState::Succeeded => String::new(),
-        _ => format!(
-            "{failed} of {} runs failed, {cancelled} never began",
-            phases.len()
-        ),
+        // Whoever looks later asks first why it was aborted.
+        RolloutState::Aborted if !rollout.why.is_empty() => format!("{}; {counts}", rollout.why),
+        _ => counts,
     };
     Action::Turn {
         state,

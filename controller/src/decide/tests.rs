@@ -177,6 +177,29 @@ fn a_rollout_that_has_ended_is_left_alone() {
 }
 
 #[test]
+fn a_rollout_that_was_aborted_still_tells_why_when_all_of_it_has_come_to_rest() {
+    let mut world = world(&[plan_of("oslo", "A:detect A:check")]);
+    let fleet = everybody(&world.rollout);
+    world.rollout.state = RolloutState::Aborting;
+    world.rollout.runs[0].phase = RunPhase::Failed;
+    for (why, told) in [
+        (
+            "the policy was recalled: wrong queue",
+            "the policy was recalled: wrong queue; ",
+        ),
+        ("", ""),
+    ] {
+        why.clone_into(&mut world.rollout.why);
+        let ended = Action::Turn {
+            state: RolloutState::Aborted,
+            why: format!("{told}1 of 1 runs failed, 0 never began"),
+            cause: Cause::None,
+        };
+        assert_eq!(decided(&world.rollout, &fleet), [ended]);
+    }
+}
+
+#[test]
 fn nothing_below_a_point_of_no_return_is_ordered_while_nobody_knows_whether_it_was_passed() {
     let mut world = world(&[plan_of("oslo", "A:detect A:hold A:hold! A:check")]);
     world.wish(Wish::Abort);

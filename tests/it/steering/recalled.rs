@@ -12,7 +12,8 @@ fn a_recalled_policy_gives_back_what_it_held_reaches_no_other_site_and_never_sta
     let why = "the article was withdrawn";
     room.ask(&["policy", "recall", "--article", "Q268494", "--why", why]);
 
-    room.until_state(&rollout, "aborted");
+    let shown = room.until_state(&rollout, "aborted");
+    assert!(shown["why"].as_str().unwrap().contains(why), "{shown:#}");
     // Service comes back, and no mail is lost on the way back: it waits where it was, or has gone on.
     awaited::or_fail("service at every site", LIMIT, || {
         room.world.servers.iter().all(Server::ims_runs)
