@@ -52,7 +52,7 @@ pub const MESSAGES_EACH: usize = 12;
 const FEWEST_MESSAGES_EACH: usize = 8;
 
 /// Within this time the rollouts are disturbed, once all are under way.
-const KILL_WINDOW: Duration = Duration::from_secs(40);
+const KILL_WINDOW: Duration = Duration::from_secs(15);
 /// The time between two messages that users send while the fleet is being mended.
 const ARRIVALS: Duration = Duration::from_millis(200);
 /// The time between two looks at a site where a person may be asked, and at a rollout.
