@@ -1,4 +1,7 @@
-//! Compiles the contract without a system `protoc`.
+//! Compiles the contract without a system `protoc`, and lists its calls.
+
+use std::fmt::Write as _;
+use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=mailmend");
@@ -8,6 +11,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "mailmend/v1/operator.proto",
     ];
     let descriptors = protox::compile(files, ["."])?;
+    let folder = std::env::var("OUT_DIR")?;
+    std::fs::write(Path::new(&folder).join("rpc.rs"), calls(&descriptors)?)?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
+}
+
+/// An enum with one variant for each call. Whoever matches on it without a wildcard does not build
+/// when a call is added.
+fn calls(descriptors: &prost_types::FileDescriptorSet) -> Result<String, std::fmt::Error> {
+    let mut found = Vec::new();
+    for file in &descriptors.file {
+        for service in &file.service {
+            for call in &service.method {
+                let variant = format!("{}{}", service.name(), call.name());
+                let path = format!("/{}.{}/{}", file.package(), service.name(), call.name());
+                found.push((variant, path));
+            }
+        }
+    }
+    let mut text = String::from(
+        "/// Every call of the contract.\n\
+         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub enum Rpc {\n",
+    );
+    for (variant, path) in &found {
+        writeln!(text, "    /// `{path}`\n    {variant},")?;
+    }
+    text.push_str("}\n\nimpl Rpc {\n    /// All of them, in the order of the contract's files.\n    pub const ALL: &'static [Self] = &[");
+    for (variant, _) in &found {
+        write!(text, "Self::{variant}, ")?;
+    }
+    text.push_str("];\n\n    /// Its path in HTTP/2.\n    #[must_use]\n    pub const fn path(self) -> &'static str {\n        match self {\n");
+    for (variant, path) in &found {
+        writeln!(text, "            Self::{variant} => \"{path}\",")?;
+    }
+    text.push_str("        }\n    }\n}\n");
+    Ok(text)
 }

@@ -18,8 +18,9 @@ use mailmend::identity::{Caller, Peer};
 use mailmend::orchestrator::Controller;
 use mailmend::planning::{Overrides, Planned, planned};
 use mailmend::rollout::{RolloutId, RolloutState};
-use mailmend::server::agents::{AgentsService, Authority, CertifyFault};
+use mailmend::server::agents::{AgentsService, Authority, Certified, CertifyFault};
 use mailmend::store::{AgentRow, Change, NewRollout, NewRun, NewToken, PolicyRow, Store};
+use mailmend::trust::Named;
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
 use mailmend_policy::parse::parse;
@@ -222,7 +223,15 @@ async fn enrol(store: &Store, byte: u8, name: &str) -> Fallible<()> {
         expires_ms: i64::MAX,
     };
     store.create_token(&token).await?;
-    match store.take_token(&[byte; 32], &agent, 1).await? {
+    match store
+        .take_token(
+            &[byte; 32],
+            &agent,
+            &mailmend::store::NewCertificate::default(),
+            1,
+        )
+        .await?
+    {
         Ok(()) => Ok(()),
         Err(why) => Err(format!("{why:?}").into()),
     }
@@ -460,8 +469,8 @@ impl Agents for Echo {
 struct NoAuthority;
 
 impl Authority for NoAuthority {
-    fn certify(&self, _: &ServerName, _: &str, _: i64) -> Result<wire::Certificate, CertifyFault> {
-        Ok(wire::Certificate::default())
+    fn certify(&self, _: &Named, _: &str, _: i64) -> Result<Certified, CertifyFault> {
+        Ok(Certified::default())
     }
     fn ca_pem(&self) -> String {
         String::new()

@@ -14,6 +14,7 @@ pub mod exit;
 mod failure;
 mod fleet;
 mod ledger;
+mod operator;
 mod order;
 mod output;
 mod policy;
@@ -91,6 +92,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Run(command) => run::run(command, output, settings).await,
         Command::Custody(command) => custody::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,
+        Command::Operator(command) => operator::run(command, output, settings).await,
         Command::Doctor => doctor::run(output, settings).await,
         Command::Config => settings::show(output, settings),
     }

@@ -5,26 +5,32 @@
 
 mod certificate;
 mod key_file;
+pub mod person;
 mod token;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mailmend_policy::name::ServerName;
 use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer, KeyPair, SanType};
 
 use certificate::{
-    Purpose, authority_params, belongs, leaf, millis, serial_text, signed_by, validity_of,
+    Purpose, authority_params, belongs, leaf, millis, serial_of, serial_text, signed_by,
+    validity_of,
 };
 pub use token::{NotAToken, Token, TokenHash};
 
 use mailmend_proto::wire;
 
 use crate::identity::{CONTROLLER_DNS, CONTROLLER_URI};
-use crate::server::agents::CertifyFault;
+use crate::server::agents::{Certified, CertifyFault};
+use crate::store::NewCertificate;
+use crate::trust::Named;
 
 /// How long an agent's certificate holds, unless a test says otherwise.
 pub const AGENT_VALIDITY: Duration = Duration::from_secs(24 * HOUR);
+
+/// The operator that the controller itself lets in, with the folder that it makes at its first start.
+pub const FIRST_OPERATOR: &str = "admin";
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -234,13 +240,13 @@ impl Authority {
         &self.ca_pem
     }
 
-    /// A certificate for the agent of server `name`, over the public key of the request.
+    /// A certificate that names `whom`, over the public key of the request.
     ///
     /// # Errors
     /// Where the request cannot be read or is not signed by its own key.
     pub fn issue(
         &self,
-        name: &ServerName,
+        whom: &Named,
         csr_pem: &str,
         now_ms: i64,
         validity: Duration,
@@ -248,8 +254,8 @@ impl Authority {
         // `from_pem` verifies the signature: whoever asks has the private key.
         let request = CertificateSigningRequestParams::from_pem(csr_pem)
             .map_err(|why| EnrolFault::Request(why.to_string()))?;
-        let uri = format!("mailmend:agent:{name}");
-        let params = leaf(&uri, name.as_str(), Purpose::Client, now_ms, validity)?;
+        let uri = format!("mailmend:{}:{}", whom.kind(), whom.name());
+        let params = leaf(&uri, whom.name(), Purpose::Client, now_ms, validity)?;
         let serial = serial_text(&params);
         let not_after_ms = millis(params.not_after.unix_timestamp());
         let certificate = params
@@ -302,8 +308,8 @@ impl Authority {
         let (certificate, key) = (folder.join("operator.pem"), folder.join("operator.key"));
         self.keyed(&certificate, &key, now_ms, |now_ms| {
             leaf(
-                "mailmend:operator:admin",
-                "admin",
+                &format!("mailmend:operator:{FIRST_OPERATOR}"),
+                FIRST_OPERATOR,
                 Purpose::Client,
                 now_ms,
                 OPERATOR_VALIDITY,
@@ -311,6 +317,22 @@ impl Authority {
         })?;
         key_file::replace(&folder.join("ca.pem"), &self.ca_pem)?;
         Ok(folder)
+    }
+
+    /// What is to be noted of the certificate in [`Self::operator_folder`].
+    ///
+    /// # Errors
+    /// Where its file cannot be read.
+    pub fn operator_certificate(&self) -> Result<NewCertificate, EnrolFault> {
+        let path = self.folder.join("operator").join("operator.pem");
+        let pem = key_file::read(&path)?;
+        let broken = |why| EnrolFault::Unreadable {
+            path: path.clone(),
+            why,
+        };
+        let (_, until_ms) = validity_of(&pem).map_err(broken)?;
+        let serial = serial_of(&pem).map_err(broken)?;
+        Ok(NewCertificate { serial, until_ms })
     }
 
     /// A certificate and key of ours on disk: taken when both are there, belong together, were
@@ -355,22 +377,27 @@ impl Authority {
 }
 
 impl crate::server::agents::Authority for Authority {
-    fn certify(
-        &self,
-        agent: &ServerName,
-        csr_pem: &str,
-        now_ms: i64,
-    ) -> Result<wire::Certificate, CertifyFault> {
+    fn certify(&self, whom: &Named, csr_pem: &str, now_ms: i64) -> Result<Certified, CertifyFault> {
+        let validity = match whom {
+            Named::Agent(_) => self.agent_validity,
+            Named::Operator(_) => OPERATOR_VALIDITY,
+        };
         let issued = self
-            .issue(agent, csr_pem, now_ms, self.agent_validity)
+            .issue(whom, csr_pem, now_ms, validity)
             .map_err(|fault| CertifyFault {
                 code: fault.code(),
                 why: fault.to_string(),
             })?;
-        Ok(wire::Certificate {
-            certificate_pem: issued.certificate_pem,
-            ca_pem: self.ca_pem.clone(),
-            not_after_ms: issued.not_after_ms,
+        Ok(Certified {
+            noted: NewCertificate {
+                serial: issued.serial,
+                until_ms: issued.not_after_ms,
+            },
+            certificate: wire::Certificate {
+                certificate_pem: issued.certificate_pem,
+                ca_pem: self.ca_pem.clone(),
+                not_after_ms: issued.not_after_ms,
+            },
         })
     }
 

@@ -416,6 +416,46 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "state another path for it (`ims.address-spaces` of another server), or accept that its mail waits, with `last_path = \"accept\"` in `[strategy]`",
     ),
     (
+        "C150-role",
+        "The caller is a known operator, but its role does not allow the call.",
+        "ask an operator who has the role (`mailmend operator list`), or an admin to give it: `mailmend operator role NAME ROLE`",
+    ),
+    (
+        "C151-own-change",
+        "An operator would approve a rollout that it started itself; nobody approves their own change.",
+        "ask another operator of the role approver or admin: `mailmend operator list`",
+    ),
+    (
+        "C152-identity-revoked",
+        "The certificate is of this authority, but an admin ended it.",
+        "ask whoever revoked it; a new token lets the name in again: `mailmend agent token`, for people `mailmend operator add NAME --role ROLE --again`",
+    ),
+    (
+        "C153-operator-unknown",
+        "The certificate names an operator that is not known to this controller.",
+        "an admin lets it in: `mailmend operator add NAME --role ROLE`; after a store was put back from a backup, everybody who came since",
+    ),
+    (
+        "C154-rate",
+        "One name, or one address without a certificate, calls too often.",
+        "wait a second and call again; a script that polls should follow instead (`mailmend rollout watch`)",
+    ),
+    (
+        "C155-operator-exists",
+        "There is an operator of this name.",
+        "`mailmend operator role` changes its role; `mailmend operator add NAME --role ROLE --again` makes a new token for it",
+    ),
+    (
+        "C156-last-admin",
+        "It would leave nobody who may let others in: no other admin has a certificate that holds.",
+        "add another admin and let it enrol first: `mailmend operator add NAME --role admin`",
+    ),
+    (
+        "C157-already-enrolled",
+        "The folder has an operator's certificate that still holds.",
+        "`mailmend operator renew` makes it anew; `--again` replaces it with that of another name or token",
+    ),
+    (
         "C201-agent-unknown",
         "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
         "enrol it again with `mailmend agent token`",

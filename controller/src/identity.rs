@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 
 use mailmend_policy::name::ServerName;
 use tonic::{Request, Status};
+
+use crate::trust::role::Role;
 use x509_parser::extensions::GeneralName;
 
 /// The DNS name in the controller's certificate. Clients verify against it, whatever address they dial.
@@ -125,16 +127,21 @@ fn peer(uri: &str) -> Result<Peer, IdentityFault> {
         return name.parse().map(Peer::Agent).map_err(|_| bad());
     }
     let name = uri.strip_prefix("mailmend:operator:").ok_or_else(bad)?;
-    let fits = !name.is_empty()
-        && name.len() <= LONGEST_OPERATOR
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'));
-    if fits {
+    if is_operator_name(name) {
         Ok(Peer::Operator(name.to_owned()))
     } else {
         Err(bad())
     }
+}
+
+/// Whether an operator may have this name: 1 to 63 of `a-z A-Z 0-9 - _ . @`.
+#[must_use]
+pub fn is_operator_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= LONGEST_OPERATOR
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'))
 }
 
 /// What is known of a request's caller. A request that did not come through our own listener has
@@ -166,6 +173,30 @@ pub fn operator_of<T>(request: &Request<T>) -> Result<String, Status> {
         Peer::Operator(name) => Ok(name),
         other => Err(denied(&other, "an operator")),
     }
+}
+
+/// The role of the operator that a request comes from, as the door found it. A request that did not
+/// come through our own listener has the weakest.
+pub fn role_of<T>(request: &Request<T>) -> Role {
+    request
+        .extensions()
+        .get::<Role>()
+        .copied()
+        .unwrap_or(Role::Viewer)
+}
+
+/// Refuses an operator whose role is weaker than `needed`.
+///
+/// # Errors
+/// `PERMISSION_DENIED` then.
+pub fn at_least(role: Role, needed: Role, what: &str) -> Result<(), Status> {
+    if role >= needed {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!(
+        "C150-role: {what} needs the role {needed}, yours is {role}; an admin gives roles with \
+         `mailmend operator role`"
+    )))
 }
 
 /// The refusal of a caller that is not what a call needs.

@@ -26,6 +26,7 @@ pub mod rollout;
 pub mod server;
 pub mod sessions;
 pub mod store;
+pub mod trust;
 pub mod watches;
 
 #[cfg(test)]

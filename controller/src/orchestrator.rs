@@ -26,6 +26,7 @@ use crate::liveness::{Liveness, WRITTEN_EVERY};
 use crate::rollout::Rollout;
 use crate::sessions::Sessions;
 use crate::store::{Store, StoreError};
+use crate::trust::roster::Roster;
 use crate::watches::Revisions;
 
 pub(crate) use symptoms::request_of;
@@ -70,6 +71,8 @@ pub struct Controller(Arc<Shared>);
 
 struct Shared {
     store: Store,
+    roster: Roster,
+    learning: tokio::sync::Mutex<()>,
     clock: Clock,
     sessions: Arc<Sessions>,
     liveness: Liveness,
@@ -121,6 +124,8 @@ impl Controller {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             killer,
+            roster: Roster::default(),
+            learning: tokio::sync::Mutex::default(),
         }));
         let (deciding, listening) = (controller.clone(), controller.clone());
         controller
@@ -156,6 +161,23 @@ impl Controller {
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.0.sessions
+    }
+
+    /// Who may call, as [`Self::learn_identities`] last found it.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.0.roster
+    }
+
+    /// Takes who may call anew from the store; closes what is barred by it and answers how many.
+    ///
+    /// # Errors
+    /// Where the store fails; what was known before holds then.
+    pub async fn learn_identities(&self) -> Result<u32, StoreError> {
+        // One at a time, so that an older answer of the store never comes after a newer one.
+        let _turn = self.0.learning.lock().await;
+        let known = self.0.store.known().await?;
+        Ok(self.0.roster.learn(known))
     }
 
     /// The audits that somebody waits for.

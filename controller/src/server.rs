@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::clock::Clock;
+use crate::trust::rates::Rates;
+use crate::trust::roster::Roster;
 use limits::Limits;
 
 /// Why the server cannot listen, or ended.
@@ -151,7 +153,8 @@ impl Bound {
     /// `limits.shutdown`, and drops what has not ended then. Streams end themselves: their services
     /// hold `stop` too.
     ///
-    /// `tls` may change while serving: a connection is made under what it says at that moment.
+    /// `tls` may change while serving: a connection is made under what it says at that moment. `roster`
+    /// is asked at every call, and closes the connections of names that are revoked.
     ///
     /// # Errors
     /// Where the server ends though nobody stopped it.
@@ -161,6 +164,7 @@ impl Bound {
         tls: watch::Receiver<Arc<rustls::ServerConfig>>,
         limits: Limits,
         clock: Clock,
+        roster: Roster,
         stop: CancellationToken,
     ) -> Result<(), ServeFault> {
         let grace = limits.shutdown;
@@ -170,9 +174,15 @@ impl Bound {
             tls,
             limits.clone(),
             clock,
+            roster.clone(),
             stop.clone(),
             cut.clone(),
         );
+        let rates = Rates::new(limits.named_rate, limits.anonymous_rate);
+        let door = access::AccessLayer {
+            roster,
+            rates: Arc::new(rates),
+        };
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(limits.streams_per_connection)
             .concurrency_limit_per_connection(limits.calls_per_connection)
@@ -181,7 +191,7 @@ impl Bound {
             .http2_keepalive_timeout(Some(limits.keepalive_timeout))
             .http2_max_pending_accept_reset_streams(Some(limits.pending_resets))
             .timeout(limits.call_timeout)
-            .layer(access::AccessLayer)
+            .layer(door)
             .serve_with_incoming_shutdown(
                 routes.prepare(),
                 incoming,

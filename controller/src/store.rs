@@ -12,6 +12,7 @@ mod custody;
 mod duties;
 mod error;
 mod history;
+mod identities;
 mod in_hand;
 mod locks;
 mod mail_flow;
@@ -37,6 +38,9 @@ pub use changes::Change;
 pub use custody::{CustodyFilter, CustodyRow};
 pub use error::StoreError;
 pub use history::{CustodyChange, Histories};
+pub use identities::{
+    Ended, NewCertificate, NewOperator, OperatorRefused, OperatorRow, RevokedMeanwhile,
+};
 pub use policies::{PolicyRow, Published};
 pub use reconciled::{KeptCopy, ReconciledRow};
 pub use records::{RunRecord, StoredRun, Tail, kept};

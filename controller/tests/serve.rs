@@ -144,7 +144,7 @@ fn agents_identity(authority: &Authority, folder: &Path) -> PathBuf {
         .unwrap();
     let issued = authority
         .issue(
-            &"SRV-B".parse().unwrap(),
+            &mailmend::trust::Named::Agent("SRV-B".parse().unwrap()),
             &csr,
             now_ms(),
             Duration::from_secs(600),

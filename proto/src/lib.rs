@@ -5,5 +5,6 @@
 
 pub mod convert;
 pub mod fence;
+pub mod rpc;
 pub mod run;
 pub mod wire;

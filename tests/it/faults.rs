@@ -38,7 +38,13 @@ const GROUPS: &[(&str, char, u16, u16)] = &[
     ("The command line", 'C', 20, 59),
     ("The controller: what agents send", 'C', 60, 79),
     ("The controller: policies and rollouts", 'C', 80, 99),
-    ("The controller: the store", 'C', 100, 199),
+    (
+        "The controller: the store, reactions and waves",
+        'C',
+        100,
+        149,
+    ),
+    ("The controller: who may call", 'C', 150, 199),
     ("The controller: the fleet", 'C', 200, 999),
     ("A policy file: the language", 'P', 0, 999),
     (

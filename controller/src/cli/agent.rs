@@ -53,6 +53,15 @@ pub(super) async fn run(
             };
             in_hand(request, output, settings).await
         }
+        Agent::Revoke { name, why } => {
+            super::operator::revoke(
+                wire::revoke_identity_request::Who::Agent(name),
+                why,
+                output,
+                settings,
+            )
+            .await
+        }
         Agent::Show { name } => show(name, output, settings).await,
     }
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod custody;
 mod ledger;
+mod operator;
 mod policy;
 mod proposal;
 mod rollout;
@@ -19,6 +20,7 @@ use mailmend_policy::units;
 pub(super) use agent::{Agent, Fleet};
 pub(super) use custody::{Custody, SettleAs};
 pub(super) use ledger::Ledger;
+pub(super) use operator::{Enrol, Operator};
 pub(super) use policy::{Policy, PolicyRef, Throttle};
 pub(super) use proposal::{Proposal, Word};
 pub(super) use rollout::{Rollout, Steer, Target};
@@ -129,6 +131,9 @@ agent has to enrol again.")]
     /// Enrol agents and look at them
     #[command(subcommand)]
     Agent(Agent),
+    /// Say who may call, and with which role
+    #[command(subcommand)]
+    Operator(Operator),
     /// Plan, start, follow and steer rollouts
     #[command(subcommand)]
     Rollout(Rollout),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mailmend_proto::wire;
+use mailmend_proto::wire::enrolment_client::EnrolmentClient;
 use mailmend_proto::wire::operator_client::OperatorClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status, Streaming};
@@ -32,25 +34,12 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn from_settings(settings: &Settings) -> Result<Self, Failure> {
-        let address = settings.get("controller").value.clone();
-        let bad = |why: String| {
-            Failure::new(
-                "C025-controller-address",
-                format!("`{address}` is no address: {why}"),
-            )
-            .with_exit(Exit::Usage)
-        };
-        if !address.starts_with("https://") {
-            return Err(bad("it does not begin with https://".to_owned()));
-        }
-        let endpoint =
-            Endpoint::from_shared(address.clone()).map_err(|why| bad(why.to_string()))?;
-        let port = endpoint
-            .uri()
-            .port_u16()
-            .ok_or_else(|| bad("it has no port".to_owned()))?;
-        let host = endpoint.uri().host().unwrap_or_default();
-        let host = host.trim_matches(['[', ']']).to_owned();
+        let Dialled {
+            address,
+            host,
+            port,
+            endpoint,
+        } = dialled(settings)?;
         let folder = PathBuf::from(&settings.get("identity").value);
         let tls = tls(&folder)?;
         let channel = endpoint
@@ -61,9 +50,6 @@ impl Controller {
                     inner(&why)
                 ))
             })?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(Duration::from_secs(10))
             .connect_lazy();
         let client = OperatorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
         Ok(Self {
@@ -123,6 +109,92 @@ impl Controller {
             failure = better;
         }
         failure.attempting(&format!("{what} at {}", self.address))
+    }
+}
+
+/// Where the controller is, taken apart.
+struct Dialled {
+    address: String,
+    host: String,
+    port: u16,
+    endpoint: Endpoint,
+}
+
+fn dialled(settings: &Settings) -> Result<Dialled, Failure> {
+    let address = settings.get("controller").value.clone();
+    let bad = |why: String| {
+        Failure::new(
+            "C025-controller-address",
+            format!("`{address}` is no address: {why}"),
+        )
+        .with_exit(Exit::Usage)
+    };
+    if !address.starts_with("https://") {
+        return Err(bad("it does not begin with https://".to_owned()));
+    }
+    let endpoint = Endpoint::from_shared(address.clone())
+        .map_err(|why| bad(why.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(Duration::from_secs(10));
+    let port = endpoint
+        .uri()
+        .port_u16()
+        .ok_or_else(|| bad("it has no port".to_owned()))?;
+    let host = endpoint.uri().host().unwrap_or_default();
+    let host = host.trim_matches(['[', ']']).to_owned();
+    Ok(Dialled {
+        address,
+        host,
+        port,
+        endpoint,
+    })
+}
+
+/// Calls of somebody who has no certificate yet.
+pub(super) struct Stranger {
+    address: String,
+    client: EnrolmentClient<Channel>,
+}
+
+/// A stranger that trusts the authority `ca_pem`. Nothing is dialled before the first call.
+pub(super) fn stranger(settings: &Settings, ca_pem: &str) -> Result<Stranger, Failure> {
+    let Dialled {
+        address, endpoint, ..
+    } = dialled(settings)?;
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca_pem))
+        .domain_name(CONTROLLER_DNS);
+    let channel = endpoint
+        .tls_config(tls)
+        .map_err(|why| {
+            identity(&format!(
+                "the authority's certificate cannot be used: {}",
+                inner(&why)
+            ))
+        })?
+        .connect_lazy();
+    Ok(Stranger {
+        address,
+        client: EnrolmentClient::new(channel),
+    })
+}
+
+impl Stranger {
+    /// Exchanges an operator's token for a certificate.
+    pub(super) async fn enrol(
+        mut self,
+        what: &str,
+        message: wire::EnrolRequest,
+    ) -> Result<wire::Certificate, Failure> {
+        let mut request = Request::new(message);
+        request.set_timeout(CALL_TIMEOUT);
+        match waiting(what, self.client.enrol_operator(request)).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => {
+                Err(Failure::from(status).attempting(&format!("{what} at {}", self.address)))
+            }
+        }
     }
 }
 

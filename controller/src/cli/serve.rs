@@ -21,9 +21,13 @@ use crate::server::metrics::{Metrics, Place};
 use crate::server::operator::OperatorService;
 use crate::server::{Bound, routes, tls};
 use crate::store::Store;
+use crate::trust::Named;
 
 /// How often the controller looks whether its own certificates are near their end.
 const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// How often who may call is read again though nothing was heard of a change.
+const RELEARN: Duration = Duration::from_secs(4);
 
 pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit, Failure> {
     let address: SocketAddr = settings.parsed("listen")?;
@@ -69,6 +73,7 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
     };
 
     let controller = Controller::start(store, clock.clone());
+    note_own(&controller, &authority, clock.now_ms()).await?;
     let stop = controller.stopping().clone();
     let limits = Limits::default();
     let agents = Arc::new(AgentsService::new(controller.clone(), authority.clone()));
@@ -94,10 +99,18 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         tracing::info!("metrics: http://{}/metrics", metrics.address());
         tokio::spawn(metrics.serve(controller.clone(), arguments.agent_certificates));
     }
-    tokio::spawn(renew(authority, clock.clone(), renewed, stop.clone()));
+    tokio::spawn(renew(
+        controller.clone(),
+        authority,
+        clock.clone(),
+        renewed,
+        stop.clone(),
+    ));
+    tokio::spawn(relearn(controller.clone(), stop.clone()));
 
     let grace = limits.shutdown;
-    let serving = bound.serve(routes, following, limits, clock, stop.clone());
+    let roster = controller.roster().clone();
+    let serving = bound.serve(routes, following, limits, clock, roster, stop.clone());
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = &mut serving => ended,
@@ -131,9 +144,46 @@ fn remove_ready_file(path: Option<&Path>, address: SocketAddr) {
     }
 }
 
+/// Notes the certificate of the operator `admin` that lies in the data folder, and learns who may call.
+async fn note_own(
+    controller: &Controller,
+    authority: &Authority,
+    now_ms: i64,
+) -> Result<(), Failure> {
+    let own = authority
+        .operator_certificate()
+        .map_err(|why| Failure::of(&why))?;
+    let store = controller.store();
+    let admin = Named::Operator(enrol::FIRST_OPERATOR.to_owned());
+    store
+        .own_certificate(&admin, &own, now_ms)
+        .await
+        .map_err(|why| Failure::of(&why))?;
+    controller
+        .learn_identities()
+        .await
+        .map_err(|why| Failure::of(&why))?;
+    Ok(())
+}
+
+/// A net under a store that failed just when a revocation was to be learnt: what is stored holds at the
+/// door within this time.
+async fn relearn(controller: Controller, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RELEARN) => {}
+        }
+        if let Err(why) = controller.learn_identities().await {
+            tracing::error!("could not learn who may call: {why}");
+        }
+    }
+}
+
 /// Makes the controller's own certificates anew while it runs. A failure is told and tried again:
 /// there are weeks left when it begins to try.
 async fn renew(
+    controller: Controller,
     authority: Arc<Authority>,
     clock: Clock,
     renewed: watch::Sender<Arc<rustls::ServerConfig>>,
@@ -146,8 +196,13 @@ async fn renew(
             () = tokio::time::sleep(RENEWAL) => {}
         }
         let now_ms = clock.now_ms();
-        if let Err(why) = authority.operator_folder(now_ms) {
-            tracing::error!("could not renew the operator's certificate: {why}");
+        match authority.operator_folder(now_ms) {
+            Err(why) => tracing::error!("could not renew the operator's certificate: {why}"),
+            Ok(_) => {
+                if let Err(why) = note_own(&controller, &authority, now_ms).await {
+                    tracing::error!("could not note the operator's certificate: {why:?}");
+                }
+            }
         }
         match authority.server_certificate(now_ms) {
             Err(why) => tracing::error!("could not renew the server's certificate: {why}"),

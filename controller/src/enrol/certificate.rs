@@ -75,6 +75,13 @@ pub(super) fn serial_text(params: &CertificateParams) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The same of a certificate that was made, as [`crate::identity::identify`] reads it.
+pub(super) fn serial_of(pem: &str) -> Result<String, String> {
+    let der = der_of(pem)?;
+    let (_, found) = x509_parser::parse_x509_certificate(&der).map_err(|why| why.to_string())?;
+    Ok(found.tbs_certificate.serial.to_str_radix(16))
+}
+
 pub(super) fn random<const N: usize>() -> Result<[u8; N], EnrolFault> {
     let mut bytes = [0; N];
     rustls::crypto::ring::default_provider()

@@ -25,7 +25,7 @@ fn names_usages_and_validity_of_a_request_are_overwritten() {
     let (key, csr) = request(&["mailmend:operator:admin", "mailmend:agent:OTHER"]);
     let issued = authority
         .issue(
-            &"SRV-B".parse().unwrap(),
+            &Named::Agent("SRV-B".parse().unwrap()),
             &csr,
             NOW,
             Duration::from_secs(60),
@@ -47,7 +47,7 @@ fn names_usages_and_validity_of_a_request_are_overwritten() {
     assert!(belongs(&issued.certificate_pem, &key).unwrap());
     let again = authority
         .issue(
-            &"SRV-B".parse().unwrap(),
+            &Named::Agent("SRV-B".parse().unwrap()),
             &csr,
             NOW,
             Duration::from_secs(60),
@@ -60,7 +60,7 @@ fn names_usages_and_validity_of_a_request_are_overwritten() {
 fn a_request_that_is_not_signed_by_its_own_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::open_or_create(folder.path(), NOW).unwrap();
-    let name = "SRV-B".parse().unwrap();
+    let name = Named::Agent("SRV-B".parse().unwrap());
     for bad in [
         "",
         "noise",

@@ -31,7 +31,11 @@ impl World {
             expires_ms: 100,
         };
         store.create_token(&token).await.unwrap();
-        store.take_token(&[1; 32], &name, 1).await.unwrap().unwrap();
+        store
+            .take_token(&[1; 32], &name, &crate::store::NewCertificate::default(), 1)
+            .await
+            .unwrap()
+            .unwrap();
         Self {
             _folder: folder,
             store,

@@ -302,7 +302,12 @@ async fn enrolled(store: &Store, servers: &[(&str, &str)]) {
         };
         store.create_token(&token).await.unwrap();
         store
-            .take_token(&[byte; 32], &name, 1)
+            .take_token(
+                &[byte; 32],
+                &name,
+                &crate::store::NewCertificate::default(),
+                1,
+            )
             .await
             .unwrap()
             .unwrap();

@@ -20,6 +20,8 @@ use tonic::transport::server::Connected;
 use super::limits::Limits;
 use crate::clock::Clock;
 use crate::identity::{Caller, IdentityFault, Peer, identify};
+use crate::trust::Named;
+use crate::trust::roster::{Place as Listed, Roster};
 
 /// How long the loop rests when the machine has no file descriptor left.
 const REST_WHEN_EXHAUSTED: Duration = Duration::from_millis(100);
@@ -32,6 +34,7 @@ pub struct Secured {
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
     _place: OwnedSemaphorePermit,
+    _listed: Option<Listed>,
 }
 
 /// Accepts until `stop` is cancelled; `cut` ends the connections that were made. Each connection's TLS is what `tls` says at that moment.
@@ -40,6 +43,7 @@ pub(super) fn connections(
     tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     limits: Limits,
     clock: Clock,
+    roster: Roster,
     stop: CancellationToken,
     cut: CancellationToken,
 ) -> ReceiverStream<io::Result<Secured>> {
@@ -51,6 +55,7 @@ pub(super) fn connections(
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             limits,
             clock,
+            roster,
             cut,
         });
         loop {
@@ -97,6 +102,7 @@ struct Gate {
     handshakes: Arc<Semaphore>,
     limits: Limits,
     clock: Clock,
+    roster: Roster,
     cut: CancellationToken,
 }
 
@@ -146,12 +152,19 @@ impl Gate {
                 until_ms: 0,
             },
         };
-        let stranger = caller.peer == Peer::Anonymous;
+        // Noted first, then asked: a revocation either finds it in the roster or is found here.
+        let listed = Named::of(&caller.peer).map(|whom| {
+            let listed = self.roster.enter(whom.clone(), caller.serial.clone());
+            let barred = self.roster.verdict(&whom, &caller.serial).is_err();
+            (listed, barred)
+        });
+        // Whoever was revoked is let in like a stranger, so that a call can tell it why.
+        let stranger = listed.as_ref().is_none_or(|(_, barred)| *barred);
         let (places, most, whom) = if stranger {
             (
                 &self.anonymous,
                 self.limits.anonymous_connections,
-                "callers without a certificate",
+                "callers without a certificate that holds",
             )
         } else {
             (&self.named, self.limits.connections, "connections")
@@ -162,12 +175,26 @@ impl Gate {
             .map_err(|_| Refusal::Full(most, whom))?;
         let cut = self.cut.clone().cancelled_owned();
         let life = self.limits.anonymous_life;
+        // A connection does not outlive its certificate: whoever renewed it dials again.
+        let left = Duration::from_millis(
+            u64::try_from(caller.until_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0),
+        );
+        let revoked = listed
+            .as_ref()
+            .filter(|(_, barred)| !barred)
+            .map(|(listed, _)| listed.cut.clone());
         let end = Box::pin(async move {
-            if stranger {
-                // Too late or cut: the same to whoever polls.
-                drop(tokio::time::timeout(life, cut).await);
-            } else {
-                cut.await;
+            let revoked = async {
+                match revoked {
+                    Some(revoked) => revoked.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Too late, cut or revoked: the same to whoever polls.
+            tokio::select! {
+                () = cut => {}
+                () = revoked => {}
+                () = tokio::time::sleep(if stranger { life } else { left }) => {}
             }
         });
         tracing::debug!(%from, peer = %caller.peer, "connected");
@@ -177,6 +204,7 @@ impl Gate {
             end,
             over: false,
             _place: place,
+            _listed: listed.map(|(listed, _)| listed),
         })
     }
 }

@@ -15,9 +15,10 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::identity::agent_of;
+use crate::identity::{Caller, agent_of, is_operator_name};
 use crate::orchestrator::Controller;
-use crate::store::{StoreError, TokenRefused};
+use crate::store::{Change, NewCertificate, RevokedMeanwhile, StoreError, TokenRefused};
+use crate::trust::Named;
 
 #[cfg(test)]
 pub(crate) use session::serve as serve_session;
@@ -27,16 +28,11 @@ const WAITING: usize = 64;
 
 /// Who signs certificates and makes tokens. The services know nothing of keys.
 pub trait Authority: Send + Sync + 'static {
-    /// A certificate for an agent of this name over the key of the request, whose names are ignored.
+    /// A certificate for this name over the key of the request, whose names are ignored.
     ///
     /// # Errors
     /// Where the request is no certificate request or its signature does not match its key.
-    fn certify(
-        &self,
-        agent: &ServerName,
-        csr_pem: &str,
-        now_ms: i64,
-    ) -> Result<wire::Certificate, CertifyFault>;
+    fn certify(&self, whom: &Named, csr_pem: &str, now_ms: i64) -> Result<Certified, CertifyFault>;
 
     /// The certificate of the authority, PEM.
     fn ca_pem(&self) -> String;
@@ -54,6 +50,15 @@ pub trait Authority: Send + Sync + 'static {
     fn agent_validity(&self) -> std::time::Duration {
         std::time::Duration::from_secs(86_400)
     }
+}
+
+/// A certificate that was made and is not handed out yet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Certified {
+    /// What travels.
+    pub certificate: wire::Certificate,
+    /// What is stored of it before it does.
+    pub noted: NewCertificate,
 }
 
 /// A certificate could not be made.
@@ -109,17 +114,48 @@ impl AgentsService {
         }
     }
 
-    async fn certified(
-        &self,
-        agent: &ServerName,
-        certificate: wire::Certificate,
+    /// Notes a renewed certificate, then hands it out.
+    pub(super) async fn renewed(
+        controller: &Controller,
+        authority: &dyn Authority,
+        whom: &Named,
+        with: &str,
+        csr_pem: &str,
     ) -> Result<Response<wire::Certificate>, Status> {
-        self.controller
-            .store()
-            .certificate_issued(agent, certificate.not_after_ms)
-            .await?;
-        Ok(Response::new(certificate))
+        let now_ms = controller.now_ms();
+        let made = authority.certify(whom, csr_pem, now_ms)?;
+        let store = controller.store();
+        match store
+            .certificate_renewed(whom, with, &made.noted, now_ms)
+            .await?
+        {
+            Ok(()) => {}
+            Err(RevokedMeanwhile) => {
+                return Err(Status::unauthenticated(format!(
+                    "C152-identity-revoked: the certificate of {whom} was revoked while it was being renewed"
+                )));
+            }
+        }
+        controller.learn_identities().await?;
+        Ok(Response::new(made.certificate))
     }
+}
+
+/// All refusals are one answer: a stranger learns neither names nor tokens.
+fn token_refused() -> Status {
+    Status::unauthenticated(
+        "C070-token-refused: the token is unknown, used, expired or for another name; ask for a new one \
+         (`mailmend agent token`, for people `mailmend operator add`)",
+    )
+}
+
+/// The serial of the certificate that a call came with.
+pub(super) fn serial_of<T>(request: &Request<T>) -> String {
+    request
+        .extensions()
+        .get::<Caller>()
+        .map(|caller| caller.serial.clone())
+        .unwrap_or_default()
 }
 
 #[tonic::async_trait]
@@ -129,35 +165,72 @@ impl Enrolment for AgentsService {
         request: Request<wire::EnrolRequest>,
     ) -> Result<Response<wire::Certificate>, Status> {
         let request = request.into_inner();
-        // All refusals are one answer: a stranger learns neither names nor tokens.
-        let refused = || {
-            Status::unauthenticated(
-                "C070-token-refused: the token is unknown, used, expired or for another name; ask for a new \
-                 one from `mailmend agent token`",
-            )
-        };
-        let name: ServerName = request.name.parse().map_err(|_| refused())?;
+        let name: ServerName = request.name.parse().map_err(|_| token_refused())?;
         let hash = self.authority.token_hash(&request.token);
         let now_ms = self.controller.now_ms();
+        let whom = Named::Agent(name.clone());
         // Before the token is used up: a bad request must not cost a good token.
-        let certificate = self.authority.certify(&name, &request.csr_pem, now_ms)?;
+        let made = self.authority.certify(&whom, &request.csr_pem, now_ms)?;
         let store = self.controller.store();
-        if let Err(why) = store.take_token(&hash, &name, now_ms).await? {
+        let taken = store.take_token(&hash, &name, &made.noted, now_ms).await?;
+        if let Err(why) = taken {
             tracing::warn!(agent = %name, ?why, "refused an enrolment");
-            if matches!(why, TokenRefused::Used | TokenRefused::OtherName) {
-                let text = match why {
-                    TokenRefused::Used => "a token for this name was shown again after it was used",
-                    _ => "a token for another name was shown with this name",
-                };
+            if let Some(text) = misuse(why) {
                 store
                     .raise_alarm(&name, "C071-token-misused", text, now_ms)
                     .await?;
             }
-            return Err(refused());
+            return Err(token_refused());
         }
         tracing::info!(agent = %name, "enrolled");
+        self.controller.learn_identities().await?;
         self.controller.changed();
-        self.certified(&name, certificate).await
+        Ok(Response::new(made.certificate))
+    }
+
+    async fn enrol_operator(
+        &self,
+        request: Request<wire::EnrolRequest>,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        let request = request.into_inner();
+        if !is_operator_name(&request.name) {
+            return Err(token_refused());
+        }
+        let hash = self.authority.token_hash(&request.token);
+        let now_ms = self.controller.now_ms();
+        let whom = Named::Operator(request.name.clone());
+        let made = self.authority.certify(&whom, &request.csr_pem, now_ms)?;
+        let store = self.controller.store();
+        let taken = store
+            .take_operator_token(&hash, &request.name, &made.noted, now_ms)
+            .await?;
+        if let Err(why) = taken {
+            tracing::warn!(operator = request.name, ?why, "refused an enrolment");
+            if let Some(text) = misuse(why) {
+                // In the audit trail: alarms are of agents.
+                let change = Change {
+                    at_ms: now_ms,
+                    operator: request.name.clone(),
+                    what: "C071-token-misused".to_owned(),
+                    target: whom.to_string(),
+                    why: text.to_owned(),
+                };
+                store.note_change(&change).await?;
+            }
+            return Err(token_refused());
+        }
+        tracing::info!(operator = request.name, "enrolled");
+        self.controller.learn_identities().await?;
+        Ok(Response::new(made.certificate))
+    }
+}
+
+/// What a refused token says of whoever shows it, where that is worth an alarm.
+const fn misuse(why: TokenRefused) -> Option<&'static str> {
+    match why {
+        TokenRefused::Used => Some("a token for this name was shown again after it was used"),
+        TokenRefused::OtherName => Some("a token for another name was shown with this name"),
+        TokenRefused::Unknown | TokenRefused::Expired => None,
     }
 }
 
@@ -173,11 +246,10 @@ impl Agents for AgentsService {
                 crate::store::Refused::Unknown(name).to_string(),
             ));
         }
-        let now_ms = self.controller.now_ms();
-        let certificate = self
-            .authority
-            .certify(&name, &request.into_inner().csr_pem, now_ms)?;
-        self.certified(&name, certificate).await
+        let whom = Named::Agent(name);
+        let with = serial_of(&request);
+        let csr_pem = request.into_inner().csr_pem;
+        Self::renewed(&self.controller, &*self.authority, &whom, &with, &csr_pem).await
     }
 
     type SessionStream = Pin<Box<dyn Stream<Item = Result<wire::ToAgent, Status>> + Send>>;

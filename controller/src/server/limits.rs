@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::trust::rates::Rate;
+
 /// Limits of the listener. Each bounds memory or time that somebody else could make us spend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -30,6 +32,10 @@ pub struct Limits {
     pub pending_resets: usize,
     /// The longest from a call to the beginning of its answer.
     pub call_timeout: Duration,
+    /// How often one name may call.
+    pub named_rate: Rate,
+    /// How often one address may call without a certificate.
+    pub anonymous_rate: Rate,
     /// How often a silent connection is asked whether it lives.
     pub keepalive_every: Duration,
     /// How long it may take to answer that.
@@ -53,6 +59,8 @@ impl Default for Limits {
             header_bytes: 16 * 1024,
             pending_resets: 32,
             call_timeout: Duration::from_secs(30),
+            named_rate: Rate::new(100, 400),
+            anonymous_rate: Rate::new(50, 500),
             keepalive_every: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             shutdown: Duration::from_secs(10),

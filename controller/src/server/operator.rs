@@ -4,6 +4,7 @@ mod answers;
 mod audit;
 mod custody;
 mod doctor;
+mod identities;
 mod naming;
 mod person_orders;
 mod reactions;
@@ -28,13 +29,14 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use crate::identity::operator_of;
+use crate::identity::{at_least, operator_of, role_of};
 use crate::orchestrator::Controller;
 use crate::planning::PlanningFault;
 use crate::react::InHand;
 use crate::store::{AgentRow, Change, NewToken, PolicyRow, Published};
 
-use super::agents::Authority;
+use super::agents::{Authority, serial_of};
+use crate::trust::role::Role;
 
 /// The longest that a message of a status may be: it travels in a header.
 const LONGEST_STATUS: usize = 8 * 1024;
@@ -206,15 +208,7 @@ impl Operator for OperatorService {
     ) -> Result<Response<wire::Token>, Status> {
         let operator = operator_of(&request)?;
         let request = request.into_inner();
-        let valid_seconds = match request.valid_seconds {
-            0 => 3600,
-            seconds @ 60..=604_800 => seconds,
-            other => {
-                return Err(invalid(&format!(
-                    "C088-token-validity: {other} seconds; 60 to 604800 are allowed, 0 is an hour"
-                )));
-            }
-        };
+        let valid_seconds = identities::token_life(request.valid_seconds)?;
         let agent: ServerName = request
             .name
             .parse()
@@ -359,6 +353,10 @@ impl Operator for OperatorService {
         request: Request<wire::ChangeRolloutRequest>,
     ) -> Result<Response<wire::Rollout>, Status> {
         let operator = operator_of(&request)?;
+        // Pausing is always allowed: stopping harm needs nobody's leave.
+        if request.get_ref().change() != wire::RolloutChange::Pause {
+            at_least(role_of(&request), Role::Operator, "all but pausing")?;
+        }
         self.changed(operator, request.into_inner())
             .await
             .map(Response::new)
@@ -553,6 +551,62 @@ impl Operator for OperatorService {
         self.in_hand(operator, request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<wire::WhoAmIRequest>,
+    ) -> Result<Response<wire::OperatorIdentity>, Status> {
+        let operator = operator_of(&request)?;
+        self.operator_named(&operator).await.map(Response::new)
+    }
+
+    async fn list_operators(
+        &self,
+        request: Request<wire::ListOperatorsRequest>,
+    ) -> Result<Response<wire::ListOperatorsResponse>, Status> {
+        operator_of(&request)?;
+        self.all_operators().await.map(Response::new)
+    }
+
+    async fn add_operator(
+        &self,
+        request: Request<wire::AddOperatorRequest>,
+    ) -> Result<Response<wire::Token>, Status> {
+        let operator = operator_of(&request)?;
+        self.operator_added(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn set_role(
+        &self,
+        request: Request<wire::SetRoleRequest>,
+    ) -> Result<Response<wire::OperatorIdentity>, Status> {
+        let operator = operator_of(&request)?;
+        self.role_set(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn revoke_identity(
+        &self,
+        request: Request<wire::RevokeIdentityRequest>,
+    ) -> Result<Response<wire::RevokeIdentityResponse>, Status> {
+        let operator = operator_of(&request)?;
+        self.identity_revoked(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn renew_operator(
+        &self,
+        request: Request<wire::RenewRequest>,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        let operator = operator_of(&request)?;
+        let with = serial_of(&request);
+        self.operator_renewed(operator, &with, &request.into_inner().csr_pem)
+            .await
     }
 }
 

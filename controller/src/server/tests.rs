@@ -9,6 +9,10 @@ use tonic::{Code, Request, Response, Status};
 use super::*;
 use crate::enrol::Authority;
 use crate::identity::{CONTROLLER_DNS, Caller, Peer};
+use crate::trust::Named;
+use crate::trust::known::{Known, Revocation};
+use crate::trust::rates::Rate;
+use crate::trust::role::Role;
 
 /// Tells callers who they are taken for; as slow as asked.
 struct Mirror;
@@ -30,9 +34,17 @@ impl Enrolment for Mirror {
             ..Default::default()
         }))
     }
+
+    async fn enrol_operator(
+        &self,
+        request: Request<wire::EnrolRequest>,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        self.enrol(request).await
+    }
 }
 
 struct Lab {
+    roster: Roster,
     authority: Authority,
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -54,9 +66,21 @@ impl Lab {
         let stop = CancellationToken::new();
         let service =
             EnrolmentServer::new(Mirror).max_decoding_message_size(limits.anonymous_message_bytes);
-        let serving = bound.serve(Routes::new(service), following, limits, clock, stop.clone());
+        let roster = Roster::new(Known {
+            operators: [("admin".to_owned(), Role::Admin)].into(),
+            ..Known::default()
+        });
+        let serving = bound.serve(
+            Routes::new(service),
+            following,
+            limits,
+            clock,
+            roster.clone(),
+            stop.clone(),
+        );
         let ended = tokio::spawn(serving);
         Self {
+            roster,
             authority,
             folder,
             address,
@@ -106,7 +130,7 @@ fn agent_of(authority: &Authority, name: &str, validity: Duration) -> Identity {
         .unwrap();
     let now = Clock::system().now_ms();
     let issued = authority
-        .issue(&name.parse().unwrap(), &csr, now, validity)
+        .issue(&Named::Agent(name.parse().unwrap()), &csr, now, validity)
         .unwrap();
     Identity::from_pem(issued.certificate_pem, key.serialize_pem())
 }
@@ -193,6 +217,69 @@ async fn a_controller_of_another_authority_is_not_believed() {
         .domain_name(CONTROLLER_DNS);
     let endpoint = Endpoint::from_shared(format!("https://{}", one.address)).unwrap();
     assert!(endpoint.tls_config(tls).unwrap().connect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_told_why_and_its_open_connections_are_closed() {
+    let lab = Lab::start(Limits::default()).await;
+    let identity = lab.agent("SRV-B");
+    let held = lab.dial(Some(identity.clone()));
+    let mut client = EnrolmentClient::new(held);
+    client.enrol(wire::EnrolRequest::default()).await.unwrap();
+    let endless = wire::EnrolRequest {
+        token: "never".to_owned(),
+        ..Default::default()
+    };
+    let mut other = client.clone();
+    let hanging = tokio::spawn(async move { other.enrol(endless).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let revocation = Revocation {
+        at_ms: 1,
+        by: "admin".into(),
+        why: "its disk was stolen".into(),
+        since: std::collections::BTreeSet::new(),
+    };
+    let closed = lab.roster.learn(Known {
+        operators: [("admin".to_owned(), Role::Admin)].into(),
+        revoked: [(Named::Agent("SRV-B".parse().unwrap()), revocation)].into(),
+    });
+    assert_eq!(closed, 1);
+    let ended = tokio::time::timeout(Duration::from_secs(5), hanging).await;
+    assert!(ended.expect("closed within 5 s").unwrap().is_err());
+    let refusal = mirrored(lab.dial(Some(identity))).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unauthenticated);
+    assert!(
+        refusal.message().contains("its disk was stolen"),
+        "{refusal:?}"
+    );
+    assert!(mirrored(lab.dial(Some(lab.agent("SRV-C")))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_caller_that_runs_wild_is_told_to_wait() {
+    let limits = Limits {
+        named_rate: Rate::new(1, 3),
+        ..Limits::default()
+    };
+    let lab = Lab::start(limits).await;
+    let channel = lab.dial(Some(lab.agent("SRV-B")));
+    for _ in 0..3 {
+        assert!(mirrored(channel.clone()).await.is_ok());
+    }
+    let refusal = mirrored(channel).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
+    assert!(mirrored(lab.dial(Some(lab.agent("SRV-C")))).await.is_ok());
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused() {
+    let lab = Lab::start(Limits::default()).await;
+    let mut request = Request::new(wire::EnrolRequest::default());
+    let long = "x".repeat(20 * 1024).parse().unwrap();
+    request.metadata_mut().insert("x-long", long);
+    let mut client = EnrolmentClient::new(lab.dial(Some(lab.agent("SRV-B"))));
+    assert!(client.enrol(request).await.is_err());
+    assert!(client.enrol(wire::EnrolRequest::default()).await.is_ok());
 }
 
 #[tokio::test]

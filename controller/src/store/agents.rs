@@ -192,25 +192,6 @@ impl Store {
             .transpose()
     }
 
-    /// Notes until when an agent's newest certificate is good.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn certificate_issued(
-        &self,
-        name: &ServerName,
-        until_ms: i64,
-    ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        sqlx::query("UPDATE agents SET certificate_until_ms = $2 WHERE name = $1")
-            .bind(name.as_str())
-            .bind(until_ms)
-            .execute(&mut *write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        self.commit(write).await
-    }
-
     /// Lets an agent in, or says why not, and notes what it says of itself. A journal other than the
     /// known one is only accepted right after an enrolment; the agent's open parts under the old one
     /// are lost then and need a person.

@@ -54,7 +54,7 @@ fn greeting(journal: &str, head: u64) -> Greeting {
 async fn enrolled(store: &Store, agent: &str, byte: u8) {
     store.create_token(&token(byte, agent)).await.unwrap();
     store
-        .take_token(&[byte; 32], &name(agent), 5)
+        .take_token(&[byte; 32], &name(agent), &NewCertificate::default(), 5)
         .await
         .unwrap()
         .unwrap();
@@ -142,7 +142,12 @@ async fn of_a_hundred_racers_for_one_token_one_wins() {
     let racers: Vec<_> = (0..100)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.take_token(&[1; 32], &name("EXB1"), 5).await.unwrap() })
+            tokio::spawn(async move {
+                store
+                    .take_token(&[1; 32], &name("EXB1"), &NewCertificate::default(), 5)
+                    .await
+                    .unwrap()
+            })
         })
         .collect();
     let mut winners = 0;
@@ -163,7 +168,7 @@ async fn a_token_is_for_one_name_and_one_time() {
         let store = store.clone();
         async move {
             store
-                .take_token(&[byte; 32], &name(agent), now)
+                .take_token(&[byte; 32], &name(agent), &NewCertificate::default(), now)
                 .await
                 .unwrap()
         }

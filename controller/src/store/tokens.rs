@@ -4,7 +4,8 @@ use mailmend_policy::name::{ServerName, SiteName};
 use sqlx::Row;
 
 use super::row::{Labels, to_json};
-use super::{Store, StoreError};
+use super::{NewCertificate, Store, StoreError};
+use crate::trust::Named;
 
 /// A token to store.
 #[derive(Debug, Clone)]
@@ -62,8 +63,8 @@ impl Store {
         self.commit(write).await
     }
 
-    /// Uses a token up and puts its agent into the inventory, both or neither. Of many callers with
-    /// the same token one wins.
+    /// Uses a token up, puts its agent into the inventory and notes its certificate, all or nothing. Of
+    /// many callers with the same token one wins.
     ///
     /// # Errors
     /// Where the store fails.
@@ -71,6 +72,7 @@ impl Store {
         &self,
         hash: &[u8; 32],
         name: &ServerName,
+        certificate: &NewCertificate,
         now_ms: i64,
     ) -> Result<Result<(), TokenRefused>, StoreError> {
         let mut write = self.write().await?;
@@ -114,6 +116,9 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        let whom = Named::Agent(name.clone());
+        self.write_certificate(&mut write, &whom, certificate, now_ms)
+            .await?;
         self.commit(write).await?;
         Ok(Ok(()))
     }

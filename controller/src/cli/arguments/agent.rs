@@ -76,6 +76,21 @@ Examples:
         /// The server
         name: String,
     },
+    /// End the certificates of an agent at once, and its connection with them
+    #[command(after_help = with_codes("\
+Its unused tokens end too. What it was told before it may still carry out to the end of what was released \
+to it, so that service comes back. It comes back with a new token: mailmend agent token, then \
+mailmend-agent enrol --again.
+
+Examples:
+  mailmend agent revoke SRV-B --why 'its disk was stolen'"))]
+    Revoke {
+        /// The server
+        name: String,
+        /// Why, for those who find the connection closed
+        #[arg(long)]
+        why: String,
+    },
     /// Show all that is known of one agent
     #[command(after_help = "\
 Examples:

@@ -22,12 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 struct Certifier(AtomicU32);
 
 impl Authority for Certifier {
-    fn certify(
-        &self,
-        _: &ServerName,
-        csr: &str,
-        _: i64,
-    ) -> Result<wire::Certificate, CertifyFault> {
+    fn certify(&self, _: &Named, csr: &str, _: i64) -> Result<Certified, CertifyFault> {
         if csr.is_empty() {
             return Err(CertifyFault {
                 code: "C007-request-refused",
@@ -35,10 +30,16 @@ impl Authority for Certifier {
             });
         }
         self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(wire::Certificate {
-            certificate_pem: "certificate".into(),
-            ca_pem: "ca".into(),
-            not_after_ms: 5000,
+        Ok(Certified {
+            certificate: wire::Certificate {
+                certificate_pem: "certificate".into(),
+                ca_pem: "ca".into(),
+                not_after_ms: 5000,
+            },
+            noted: NewCertificate {
+                serial: "5e".into(),
+                until_ms: 5000,
+            },
         })
     }
     fn ca_pem(&self) -> String {
@@ -409,8 +410,8 @@ impl World {
     }
 }
 
-fn change() -> crate::store::Change {
-    crate::store::Change {
+fn change() -> Change {
+    Change {
         at_ms: 1,
         operator: "test".into(),
         what: "bind".into(),

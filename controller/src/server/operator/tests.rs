@@ -15,8 +15,9 @@ use crate::clock::Clock;
 use crate::identity::{Caller, Peer};
 use crate::react::{Standing, Word};
 use crate::rollout::RolloutId;
-use crate::server::agents::CertifyFault;
+use crate::server::agents::{Certified, CertifyFault};
 use crate::store::{Greeting, NewRollout, NewRun, Store, SymptomRow};
+use crate::trust::Named;
 
 const POLICY: &str = include_str!("../../../../policies/library/stuck-outbound-routing.toml");
 
@@ -27,8 +28,8 @@ const SEARCHES: &str = include_str!("../../../../policies/library/corrupt-messag
 struct NoAuthority(std::sync::atomic::AtomicU32);
 
 impl Authority for NoAuthority {
-    fn certify(&self, _: &ServerName, _: &str, _: i64) -> Result<wire::Certificate, CertifyFault> {
-        Ok(wire::Certificate::default())
+    fn certify(&self, _: &Named, _: &str, _: i64) -> Result<Certified, CertifyFault> {
+        Ok(Certified::default())
     }
     fn ca_pem(&self) -> String {
         "ca".into()
@@ -52,6 +53,7 @@ struct World {
 
 fn from<T>(peer: Peer, message: T) -> Request<T> {
     let mut request = Request::new(message);
+    request.extensions_mut().insert(Role::Admin);
     request.extensions_mut().insert(Caller {
         peer,
         from: ([127, 0, 0, 1], 1).into(),
@@ -59,6 +61,11 @@ fn from<T>(peer: Peer, message: T) -> Request<T> {
         until_ms: 0,
     });
     request
+}
+
+/// Another person than [`admin`]: nobody approves their own change.
+fn approver<T>(message: T) -> Request<T> {
+    from(Peer::Operator("ben".into()), message)
 }
 
 fn admin<T>(message: T) -> Request<T> {
@@ -103,7 +110,11 @@ impl World {
             let name: ServerName = name.parse().unwrap();
             let store = world.controller.store();
             let hash = NoAuthority::default().token_hash(&token.token);
-            store.take_token(&hash, &name, 1000).await.unwrap().unwrap();
+            store
+                .take_token(&hash, &name, &crate::store::NewCertificate::default(), 1000)
+                .await
+                .unwrap()
+                .unwrap();
             let greeting = Greeting {
                 version: "0.1.0".into(),
                 journal: Uuid::new_v4().to_string(),

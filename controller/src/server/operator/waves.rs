@@ -91,6 +91,12 @@ impl OperatorService {
                     request.wave
                 )));
             }
+            if rollout.by == operator {
+                return Err(Status::failed_precondition(format!(
+                    "C151-own-change: `{operator}` started the rollout, and nobody approves their own change; \
+                     ask another operator of the role approver (`mailmend operator list`)"
+                )));
+            }
             if rollout.approvals.contains_key(&wave) {
                 return self.answer(rollout.id).await;
             }

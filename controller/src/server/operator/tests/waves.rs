@@ -51,7 +51,7 @@ impl World {
             why: "looked at".into(),
         };
         alter(&mut request);
-        let approved = self.service.approve_wave(admin(request)).await;
+        let approved = self.service.approve_wave(approver(request)).await;
         approved.map(Response::into_inner)
     }
 
@@ -144,7 +144,11 @@ async fn a_start_that_was_approved_is_refused_when_the_inventory_has_moved_thoug
     let store = world.controller.store();
     let name: ServerName = other.parse().unwrap();
     let before = store.generation().await.unwrap();
-    store.take_token(&hash, &name, 1000).await.unwrap().unwrap();
+    store
+        .take_token(&hash, &name, &crate::store::NewCertificate::default(), 1000)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(store.generation().await.unwrap(), before + 1);
     store.replace_facts(&name, &facts, 1000).await.unwrap();
     assert_eq!(store.generation().await.unwrap(), before + 2);
