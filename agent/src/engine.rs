@@ -23,6 +23,7 @@ use crate::journal::{Journal, JournalError};
 use crate::power_loss::PowerLoss;
 use crate::release::Release;
 use crate::runner::{CannotCarryOn, Rest, Runner, stranded};
+use crate::started_while_3038::StartedWhile3038;
 use crate::station::{Station, Trouble};
 use crate::symptoms::{Seen, Watcher, Watchlist};
 use crate::watchdog::Watchdog;
@@ -48,6 +49,7 @@ struct Inner {
     watchdog: Watchdog,
     aftercare: Aftercare,
     power_loss: PowerLoss,
+    started_while_3038: StartedWhile3038,
     /// Whether runs go on by themselves, on threads; a simulation carries them on by hand.
     threads: bool,
     /// Orders are taken one at a time, so that each is judged by all before it.
@@ -137,6 +139,7 @@ impl Engine {
             watchdog: Watchdog::new(Arc::clone(&station)),
             aftercare: Aftercare::new(Arc::clone(&station)),
             power_loss: PowerLoss::new(Arc::clone(&station)),
+            started_while_3038: StartedWhile3038::new(Arc::clone(&station)),
             station,
             threads,
             orders: Mutex::default(),
@@ -222,7 +225,8 @@ impl Engine {
     pub fn watch(&self) -> Result<(), JournalError> {
         self.0.watchdog.look()?;
         self.0.aftercare.look()?;
-        self.0.power_loss.look()
+        self.0.power_loss.look()?;
+        self.0.started_while_3038.look()
     }
 
     /// Ends the engine: steps that only wait are left, to be gone on with at the next start; a step that

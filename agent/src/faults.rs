@@ -435,8 +435,8 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "A110-sent-again",
-        "After a start of the machine the mail service sent again what it had sent, or begun to send, before: it was up before the agent could look.",
-        "Tell the recipients of the named messages, if a second copy matters. Set the service to start by hand and list it in the guard file's `[watchdog]`, so that the agent looks first.",
+        "The mail service sent again what it had sent, or begun to send, before: it started with the machine, before the agent could look, or was started while event 3038 stood.",
+        "Tell the recipients of the named messages, if a second copy matters. Set the service to start by hand and list it in the guard file's `[watchdog]`, so that the agent looks first; while 3038 stands, do not restart it.",
     ),
     (
         "A111-inbound-again",

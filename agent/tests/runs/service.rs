@@ -416,6 +416,41 @@ fn whatever_is_sent_twice_over_a_power_loss_before_the_agent_can_look_is_named()
     );
 }
 
+/// Event 3038 stands and the service dies, or somebody restarts it: all of it is sent again.
+#[test]
+fn what_a_start_while_3038_stands_sends_again_is_named_once() {
+    let site = Site::healthy(3038);
+    site.world.set_scanned(true);
+    site.world.add_outbound(4, 100);
+    site.world.advance(Duration::from_secs(10));
+    assert_eq!(site.world.count_in_mts_out(), 4, "sent and not removed");
+    let engine = site.engine(0);
+    engine.recover().unwrap();
+    engine.watch().unwrap();
+    let alarms = || -> Vec<String> {
+        let told = site.events().into_iter().filter_map(|event| match event {
+            Event::Alarm { code, text } if code == "A110-sent-again" => Some(text),
+            _ => None,
+        });
+        told.collect()
+    };
+    assert_eq!(alarms(), Vec::<String>::new(), "nobody started it again");
+    site.world.set_scanned(false);
+    site.world.by_hand("MSExchangeIMC", false);
+    site.world.advance(Duration::from_secs(30));
+    site.world.by_hand("MSExchangeIMC", true);
+    for _ in 0..5 {
+        site.world.advance(Duration::from_secs(40));
+        engine.watch().unwrap();
+    }
+    let told = alarms();
+    assert_eq!(told.len(), 1, "{told:?}");
+    for account in site.world.balance().accounts {
+        assert_eq!(account.delivered, 2, "{}", account.mts_id);
+        assert!(told[0].contains(&account.message_id), "{told:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_is_found_before_the_service_is_stopped() {
     let site = Site::small(7);
