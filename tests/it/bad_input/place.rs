@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mailmend::enrol::Authority;
+use mailmend::trust::Named;
 use mailmend_agent::identity;
 use mailmend_lab::awaited;
 use mailmend_lab::programs::Programs;
@@ -214,7 +215,7 @@ impl Place {
         let key = identity::own_key(&self.agent_data).unwrap();
         let request = identity::request(&self.agent_data, &server, &key).unwrap();
         let issued = authority
-            .issue(&server, &request, from_ms, validity)
+            .issue(&Named::Agent(server.clone()), &request, from_ms, validity)
             .unwrap();
         let pem = &issued.certificate_pem;
         identity::store(&self.agent_data, &server, pem, authority.ca_pem()).unwrap();

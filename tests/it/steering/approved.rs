@@ -15,9 +15,11 @@ fn a_wave_waits_for_approval_and_a_site_that_failed_is_retried_when_its_relay_is
     assert!(release.contains("rollout approve"), "{waits:#}");
     room.assert_untouched(0..SITES);
     let never_seen = "000000000000";
-    let said = room.refused(&[
+    let stale = [
         "rollout", "approve", &rollout, "--wave", "1", "--digest", never_seen,
-    ]);
+    ];
+    let (code, _, said) = room.approver.ended(&stale).unwrap();
+    assert_eq!(code, Some(REFUSED), "{said}");
     assert!(said.contains("the wave has changed"), "{said}");
     let first = shown["waves"][0]["sites"].as_array().unwrap();
     assert_eq!(first, &[room.a(0).site.as_str()]);

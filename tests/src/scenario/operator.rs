@@ -40,6 +40,24 @@ impl Operator {
         }
     }
 
+    /// Another person, let in by this one: nobody approves their own change. The identity is made beside this
+    /// one's.
+    ///
+    /// # Errors
+    /// Where a command fails.
+    pub fn colleague(&self, name: &str, role: &str) -> Result<Self, LabError> {
+        let identity = self.identity.with_file_name(format!("operator-{name}"));
+        let added = self.ask(&["operator", "add", name, "--role", role])?;
+        let token = added["token"].as_str().unwrap_or_default();
+        let (into, ca) = (identity.to_string_lossy(), self.identity.join("ca.pem"));
+        let enrol = ["operator", "enrol", name, "--token", token, "--into", &into];
+        self.ask(&[&enrol[..], &["--ca", &ca.to_string_lossy()]].concat())?;
+        Ok(Self {
+            identity,
+            ..self.clone()
+        })
+    }
+
     /// What a person types, for messages.
     pub(super) fn typed(arguments: &[&str]) -> String {
         format!("mailmend {}", arguments.join(" "))

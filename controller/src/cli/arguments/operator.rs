@@ -37,8 +37,8 @@ Examples:
     },
     /// Become an operator with a token: makes the key here, and the folder for --identity
     #[command(override_usage = "\
-mailmend operator enrol --token-file <FILE> --ca <FILE> --into <DIR> <NAME>
-       mailmend operator enrol --token <TOKEN> --ca <FILE> --into <DIR> <NAME>")]
+mailmend operator enrol NAME --token-file FILE --ca FILE --into DIR
+       mailmend operator enrol NAME --token TOKEN --ca FILE --into DIR")]
     #[command(after_help = with_codes("\
 The key is made in the folder and never leaves it.
 
