@@ -97,6 +97,10 @@ mechanisms! {
     FenceOnReleases,
     /// The watchdog leaves a service alone that a section is working on.
     WatchdogKeepsOff,
+    /// While the service runs, a message that has a fingerprint moves only where nobody else has its file open.
+    ExclusiveBeforeMoved,
+    /// No more messages are set aside because of fingerprints than the guard file allows.
+    ImmunityLimit,
     /// A copy in escrow is given back only where its digest is the one that reconciliation recorded.
     CopyAsRecorded,
     /// A message that vanished is given back only where nothing shows since that it was delivered.

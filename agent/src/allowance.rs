@@ -1,4 +1,4 @@
-//! How much of the guard's hourly allowance of restarts and sections is used up.
+//! How much of the guard's hourly allowance of restarts, sections and messages set aside is used up.
 //!
 //! What this process did is counted on the monotonic clock. What an earlier one did is known by the
 //! wall clock of its records only: a record counts while it is less than an hour away, in either
@@ -13,7 +13,7 @@ use crate::host::Clock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Restarts and sections, when they were.
+/// Restarts, sections and messages set aside, when they were.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     used: Mutex<Vec<Used>>,
@@ -30,6 +30,7 @@ struct Used {
 enum What {
     Restart,
     Section,
+    Immunized,
 }
 
 impl Allowance {
@@ -41,7 +42,12 @@ impl Allowance {
                 ..
             } => What::Restart,
             Event::SectionBegan { .. } => What::Section,
+            Event::Immunized { .. } => What::Immunized,
             _ => return,
+        };
+        let times = match &record.event {
+            Event::Immunized { entries, .. } => entries.len(),
+            _ => 1,
         };
         let used = Used {
             what,
@@ -49,7 +55,7 @@ impl Allowance {
             since_boot,
         };
         let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(used);
+        all.extend(std::iter::repeat_n(used, times));
     }
 
     pub(crate) fn restarts(&self, clock: &dyn Clock) -> u32 {
@@ -58,6 +64,11 @@ impl Allowance {
 
     pub(crate) fn sections(&self, clock: &dyn Clock) -> u32 {
         self.count(What::Section, clock)
+    }
+
+    /// Messages that were set aside because of a fingerprint.
+    pub(crate) fn immunized(&self, clock: &dyn Clock) -> u32 {
+        self.count(What::Immunized, clock)
     }
 
     fn count(&self, what: What, clock: &dyn Clock) -> u32 {

@@ -5,12 +5,13 @@
 //! The rooms: [`survey`] looks while the service still runs; [`quarantine`] takes; [`manifest`] is
 //! what was taken; [`verify`] reads it again; [`replay`] gives back; [`settle`] learns what became
 //! of it; [`in_doubt`] sets aside what may have been sent; [`withdraw`] takes back what a replay
-//! placed; [`copies`] takes up what escrow kept; [`word`] takes a person's; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
+//! placed; [`immune`] takes what has the fingerprint of a poison; [`copies`] takes up what escrow kept; [`word`] takes a person's; [`recover`] finishes what a crash interrupted; [`index`] sets `queue.dat` aside;
 //! [`whole`] takes a large queue with its folder; [`ledger`] tells it all to people; [`audit`] compares it with disk and logs. [`search`] decides how to find what crashes the service.
 
 pub mod audit;
 pub mod copies;
 mod halves;
+pub mod immune;
 pub mod in_doubt;
 pub mod index;
 pub mod ledger;

@@ -1,6 +1,7 @@
 //! The engine: takes orders, carries runs out on threads of their own, and mends what a crash left.
 
 mod audit;
+mod immunity;
 mod orders;
 mod person;
 
@@ -19,6 +20,7 @@ use crate::depths::{Counter, Depths};
 use crate::escrow::Kept;
 use crate::guard::Guard;
 use crate::host::{Facts, Host};
+use crate::immunity::{Keeper, finish_open};
 use crate::journal::{Journal, JournalError};
 use crate::power_loss::PowerLoss;
 use crate::release::Release;
@@ -50,6 +52,7 @@ struct Inner {
     aftercare: Aftercare,
     power_loss: PowerLoss,
     started_while_3038: StartedWhile3038,
+    immunity: Keeper,
     /// Whether runs go on by themselves, on threads; a simulation carries them on by hand.
     threads: bool,
     /// Orders are taken one at a time, so that each is judged by all before it.
@@ -140,6 +143,7 @@ impl Engine {
             aftercare: Aftercare::new(Arc::clone(&station)),
             power_loss: PowerLoss::new(Arc::clone(&station)),
             started_while_3038: StartedWhile3038::new(Arc::clone(&station)),
+            immunity: Keeper::new(Arc::clone(&station)),
             station,
             threads,
             orders: Mutex::default(),
@@ -164,6 +168,8 @@ impl Engine {
     /// Where the journal cannot be read or written; services that were stopped have been started.
     pub fn recover(&self) -> Result<(), JournalError> {
         let inner = &self.0;
+        // Before anything starts the service: what is half moved would be read by it, or taken a second time.
+        finish_open(&inner.station)?;
         for run in inner.station.journal.open_runs() {
             if inner.station.state(run)?.release.is_some() {
                 Release::open(&inner.station, run).mend_section()?;
@@ -171,6 +177,8 @@ impl Engine {
             }
             match self.runner(run) {
                 Ok(runner) => runner.mend_section()?,
+                // One that could not be finished is tried again by the next look.
+                Err(CannotCarryOn::Duty(run)) if self.is_immunity(run)? => {}
                 Err(CannotCarryOn::Duty(run)) => inner.watchdog.resume(run)?,
                 Err(CannotCarryOn::Journal(error)) => return Err(error),
                 Err(CannotCarryOn::Plan(refusal)) => {
@@ -184,6 +192,7 @@ impl Engine {
                 self.start_runner(run);
             }
             self.start_watchdog();
+            self.start_immunity();
             self.start_escrow();
         }
         Ok(())

@@ -493,6 +493,36 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "The service's log cannot be written, so the agent does not begin: nobody could see what it does.",
         "Make room on the volume, let the service's account write to the folder that is named, or name another with `--logs`.",
     ),
+    (
+        "A140-set-aside-on-sight",
+        "Messages have the fingerprint of a poison that was found on another server, and are held.",
+        "Nothing, where the fingerprint is right. Where somebody waits for this mail: `mailmend immunity show` tells where the fingerprint comes from, and `mailmend immunity withdraw` gives the mail back everywhere.",
+    ),
+    (
+        "A141-immunity-limit",
+        "Messages have the fingerprint of a poison and are not set aside: the limits of the guard file are reached, or they could not be taken.",
+        "Look at what is set aside with `mailmend immunity list`: withdraw a fingerprint that is wrong, or raise `max_per_hour` or `max_files` of `[immunity]` in the guard file.",
+    ),
+    (
+        "A142-immunity-refused",
+        "The controller sent fingerprints that the agent cannot take; the former ones stay.",
+        "Update the agent; where that is done, the controller's store is damaged: report it.",
+    ),
+    (
+        "A143-immunity-unwritten",
+        "The fingerprints that stand could not be written to the agent's data folder; the former ones stay.",
+        "Make room on the volume of the data folder; the controller sends them again with the next connection.",
+    ),
+    (
+        "A144-immunity-damaged",
+        "The file with the fingerprints that stand is damaged; none stands until the controller has sent them again.",
+        "Let the agent connect; look at the disk where this comes again.",
+    ),
+    (
+        "A145-fingerprint-refused",
+        "The order about a fingerprint cannot be carried out; nothing was changed.",
+        "Do what the text says; the controller tries a withdrawal again by itself.",
+    ),
 ];
 
 /// The code itself, proven at compile time to be in [`FAULTS`]:

@@ -29,7 +29,30 @@ pub struct Guard {
     tools: BTreeMap<ToolName, Tool>,
     limits: Limits,
     watchdog: Watchdog,
+    immunity: Immunity,
     hold: Option<PathBuf>,
+}
+
+/// What fleet immunity may do here: set aside messages that have the fingerprint of a poison found on another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Immunity {
+    /// Whether it may set aside anything.
+    pub allowed: bool,
+    /// The most messages set aside within an hour.
+    pub max_per_hour: u32,
+    /// The most messages that are set aside at one time, those in doubt among them.
+    pub max_files: u64,
+}
+
+impl Default for Immunity {
+    /// What holds where the guard file says nothing: it protects, and a wrong fingerprint holds few messages.
+    fn default() -> Self {
+        Self {
+            allowed: true,
+            max_per_hour: 20,
+            max_files: 100,
+        }
+    }
 }
 
 /// How much may happen.
@@ -183,6 +206,12 @@ impl Guard {
     #[must_use]
     pub const fn watchdog(&self) -> &Watchdog {
         &self.watchdog
+    }
+
+    /// What fleet immunity may do.
+    #[must_use]
+    pub const fn immunity(&self) -> &Immunity {
+        &self.immunity
     }
 
     /// Where held files go, absolute and below a root; `None`: a folder `mailmend-held` beside

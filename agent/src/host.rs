@@ -295,6 +295,15 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// As [`HostErrorKind`] says; `CrossVolume` is never worked around.
     fn move_new(&self, from: &Path, to: &Path) -> Result<(), HostError>;
+    /// As [`Self::move_new`], for a file of a service that may run: only where nobody else has it open, at that very
+    /// moment. A provider that can keeps it from being opened until it is moved; this default asks right before.
+    ///
+    /// # Errors
+    /// As [`Self::move_new`]; `Locked` where somebody has it open: nothing was moved then.
+    fn move_unused(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        self.probe_exclusive(from)?;
+        self.move_new(from, to)
+    }
     /// Gives a file a second name within a volume; fails with `Exists` rather than replace.
     ///
     /// # Errors

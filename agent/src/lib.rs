@@ -17,6 +17,7 @@ pub mod faults;
 pub mod guard;
 pub mod host;
 pub mod identity;
+pub mod immunity;
 pub mod inbox;
 pub mod journal;
 mod left_down;

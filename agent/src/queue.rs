@@ -111,6 +111,11 @@ impl<'a> QueueCare<'a> {
         self.batch_id(&format!("copies {order} {}", self.queue.name()))
     }
 
+    /// The batch that is taken for this reason from this queue.
+    pub(crate) fn batch_of(&self, what: &str) -> BatchId {
+        self.batch_id(&format!("{what} {}", self.queue.name()))
+    }
+
     fn batch_id(&self, what: &str) -> BatchId {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.run.0.as_bytes());
@@ -190,6 +195,21 @@ impl<'a> QueueCare<'a> {
         let circumstances = Circumstances {
             stopped: stopped.as_ref(),
             may_have_run: self.may_have_run()?,
+        };
+        recover(&self.desk(), circumstances, &self.records())?;
+        Ok(())
+    }
+
+    /// As [`Self::recover`], where nobody stopped the service for it: it may have run all the time.
+    pub(crate) fn recover_while_running(&self) -> Result<(), CustodyError> {
+        let stopped = match self.prove_stopped() {
+            Ok(stopped) => stopped.ok(),
+            Err(Trouble::Journal(error)) => return Err(error.into()),
+            Err(Trouble::Interrupted) => None,
+        };
+        let circumstances = Circumstances {
+            stopped: stopped.as_ref(),
+            may_have_run: true,
         };
         recover(&self.desk(), circumstances, &self.records())?;
         Ok(())

@@ -20,6 +20,7 @@ use crate::custody::replay::{Checked, Give, Which, check};
 use crate::custody::{CustodyError, Desk, copies, index};
 use crate::faults::known;
 use crate::host::{ServiceState, Uptime};
+use crate::immunity;
 use crate::journal::JournalError;
 use crate::queue::QueueCare;
 use crate::runner::{
@@ -293,6 +294,14 @@ impl<'a> Release<'a> {
                 .is_some_and(|batch| batch.copied_from.is_some());
             let care = self.care(&state, batch)?;
             drop(state);
+            if immunity::hold_back(&care.desk(), self.station, batch)? > 0
+                && held(&*self.station.state(self.run)?, &[batch]) == 0
+            {
+                left.push(
+                    "what was held has the fingerprint of a poison: withdraw that first".to_owned(),
+                );
+                continue;
+            }
             let which = if copied {
                 let (may, why) = copies::still_missing(&care.desk(), batch)?;
                 left.extend(why);

@@ -10,10 +10,12 @@ use mailmend_proto::run::{BatchId, Event, RunId, RunState, ServiceChange};
 
 use crate::ablation::{Mechanism, off};
 use crate::allowance::Allowance;
+use crate::custody::immune::Innocent;
 use crate::custody::survey::Survey;
 use crate::escrow::Keeper;
 use crate::guard::Guard;
 use crate::host::{Facts, Host, Uptime};
+use crate::immunity::List;
 use crate::journal::{Journal, JournalError};
 use crate::left_down::LeftDown;
 
@@ -35,6 +37,12 @@ pub struct Station {
     pub me: ServerName,
     /// Who keeps second names of what appears in the queues.
     pub escrow: Keeper,
+    /// The fingerprints of poison that stand.
+    pub immunity: List,
+    /// The limit of immunity that was told last.
+    pub(crate) immunity_told: Mutex<Option<String>>,
+    /// Files in the queues that were looked at and have no fingerprint.
+    pub(crate) innocent: Mutex<Innocent>,
     facts: RwLock<Facts>,
     allowance: Allowance,
     left_down: LeftDown,
@@ -86,6 +94,9 @@ impl Station {
             guard,
             me,
             escrow: Keeper::default(),
+            immunity: List::default(),
+            immunity_told: Mutex::default(),
+            innocent: Mutex::default(),
             facts: RwLock::default(),
             allowance,
             left_down,
@@ -104,8 +115,11 @@ impl Station {
             .journal
             .append(run, self.host.clock().wall_ms(), events)?;
         for record in &records {
-            self.allowance
-                .note(record, Some(self.host.clock().uptime().since_boot));
+            // What custody sets aside is counted by whoever asked it to.
+            if !matches!(record.event, Event::Immunized { .. }) {
+                self.allowance
+                    .note(record, Some(self.host.clock().uptime().since_boot));
+            }
             self.left_down.note(record);
         }
         Ok(())
@@ -199,6 +213,32 @@ impl Station {
             return 0;
         }
         self.allowance.sections(self.host.clock())
+    }
+
+    /// Messages set aside because of a fingerprint within the last hour of uptime.
+    #[must_use]
+    pub fn immunized_this_hour(&self) -> u64 {
+        u64::from(self.allowance.immunized(self.host.clock()))
+    }
+
+    /// Counts what custody set aside because of fingerprints since the journal ended here: custody writes its records
+    /// itself.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub(crate) fn count_immunized(&self, mut after: u64) -> Result<(), JournalError> {
+        let now = self.host.clock().uptime().since_boot;
+        while after < self.journal.head() {
+            let records = self.journal.after(after, READ_BYTES)?;
+            let Some(last) = records.last() else { break };
+            after = last.seq;
+            for record in &records {
+                if matches!(record.event, Event::Immunized { .. }) {
+                    self.allowance.note(record, Some(now));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether a section was handed over because this service could not be started, and nobody has

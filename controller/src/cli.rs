@@ -13,6 +13,7 @@ mod doctor;
 pub mod exit;
 mod failure;
 mod fleet;
+mod immunity;
 mod ledger;
 mod operator;
 mod order;
@@ -91,6 +92,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Proposal(command) => proposal::run(command, output, settings).await,
         Command::Run(command) => run::run(command, output, settings).await,
         Command::Custody(command) => custody::run(command, output, settings).await,
+        Command::Immunity(command) => immunity::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,
         Command::Operator(command) => operator::run(command, output, settings).await,
         Command::Doctor => doctor::run(output, settings).await,

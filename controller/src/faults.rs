@@ -411,6 +411,16 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "put back what the message names and resume; or abort the rollout and start anew",
     ),
     (
+        "C120-immunity-proven-again",
+        "A message whose fingerprint was withdrawn was proven to be poison again.",
+        "look at both with `mailmend immunity show`; where the withdrawal was wrong, make it known again with `mailmend immunity add`",
+    ),
+    (
+        "C121-immunity-full",
+        "As many fingerprints stand as agents take; a new one is not told to them.",
+        "withdraw old ones with `mailmend immunity withdraw --keep`, which leaves set aside what is; then add the new one",
+    ),
+    (
         "C125-last-path",
         "A server to be mended is the only outbound path of an address space by configuration, and the strategy refuses that.",
         "state another path for it (`ims.address-spaces` of another server), or accept that its mail waits, with `last_path = \"accept\"` in `[strategy]`",

@@ -14,6 +14,7 @@ pub mod enrol;
 pub mod explain;
 pub mod faults;
 pub mod identity;
+pub mod immunity;
 pub mod ingest;
 pub mod liveness;
 pub mod lock;

@@ -5,6 +5,7 @@
 //! not stored is decided again.
 
 mod explained;
+mod immunity;
 mod mail_flow;
 mod pictured;
 mod surroundings;
@@ -12,7 +13,7 @@ mod symptoms;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -81,6 +82,8 @@ struct Shared {
     drifts: Drifts,
     /// Something changed that symptoms are answered by.
     symptoms: AtomicBool,
+    /// The generation of fingerprints that the sessions were woken for.
+    immunity: AtomicU64,
     work: Notify,
     changes: watch::Sender<u64>,
     stop: CancellationToken,
@@ -119,6 +122,7 @@ impl Controller {
             revisions: Revisions::default(),
             drifts: Drifts::default(),
             symptoms: AtomicBool::new(true),
+            immunity: AtomicU64::new(0),
             work: Notify::new(),
             changes: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -274,6 +278,7 @@ impl Controller {
 
     /// Goes on until nothing follows any more. Answers whether it died.
     async fn settle(&self, due: &mut Due) -> Result<bool, StoreError> {
+        self.keep_immunity().await?;
         loop {
             // A run that ends frees its site, perhaps for an older rollout: again until none does.
             let mut freed = false;

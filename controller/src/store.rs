@@ -13,6 +13,7 @@ mod duties;
 mod error;
 mod history;
 mod identities;
+mod immunity;
 mod in_hand;
 mod locks;
 mod mail_flow;
@@ -46,6 +47,7 @@ pub use reconciled::{KeptCopy, ReconciledRow};
 pub use records::{RunRecord, StoredRun, Tail, kept};
 
 pub use duties::Duty;
+pub use immunity::{DueRelease, FingerprintRow, SetAsideRow};
 pub use orders::{Order, Orders, PartKey};
 pub use person_orders::{OrderAnswer, OrderKind, Ordered, PersonOrder};
 pub use reactions::ReactionStart;

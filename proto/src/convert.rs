@@ -4,7 +4,8 @@ mod event;
 mod record;
 
 pub use event::{
-    entry_in as entry_from_wire, entry_out as entry_to_wire, reconciled_in as reconciled_from_wire,
+    body_in as body_from_wire, body_out as body_to_wire, entry_in as entry_from_wire,
+    entry_out as entry_to_wire, proof_to_wire, reconciled_in as reconciled_from_wire,
     reconciled_out as reconciled_to_wire,
 };
 pub use record::{record_from_wire, record_to_wire};

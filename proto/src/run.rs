@@ -5,12 +5,14 @@
 
 mod custody;
 mod event;
+mod immunity;
 mod reconciled;
 mod search;
 mod state;
 
 pub use custody::{Batch, Custody, Entry, HeldFolder, Left, Replay, Settlement};
 pub use event::{BatchId, Ended, Event, Outcome, Record, RunId, SectionEnd, ServiceChange};
+pub use immunity::{BodyPrint, PoisonProof, ProvenPoison};
 pub use reconciled::{Fate, ReconciledMessage, Reconciliation};
 pub use search::{SearchMark, SearchObservation, SearchStart, SearchState, SearchSuspect};
 pub use state::{Answer, Escrow, Illegal, OpenSection, Release, RunState, StepState};

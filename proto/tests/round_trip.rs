@@ -4,8 +4,9 @@
 use mailmend_policy::digest::Digest;
 use mailmend_proto::convert::{record_from_wire, record_to_wire};
 use mailmend_proto::run::{
-    BatchId, Custody, Ended, Entry, Event, Fate, Left, Outcome, ReconciledMessage, Record, RunId,
-    RunState, SearchMark, SearchObservation, SearchSuspect, SectionEnd, ServiceChange, Settlement,
+    BatchId, BodyPrint, Custody, Ended, Entry, Event, Fate, Left, Outcome, PoisonProof,
+    ProvenPoison, ReconciledMessage, Record, RunId, RunState, SearchMark, SearchObservation,
+    SearchSuspect, SectionEnd, ServiceChange, Settlement,
 };
 use mailmend_proto::wire;
 use proptest::prelude::*;
@@ -53,6 +54,17 @@ fn entry() -> impl Strategy<Value = Entry> {
             custody,
         },
     )
+}
+
+fn proven() -> impl Strategy<Value = ProvenPoison> {
+    let body = proptest::option::of((digest(), any::<u64>()));
+    let proof = select(PoisonProof::ALL.map(|(_, proof)| proof).to_vec());
+    (any::<u32>(), proof, text(), body).prop_map(|(index, proof, how, body)| ProvenPoison {
+        index,
+        proof,
+        how,
+        body: body.map(|(hash, bytes)| BodyPrint { hash, bytes }),
+    })
 }
 
 fn left() -> impl Strategy<Value = Vec<Left>> {
@@ -383,6 +395,16 @@ fn event() -> impl Strategy<Value = Event> {
                 keep_ms
             }
         ),
+        (batch(), proptest::collection::vec(proven(), 0..3))
+            .prop_map(|(batch, entries)| Event::PoisonProven { batch, entries }),
+        (
+            batch(),
+            proptest::collection::vec(
+                (any::<u32>(), any::<u128>().prop_map(uuid::Uuid::from_u128)),
+                0..3
+            )
+        )
+            .prop_map(|(batch, entries)| Event::Immunized { batch, entries }),
     ]
 }
 

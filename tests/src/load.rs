@@ -140,6 +140,33 @@ impl Load {
         Ok(submission)
     }
 
+    /// As [`Self::send_to_begin`], for a message whose text is known: another recipient's copy of one that was sent
+    /// elsewhere, with the envelope, the spool name and the records of this server.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn send_text(
+        &mut self,
+        site: &str,
+        server_name: &str,
+        server: &ServerDir,
+        begins: Begins,
+        text: Vec<u8>,
+    ) -> Result<Submission, LabError> {
+        let inbound = begins == Begins::Received;
+        let (name, draft) = self.draft(server_name, inbound);
+        let message = SpoolMessage { text, ..draft };
+        let submission = self.note(site, server_name, &name, &message, inbound)?;
+        let folder = match begins {
+            Begins::Received => server.inbound(),
+            Begins::Converted => server.outbound(),
+            Begins::Sent | Begins::InMta { .. } => server.mts_out(),
+        };
+        store::put(&folder, &name, &message, None)?;
+        note_in_logs(server, &name, &message, begins)?;
+        Ok(submission)
+    }
+
     /// Writes a message that is not sent yet, so that what is wrong with it can be said before.
     pub fn draft(&mut self, server_name: &str, inbound: bool) -> (SpoolName, SpoolMessage) {
         let now = Timestamp::now();

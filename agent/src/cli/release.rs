@@ -69,7 +69,10 @@ pub(super) fn release(common: &Common, what: Release) -> Result<(), Failure> {
         run: run.to_string(),
         by: what.by,
         why: what.why,
-        what: Some(What::Release(wire::Release { batch })),
+        what: Some(What::Release(wire::Release {
+            batch,
+            ..wire::Release::default()
+        })),
         fence: 0,
     };
     runtime()?.block_on(carry_out(engine.clone(), run, order))?;

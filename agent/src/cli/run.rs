@@ -102,6 +102,7 @@ async fn work(config: Config, agent: Agent, mut signals: Signals) -> Result<(), 
         facts,
         supervisor,
     } = agent;
+    engine.keep_immunity(&config.data.value);
     let (recovered, ordered) = recover(&engine, &mut signals, supervisor.as_ref()).await?;
     if let Err(error) = recovered {
         if journal.poisoned().is_some() {

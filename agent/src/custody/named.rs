@@ -3,9 +3,9 @@
 //! A message of which the service said that it cannot process it must not come back with the others
 //! (Q197792): it would block or end the service again.
 
-use mailmend_proto::run::{Batch, BatchId, Custody, Entry, Event, Settlement};
+use mailmend_proto::run::{Batch, BatchId, Custody, Entry, Event, PoisonProof, Settlement};
 
-use super::{CustodyError, Desk};
+use super::{CustodyError, Desk, immune};
 use crate::evidence::event_log;
 use crate::host::EventRecord;
 
@@ -24,10 +24,17 @@ pub fn set_named_aside(desk: &Desk<'_>, id: BatchId, since_ms: i64) -> Result<u6
     let settled = settlements(&batch, &events);
     let count = settled.len() as u64;
     if count > 0 {
-        desk.append(vec![Event::Settled {
+        let found: Vec<_> = settled
+            .iter()
+            .map(|one| (one.index, PoisonProof::Named, one.evidence.clone()))
+            .collect();
+        let proven = immune::proven(desk, id, &batch, found);
+        let mut events = vec![Event::Settled {
             batch: id,
             entries: settled,
-        }])?;
+        }];
+        events.extend(proven);
+        desk.append(events)?;
     }
     Ok(count)
 }

@@ -266,6 +266,12 @@ pub(super) enum Verdict {
     Unsent,
     Gone(String),
     InDoubt(String),
+    /// It has the fingerprint of a poison: poison by that, or in doubt where the logs show it begun, or cannot tell.
+    Known {
+        fingerprint: uuid::Uuid,
+        custody: Custody,
+        evidence: String,
+    },
 }
 
 impl Verdict {
@@ -290,6 +296,9 @@ impl Verdict {
             Self::Unsent => return None,
             Self::Gone(place) => (Custody::GoneWithEvidence, place),
             Self::InDoubt(why) => (Custody::InDoubt, why),
+            Self::Known {
+                custody, evidence, ..
+            } => (custody, evidence),
         };
         Some(Settlement {
             index,
@@ -356,10 +365,45 @@ pub(super) fn take_judged(
     if files.is_empty() {
         return Ok(taken);
     }
+    let events = intend(take, files)?;
+    if off(Mechanism::ManifestBeforeMove) {
+        let names: Vec<&str> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::BatchEntries { entries, .. } => Some(entries),
+                _ => None,
+            })
+            .flatten()
+            .map(|entry| entry.name.as_str())
+            .collect();
+        desk.host.spool().make_folder(&take.held())?;
+        desk.host
+            .spool()
+            .move_each(&take.source, &take.held(), &names);
+    }
+    desk.append(events)?;
+    let finished = finish(desk, take.batch, Some(stopped), Interrupted::Not)?;
+    taken.batch = Some(take.batch);
+    taken.held = finished.held;
+    taken.gone += finished.gone;
+    taken.in_doubt += finished.in_doubt;
+    taken.left.extend(finished.left);
+    Ok(taken)
+}
+
+/// What is written down before files are taken: the batch, its manifest, and what is settled by evidence or by a
+/// fingerprint with it.
+pub(super) fn intend(
+    take: &Take,
+    files: Vec<(super::survey::Surveyed, Verdict)>,
+) -> Result<Vec<Event>, CustodyError> {
     let mut entries = Vec::with_capacity(files.len());
-    let mut settlements = Vec::new();
+    let (mut settlements, mut marked) = (Vec::new(), Vec::new());
     for (index, (file, verdict)) in (0..).zip(files) {
         entries.push(file.entry(index));
+        if let Verdict::Known { fingerprint, .. } = &verdict {
+            marked.push((index, *fingerprint));
+        }
         settlements.extend(verdict.settlement(index));
     }
     let mut events = vec![Event::BatchIntended {
@@ -373,13 +417,6 @@ pub(super) fn take_judged(
         copied_from: None,
     }];
     events.extend(manifest::events(take.batch, &entries));
-    if off(Mechanism::ManifestBeforeMove) {
-        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        desk.host.spool().make_folder(&take.held())?;
-        desk.host
-            .spool()
-            .move_each(&take.source, &take.held(), &names);
-    }
     drop(entries);
     if !settlements.is_empty() {
         events.push(Event::Settled {
@@ -387,14 +424,13 @@ pub(super) fn take_judged(
             entries: settlements,
         });
     }
-    desk.append(events)?;
-    let finished = finish(desk, take.batch, Some(stopped), Interrupted::Not)?;
-    taken.batch = Some(take.batch);
-    taken.held = finished.held;
-    taken.gone += finished.gone;
-    taken.in_doubt += finished.in_doubt;
-    taken.left.extend(finished.left);
-    Ok(taken)
+    if !marked.is_empty() {
+        events.push(Event::Immunized {
+            batch: take.batch,
+            entries: marked,
+        });
+    }
+    Ok(events)
 }
 
 /// Leaves out what somebody has open, after bounded retries.
@@ -635,7 +671,7 @@ fn finish_moving(
 }
 
 /// What the service may have sent of a batch, where it may have run while the batch was being taken.
-fn doubts(desk: &Desk<'_>, batch: &Batch, evidence: &dyn Evidence) -> Vec<Verdict> {
+pub(super) fn doubts(desk: &Desk<'_>, batch: &Batch, evidence: &dyn Evidence) -> Vec<Verdict> {
     let held = Path::new(&batch.held);
     let keys: Vec<MessageKey> = batch
         .entries
@@ -661,7 +697,7 @@ pub(super) fn open_held_folder(
 }
 
 /// Closes a batch of which nothing was moved, because its folder could not be made.
-fn nothing_taken(
+pub(super) fn nothing_taken(
     desk: &Desk<'_>,
     id: BatchId,
     batch: &Batch,
@@ -688,7 +724,7 @@ pub(super) fn by_name(
 }
 
 /// After a move that failed: looks at both names and decides again. Why it stayed, if it did.
-fn not_moved(
+pub(super) fn not_moved(
     desk: &Desk<'_>,
     entry: &Entry,
     source: &Path,
@@ -705,7 +741,7 @@ fn not_moved(
     })
 }
 
-fn write_down(
+pub(super) fn write_down(
     desk: &Desk<'_>,
     id: BatchId,
     batch: &Batch,
@@ -743,7 +779,10 @@ fn write_down(
             };
             Some(format!("{known}: {why}"))
         };
-        if matches!(decision, Decision::Held) && entry.custody == Custody::Live {
+        // What a fingerprint made poison may have been sent just before it was taken, too.
+        if matches!(decision, Decision::Held)
+            && matches!(entry.custody, Custody::Live | Custody::Poison)
+        {
             settlements.extend(verdict.clone().settlement(entry.index));
         }
         match decision {
@@ -751,7 +790,7 @@ fn write_down(
                 Custody::GoneWithEvidence => finished.gone += 1,
                 Custody::InDoubt => finished.in_doubt += 1,
                 _ => match &verdict {
-                    Verdict::Unsent => finished.held += 1,
+                    Verdict::Unsent | Verdict::Known { .. } => finished.held += 1,
                     Verdict::Gone(_) => finished.gone += 1,
                     Verdict::InDoubt(_) => finished.in_doubt += 1,
                 },
@@ -889,6 +928,7 @@ mod tests {
                     Verdict::Unsent => "unsent",
                     Verdict::Gone(_) => "gone",
                     Verdict::InDoubt(_) => "doubt",
+                    Verdict::Known { .. } => "known",
                 };
                 assert_eq!(name, expected, "{sent:?} {how:?}");
             }

@@ -276,7 +276,7 @@ pub fn take_stock(
     for (index, (file, verdict)) in (0..).zip(found.files.into_iter().zip(verdicts)) {
         entries.push(file.entry(index));
         match verdict {
-            Verdict::Unsent => taken.held += 1,
+            Verdict::Unsent | Verdict::Known { .. } => taken.held += 1,
             Verdict::Gone(_) => taken.gone += 1,
             Verdict::InDoubt(_) => taken.in_doubt += 1,
         }

@@ -183,7 +183,7 @@ fn withdraw(
                 taken.in_doubt += 1;
                 settle(&mut before, Custody::InDoubt, why);
             }
-            (_, Verdict::Unsent) => {
+            (_, Verdict::Unsent | Verdict::Known { .. }) => {
                 taken.withdrawn += 1;
                 let why = "it is being taken back out of the queue";
                 settle(&mut before, Custody::InDoubt, why);

@@ -13,6 +13,7 @@ use prost::Message;
 use super::{Engine, lock};
 use crate::ablation::{Mechanism, off};
 use crate::faults::known;
+use crate::immunity::ImmunityError;
 use crate::inbox::{self, Decision, Known, Refusal};
 use crate::journal::JournalError;
 use crate::runner::{CannotCarryOn, Runner};
@@ -230,6 +231,10 @@ impl Orders for Engine {
 
     fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool) {
         Engine::audit(self, request, tell);
+    }
+
+    fn immunize(&self, immunity: wire::Immunity) -> Result<(), ImmunityError> {
+        Engine::immunize(self, immunity)
     }
 
     fn supported_actions(&self) -> Vec<String> {

@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest text of a person that is kept, bytes.
 const MOST_WORDS: usize = 4096;
 
-fn malformed(why: impl Into<String>) -> Refusal {
+pub(super) fn malformed(why: impl Into<String>) -> Refusal {
     Refusal::new(const { known("A071-order-malformed") }, why)
 }
 
-fn batch(text: &str) -> Result<BatchId, Refusal> {
+pub(super) fn batch(text: &str) -> Result<BatchId, Refusal> {
     Uuid::try_parse(text)
         .map(BatchId)
         .map_err(|why| malformed(format!("`{}` is no batch: {why}", text.escape_debug())))
@@ -137,6 +137,10 @@ impl Engine {
                     "" => None,
                     text => Some(batch(text)?),
                 };
+                if !wanted.fingerprint.is_empty() {
+                    drop(state);
+                    return self.withdrawn(run, (id, order), only, (&wanted.fingerprint, fenced));
+                }
                 if state.closed.is_none() {
                     return Err(Refusal::new(
                         const { known("A073-release-refused") },
@@ -188,6 +192,10 @@ impl Engine {
                     custody: custody(said.custody())?,
                 };
                 self.settle(run, &word)
+            }
+            Some(What::Immunize(wanted)) => {
+                drop(state);
+                self.told_apart(run, (id, order), wanted)
             }
             None => Err(malformed(
                 "it orders nothing, or something that only a newer agent knows",

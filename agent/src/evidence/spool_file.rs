@@ -72,6 +72,19 @@ pub fn parse(bytes: &[u8]) -> SpoolHeader {
     }
 }
 
+/// Where the RFC 822 text begins, in the beginning of a spool file; none in what is no spool file.
+#[must_use]
+pub fn text_at(bytes: &[u8]) -> Option<usize> {
+    let rest = bytes.strip_prefix(BEGIN)?;
+    if let Some((.., mts_id, text)) = envelope(rest)
+        && find_mts_id(mts_id.as_bytes()).is_some()
+    {
+        return Some(bytes.len() - text.len());
+    }
+    let at = rest.windows(TEXT.len()).position(|four| four == TEXT)?;
+    Some(BEGIN.len() + at + TEXT.len())
+}
+
 /// The header as version 1 has it: sender, recipients, MTS-ID; then the text.
 fn envelope(mut rest: &[u8]) -> Option<(String, Vec<String>, String, &[u8])> {
     if number(&mut rest)? != 1 {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mailmend_policy::name::{ServiceName, ToolName};
 
-use super::{Flag, Guard, Limits, Pattern, Tool, Watchdog};
+use super::{Flag, Guard, Immunity, Limits, Pattern, Tool, Watchdog};
 use crate::faults::known;
 use crate::toml_file::{Located, Sink, Span, Table, TomlFaults, absolute, listed, parse, parsed};
 
@@ -49,6 +49,7 @@ pub(super) fn from_text(text: &str, sink: &Sink) -> (Guard, Places) {
     let tools = tools(&table, &mut places);
     let limits = limits(&table);
     let watchdog = watchdog(&table, &services);
+    let immunity = immunity(&table);
     let hold = hold(&table, &roots);
     table.finish();
     let guard = Guard {
@@ -57,6 +58,7 @@ pub(super) fn from_text(text: &str, sink: &Sink) -> (Guard, Places) {
         tools,
         limits,
         watchdog,
+        immunity,
         hold,
     };
     (guard, places)
@@ -295,6 +297,24 @@ fn watchdog(table: &Table<'_>, allowed: &[Located<ServiceName>]) -> Watchdog {
     }
     below.finish();
     Watchdog { services }
+}
+
+fn immunity(table: &Table<'_>) -> Immunity {
+    let was = Immunity::default();
+    let Some(below) = table.table("immunity") else {
+        return was;
+    };
+    let per_hour = below
+        .number("max_per_hour", 0, 10_000)
+        .and_then(|number| u32::try_from(number.value).ok());
+    let files = below.number("max_files", 0, 100_000);
+    let immunity = Immunity {
+        allowed: below.truth("allowed").unwrap_or(was.allowed),
+        max_per_hour: per_hour.unwrap_or(was.max_per_hour),
+        max_files: files.map_or(was.max_files, |number| number.value),
+    };
+    below.finish();
+    immunity
 }
 
 fn hold(table: &Table<'_>, roots: &[PathBuf]) -> Option<PathBuf> {

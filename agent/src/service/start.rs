@@ -13,6 +13,7 @@ use super::{Care, POLL, pid};
 use crate::ablation::{Mechanism, off};
 use crate::custody::{CustodyError, HowStopped};
 use crate::host::{Effect, HostErrorKind, ServiceState, ServiceStatus, exit_told};
+use crate::immunity;
 use crate::journal::JournalError;
 use crate::queue::{MAIL_SERVICE, QueueCare, how_stopped};
 use crate::station::Trouble;
@@ -284,6 +285,42 @@ impl Care<'_> {
         if !self.service.as_str().eq_ignore_ascii_case(MAIL_SERVICE) {
             return Ok(Ok(()));
         }
+        // What is half set aside by immunity is finished first: it is of another run.
+        immunity::finish_open(self.station)?;
+        match self.set_doubt_aside(status)? {
+            Ok(()) => self.set_poison_aside(),
+            not => Ok(not),
+        }
+    }
+
+    /// Takes out of the queues what has the fingerprint of a poison. Where that cannot be done the service is started all the
+    /// same: it may die of the message, and stays down for want of a start in no case.
+    fn set_poison_aside(&self) -> Result<Result<(), String>, Trouble> {
+        for queue in [
+            Queue::InboundAwaitingConversion,
+            Queue::OutboundAwaitingDelivery,
+        ] {
+            let Ok(care) = QueueCare::open(self.station, self.run, queue) else {
+                continue;
+            };
+            let Ok(stopped) = care.prove_stopped()? else {
+                continue;
+            };
+            match immunity::before_start(self.station, &care, self.run, &stopped) {
+                Ok(()) => {}
+                Err(CustodyError::Journal(error)) => return Err(error.into()),
+                Err(CustodyError::Unsure { why }) => {
+                    return Err(JournalError::Poisoned { why }.into());
+                }
+                Err(error) => {
+                    tracing::error!(run = %self.run, %error, "what has the fingerprint of a poison could not be set aside");
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn set_doubt_aside(&self, status: &ServiceStatus) -> Result<Result<(), String>, Trouble> {
         if !off(Mechanism::CustodyWholeBeforeStart) {
             self.finish_custody()?;
         }

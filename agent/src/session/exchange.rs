@@ -159,6 +159,19 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
+            to_agent::Message::Immunity(immunity) => {
+                let (count, generation) = (immunity.fingerprints.len(), immunity.generation);
+                let orders = Arc::clone(&self.session.settings.orders);
+                match blocking(move || orders.immunize(immunity)).await {
+                    Ok(()) => info!(
+                        fingerprints = count,
+                        generation,
+                        "sets aside what has the fingerprints that the controller named"
+                    ),
+                    Err(error) => warn!("{error}"),
+                }
+                Ok(())
+            }
             to_agent::Message::Audit(request) => {
                 self.audit(request);
                 Ok(())

@@ -3,6 +3,8 @@
 use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 
+use crate::immunity::ImmunityError;
+
 /// Carries out orders. Each call returns when the order is durable in the journal, or refused;
 /// what it sets going goes on by itself. An order that was taken before is taken again without
 /// effect.
@@ -36,6 +38,11 @@ pub trait Orders: Send + Sync {
     /// Derives the ledger anew and tells in pieces where journal, disk and logs disagree; changes nothing.
     /// Ends early where `tell` answers `false`: nobody listens any more.
     fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool);
+    /// Takes the fingerprints of poison that stand, in the place of the former ones.
+    ///
+    /// # Errors
+    /// Where they make no sense or cannot be kept; the former ones stay.
+    fn immunize(&self, immunity: wire::Immunity) -> Result<(), ImmunityError>;
     /// The names of the actions that can be carried out here.
     fn supported_actions(&self) -> Vec<String>;
 }

@@ -11,6 +11,7 @@ use crate::condition::wall_before;
 use crate::custody::CustodyError;
 use crate::custody::named::set_named_aside;
 use crate::custody::replay::{Checked, Give, Which, check};
+use crate::immunity;
 use crate::journal::JournalError;
 use crate::queue::QueueCare;
 
@@ -50,6 +51,10 @@ fn checked(
             if let Err(error) = set_named_aside(&care.desk(), batch, since_ms) {
                 return Ok(Err(ended(error)?));
             }
+        }
+        // Nor what is known to be poison from elsewhere.
+        if let Err(error) = immunity::hold_back(&care.desk(), work.station, batch) {
+            return Ok(Err(ended(error)?));
         }
         let give = Give {
             batch,

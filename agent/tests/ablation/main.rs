@@ -4,6 +4,12 @@
 #[cfg(test)]
 mod custody;
 #[cfg(test)]
+#[path = "../runs/fingerprints.rs"]
+#[expect(dead_code, reason = "the whole runs use more of it")]
+mod fingerprints;
+#[cfg(test)]
+mod immunity;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod orders;

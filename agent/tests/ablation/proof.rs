@@ -25,8 +25,9 @@ pub(crate) fn proves(mechanism: Mechanism, harm: &str, story: impl Fn()) {
 }
 
 /// The files that have the tests.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     include_str!("custody.rs"),
+    include_str!("immunity.rs"),
     include_str!("journal.rs"),
     include_str!("orders.rs"),
     include_str!("outage.rs"),

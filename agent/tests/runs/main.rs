@@ -8,6 +8,10 @@ mod crash;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod fingerprints;
+#[cfg(test)]
+mod immunity;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod person;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod custody;
+mod immunity;
 mod ledger;
 mod operator;
 mod policy;
@@ -19,6 +20,7 @@ use mailmend_policy::units;
 
 pub(super) use agent::{Agent, Fleet};
 pub(super) use custody::{Custody, SettleAs};
+pub(super) use immunity::Immunity;
 pub(super) use ledger::Ledger;
 pub(super) use operator::{Enrol, Operator};
 pub(super) use policy::{Policy, PolicyRef, Throttle};
@@ -149,6 +151,9 @@ agent has to enrol again.")]
     /// Give held or vanished messages back, or say what became of messages
     #[command(subcommand)]
     Custody(Custody),
+    /// Poison that one server found and all set aside: fingerprints
+    #[command(subcommand)]
+    Immunity(Immunity),
     /// Look at messages in custody
     #[command(subcommand)]
     Ledger(Ledger),

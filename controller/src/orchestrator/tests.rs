@@ -224,6 +224,7 @@ fn take(
         // A person's word and the watching of symptoms are no part of a rollout.
         to_agent::Message::Order(_)
         | to_agent::Message::Watches(_)
+        | to_agent::Message::Immunity(_)
         | to_agent::Message::Audit(_) => {}
         to_agent::Message::Assignment(assignment) => {
             let run = run_from_wire(&assignment.run).unwrap();

@@ -57,6 +57,8 @@ pub const fn who(rpc: Rpc) -> Who {
         | Rpc::OperatorListBindings
         | Rpc::OperatorListSymptoms
         | Rpc::OperatorListProposals
+        | Rpc::OperatorListFingerprints
+        | Rpc::OperatorGetFingerprint
         | Rpc::OperatorWhoAmI
         | Rpc::OperatorListOperators
         | Rpc::OperatorRenewOperator => Who::Operator(Role::Viewer),
@@ -69,7 +71,9 @@ pub const fn who(rpc: Rpc) -> Who {
         | Rpc::OperatorRecoverCustody
         | Rpc::OperatorSettleCustody
         | Rpc::OperatorDecideProposal
-        | Rpc::OperatorSetInHand => Who::Operator(Role::Operator),
+        | Rpc::OperatorSetInHand
+        | Rpc::OperatorAddFingerprint
+        | Rpc::OperatorWithdrawFingerprint => Who::Operator(Role::Operator),
         // Another person's change; the service refuses one's own.
         Rpc::OperatorApproveWave => Who::Operator(Role::Approver),
         // What may run, and who may call.

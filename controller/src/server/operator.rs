@@ -5,6 +5,7 @@ mod audit;
 mod custody;
 mod doctor;
 mod identities;
+mod immunity;
 mod naming;
 mod person_orders;
 mod reactions;
@@ -439,6 +440,46 @@ impl Operator for OperatorService {
     ) -> Result<Response<Self::AuditLedgerStream>, Status> {
         let operator = operator_of(&request)?;
         self.audited(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_fingerprints(
+        &self,
+        request: Request<wire::ListFingerprintsRequest>,
+    ) -> Result<Response<wire::ListFingerprintsResponse>, Status> {
+        operator_of(&request)?;
+        self.fingerprints(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn get_fingerprint(
+        &self,
+        request: Request<wire::GetFingerprintRequest>,
+    ) -> Result<Response<wire::FingerprintDetail>, Status> {
+        operator_of(&request)?;
+        self.fingerprint_detail(&request.into_inner().id)
+            .await
+            .map(Response::new)
+    }
+
+    async fn add_fingerprint(
+        &self,
+        request: Request<wire::AddFingerprintRequest>,
+    ) -> Result<Response<wire::OrderStatus>, Status> {
+        let operator = operator_of(&request)?;
+        self.fingerprint_added(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn withdraw_fingerprint(
+        &self,
+        request: Request<wire::WithdrawFingerprintRequest>,
+    ) -> Result<Response<wire::FingerprintDetail>, Status> {
+        let operator = operator_of(&request)?;
+        self.fingerprint_withdrawn(operator, request.into_inner())
             .await
             .map(Response::new)
     }

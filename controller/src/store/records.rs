@@ -103,6 +103,8 @@ impl Store {
         for record in records {
             self.write_custody(&mut write, agent, record).await?;
             self.write_reconciled(&mut write, agent, record).await?;
+            self.write_immunity(&mut write, agent, record, now_ms)
+                .await?;
             let run = record.run.to_string();
             match &record.event {
                 Event::Alarm { code, text } => {

@@ -4,8 +4,9 @@ use mailmend_policy::name::ServiceName;
 
 use super::{WireFault, batch_from_wire, digest_from_wire, fault, uuid_from_wire};
 use crate::run::{
-    Custody, Ended, Entry, Event, Fate, Left, Outcome, ReconciledMessage, SearchMark,
-    SearchObservation, SearchSuspect, SectionEnd, ServiceChange, Settlement,
+    BodyPrint, Custody, Ended, Entry, Event, Fate, Left, Outcome, PoisonProof, ProvenPoison,
+    ReconciledMessage, SearchMark, SearchObservation, SearchSuspect, SectionEnd, ServiceChange,
+    Settlement,
 };
 use crate::wire::{self, record::Event as Wire};
 
@@ -97,6 +98,17 @@ two_way!(
         Ordinary,
         Locked,
         Named
+    }
+);
+two_way!(
+    proof_in,
+    proof_out,
+    "poison_proven.proof",
+    PoisonProof,
+    wire::PoisonProof {
+        Search,
+        Named,
+        Word
     }
 );
 two_way!(
@@ -405,7 +417,65 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
             kept_in: e.kept_in,
             keep_ms: e.keep_ms,
         },
+        Wire::PoisonProven(e) => Event::PoisonProven {
+            batch: batch_from_wire(&e.batch)?,
+            entries: e
+                .entries
+                .into_iter()
+                .map(proven_in)
+                .collect::<Result<_, _>>()?,
+        },
+        Wire::Immunized(e) => Event::Immunized {
+            batch: batch_from_wire(&e.batch)?,
+            entries: e
+                .entries
+                .iter()
+                .map(|one| {
+                    let id = uuid_from_wire("immunized.fingerprint", &one.fingerprint)?;
+                    Ok((one.index, id))
+                })
+                .collect::<Result<_, _>>()?,
+        },
     })
+}
+
+fn proven_in(proven: wire::ProvenPoison) -> Result<ProvenPoison, WireFault> {
+    Ok(ProvenPoison {
+        index: proven.index,
+        proof: proof_in(proven.proof)?,
+        how: proven.how,
+        body: body_in("poison_proven.body", &proven.body, proven.body_bytes)?,
+    })
+}
+
+/// The print of a body from the wire; none where the digest is empty.
+///
+/// # Errors
+/// Where the digest has another length.
+pub fn body_in(
+    field: &'static str,
+    hash: &[u8],
+    bytes: u64,
+) -> Result<Option<BodyPrint>, WireFault> {
+    if hash.is_empty() {
+        return Ok(None);
+    }
+    let hash = digest_from_wire(field, hash)?;
+    Ok(Some(BodyPrint { hash, bytes }))
+}
+
+/// The print of a body for the wire: its digest, empty where there is none, and its length.
+#[must_use]
+pub fn body_out(body: Option<&BodyPrint>) -> (Vec<u8>, u64) {
+    body.map_or_else(Default::default, |body| {
+        (body.hash.as_bytes().to_vec(), body.bytes)
+    })
+}
+
+/// How a message was proven to be poison, for the wire.
+#[must_use]
+pub const fn proof_to_wire(proof: PoisonProof) -> i32 {
+    proof_out(proof)
 }
 
 /// What became of a message, from the wire.
@@ -756,6 +826,32 @@ pub(super) fn to_wire(event: &Event) -> Wire {
             folder,
             kept_in,
             keep_ms,
+        }),
+        Event::PoisonProven { batch, entries } => Wire::PoisonProven(wire::PoisonProven {
+            batch: batch.to_string(),
+            entries: entries
+                .into_iter()
+                .map(|proven| {
+                    let (body, body_bytes) = body_out(proven.body.as_ref());
+                    wire::ProvenPoison {
+                        index: proven.index,
+                        proof: proof_out(proven.proof),
+                        how: proven.how,
+                        body,
+                        body_bytes,
+                    }
+                })
+                .collect(),
+        }),
+        Event::Immunized { batch, entries } => Wire::Immunized(wire::Immunized {
+            batch: batch.to_string(),
+            entries: entries
+                .into_iter()
+                .map(|(index, fingerprint)| wire::ImmunizedEntry {
+                    index,
+                    fingerprint: fingerprint.to_string(),
+                })
+                .collect(),
         }),
     }
 }

@@ -7,6 +7,7 @@ use mailmend_policy::name::ServiceName;
 use uuid::Uuid;
 
 use super::custody::{Entry, Left, Settlement};
+use super::immunity::ProvenPoison;
 use super::reconciled::ReconciledMessage;
 use super::search::{SearchObservation, SearchSuspect};
 
@@ -59,7 +60,7 @@ pub enum Event {
     },
     /// The agent began something by itself.
     DutyBegan {
-        /// What: `watchdog`.
+        /// What: `watchdog` or `immunity`.
         duty: String,
         /// The service it cares for.
         service: ServiceName,
@@ -366,6 +367,21 @@ pub enum Event {
         /// How long a copy is kept after evidence of delivery, milliseconds.
         keep_ms: u64,
     },
+    /// Messages were proven to be poison: what they are known by on other servers.
+    PoisonProven {
+        /// The batch.
+        batch: BatchId,
+        /// The messages.
+        entries: Vec<ProvenPoison>,
+    },
+    /// Messages are taken, or held from now on, because they have the fingerprint of a poison; in the transaction that
+    /// intends or settles that.
+    Immunized {
+        /// The batch.
+        batch: BatchId,
+        /// The entries, each with the fingerprint.
+        entries: Vec<(u32, Uuid)>,
+    },
 }
 
 /// How a step or an undo ended.
@@ -461,6 +477,8 @@ impl Event {
             Self::SearchObserved { .. } => "search-observed",
             Self::Reconciled { .. } => "reconciled",
             Self::EscrowOrdered { .. } => "escrow-ordered",
+            Self::PoisonProven { .. } => "poison-proven",
+            Self::Immunized { .. } => "immunized",
         }
     }
 }

@@ -54,6 +54,9 @@ pub struct RunState {
     pub reconciled: BTreeMap<u32, Reconciliation>,
     /// The escrows that were ordered, by step.
     pub escrows: BTreeMap<u32, Escrow>,
+    /// Entries that are poison because of a fingerprint and of nothing else, or that are in doubt and lie in the held
+    /// folder because of one; each with the fingerprint.
+    pub immunized: BTreeMap<BatchId, BTreeMap<u32, Uuid>>,
 }
 
 /// What a person answered to a `human.task` step.
@@ -177,6 +180,7 @@ impl RunState {
             Event::Alarm { .. }
             | Event::Settled { .. }
             | Event::SettleOrdered { .. }
+            | Event::PoisonProven { .. }
             | Event::Fenced { .. } => {}
             Event::ReleaseOrdered { .. } | Event::RecoverOrdered { .. }
                 if self.closed.is_none() =>
@@ -516,6 +520,34 @@ impl RunState {
                     }
                     entry.custody = settlement.custody;
                 }
+                // Whatever settles it anew, it is a fingerprint no longer; in doubt it still lies there because of one.
+                if let Some(marked) = self.immunized.get_mut(batch) {
+                    for settlement in entries {
+                        if settlement.custody != Custody::InDoubt {
+                            marked.remove(&settlement.index);
+                        }
+                    }
+                }
+            }
+            Event::PoisonProven { batch, entries } => {
+                let state = self.batch(event, *batch)?;
+                for proven in entries {
+                    state.entry(event, proven.index)?;
+                }
+            }
+            Event::Immunized { batch, entries } => {
+                let state = self.batch(event, *batch)?;
+                for (index, _) in entries {
+                    let entry = state.entry(event, *index)?;
+                    if !matches!(entry.custody, Custody::Poison | Custody::InDoubt) {
+                        return illegal(format!(
+                            "entry {index} is {}, neither poison nor in doubt",
+                            entry.custody.name()
+                        ));
+                    }
+                }
+                let marked = self.immunized.entry(*batch).or_default();
+                marked.extend(entries.iter().copied());
             }
             Event::IndexSetAside { .. } | Event::Alarm { .. } => {}
             Event::Closed { how, .. } => {

@@ -192,6 +192,16 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
             messages.len()
         ),
         Event::EscrowOrdered { queue, kept_in, .. } => format!("{queue}: kept in {kept_in}"),
+        Event::PoisonProven { batch, entries } => format!(
+            "{} messages of batch {} are proven to be poison",
+            entries.len(),
+            short(batch)
+        ),
+        Event::Immunized { batch, entries } => format!(
+            "{} messages of batch {} have the fingerprint of a poison",
+            entries.len(),
+            short(batch)
+        ),
     }
 }
 

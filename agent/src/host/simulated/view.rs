@@ -342,6 +342,17 @@ impl Spool for SimHost {
         self.file_change(points, attempted, |world| world.disk.move_new(from, to))
     }
 
+    fn move_unused(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let attempted = || format!("move `{}` to `{}`", from.display(), to.display());
+        let points = ("move a file", "moved a file");
+        self.file_change(points, attempted, |world| {
+            if world.ims_holds(from) {
+                return Err((HostErrorKind::Locked, "another process has it open"));
+            }
+            world.disk.move_new(from, to)
+        })
+    }
+
     fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
         let attempted = || format!("link `{}` as `{}`", from.display(), to.display());
         let points = ("link a file", "linked a file");

@@ -67,6 +67,16 @@ impl Spool for UnixSpool {
         })
     }
 
+    fn move_unused(&self, from: &Path, to: &Path) -> Result<(), HostError> {
+        let (source, old) = Folder::of(from)?;
+        let (target, new) = Folder::of(to)?;
+        // Held until it is moved: whoever locks what he reads does not read it meanwhile.
+        let _alone = lock_in(&source, old, || from.to_owned())?;
+        move_in((&source, old), (&target, new), &|| {
+            (from.to_owned(), to.to_owned())
+        })
+    }
+
     fn link_new(&self, from: &Path, to: &Path) -> Result<(), HostError> {
         let (source, old) = Folder::of(from)?;
         let (target, new) = Folder::of(to)?;
@@ -295,12 +305,17 @@ fn open_in(
 }
 
 fn probe_in(folder: &Folder, name: &OsStr, path: impl Fn() -> PathBuf) -> Result<(), HostError> {
+    lock_in(folder, name, path).map(drop)
+}
+
+/// Opens a file and locks it: nobody else has it open and locked while it is kept.
+fn lock_in(folder: &Folder, name: &OsStr, path: impl Fn() -> PathBuf) -> Result<File, HostError> {
     let attempted = || format!("open `{}` exclusively", path().display());
     let file = folder
         .read(name)
         .map_err(|errno| reading(attempted(), &errno.into()))?;
     match file.try_lock() {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(HostError::unchanged(
             HostErrorKind::Locked,
             attempted(),
@@ -555,6 +570,32 @@ mod tests {
         );
         drop(held);
         UnixSpool.probe_exclusive(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_somebody_has_open_is_not_moved_as_unused_and_nothing_is_replaced() {
+        let (_keep, root) = folder();
+        let (from, to) = (root.join("MAIL0001"), root.join("held"));
+        UnixSpool.write_new(&from, b"mail").unwrap();
+        let held = File::open(&from).unwrap();
+        held.lock().unwrap();
+        let refused = UnixSpool.move_unused(&from, &to).unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.effect),
+            (HostErrorKind::Locked, Effect::None)
+        );
+        drop(held);
+        UnixSpool.write_new(&to, b"in the way").unwrap();
+        let taken = UnixSpool.move_unused(&from, &to).unwrap_err();
+        assert_eq!(taken.kind, HostErrorKind::Exists);
+        assert_eq!(
+            (text(&from), text(&to)),
+            ("mail".into(), "in the way".into())
+        );
+        UnixSpool.remove(&to).unwrap();
+        UnixSpool.move_unused(&from, &to).unwrap();
+        assert_eq!(text(&to), "mail");
+        assert_eq!(UnixSpool.look(&from).unwrap(), None);
     }
 
     #[test]

@@ -41,6 +41,12 @@ impl Orders for Recorder {
         self.take(format!("order {}", order.id), fence)
     }
 
+    fn immunize(&self, immunity: wire::Immunity) -> Result<(), crate::immunity::ImmunityError> {
+        let taken = format!("immunity {}", immunity.generation);
+        self.0.lock().unwrap().push(taken);
+        Ok(())
+    }
+
     fn audit(&self, request: &wire::AuditRequest, tell: &mut dyn FnMut(wire::Audit) -> bool) {
         let piece = |last| wire::Audit {
             id: request.id.clone(),

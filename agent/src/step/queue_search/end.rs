@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mailmend_proto::run::{Batch, Custody, Event, Outcome, SearchState, ServiceChange, Settlement};
+use mailmend_proto::run::{
+    Batch, Custody, Event, Outcome, PoisonProof, SearchState, ServiceChange, Settlement,
+};
 
 use super::start::refused;
 use super::{Hunt, StepEnd, StepResult, Stop, Trouble};
+use crate::custody::immune;
 use crate::custody::search::{Effort, Poison, Proof, Search, Tally, Why};
 use crate::custody::settle::settle;
 use crate::faults::known;
@@ -176,11 +179,18 @@ impl Hunt<'_> {
             })
             .collect();
         if !entries.is_empty() {
-            let settled = Event::Settled {
+            let found: Vec<_> = entries
+                .iter()
+                .map(|one| (one.index, PoisonProof::Search, one.evidence.clone()))
+                .collect();
+            // What it is known by on other servers, while its file is here.
+            let proven = immune::proven(&self.queue.desk(), self.batch, &batch, found);
+            let mut events = vec![Event::Settled {
                 batch: self.batch,
                 entries,
-            };
-            self.work.record(vec![settled])?;
+            }];
+            events.extend(proven);
+            self.work.record(events)?;
         }
         Ok(())
     }

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use mailmend_policy::condition::Queue;
-use mailmend_proto::run::{Batch, Custody, Event, SearchMark, SearchSuspect};
+use mailmend_proto::run::{Batch, Custody, Entry, Event, SearchMark, SearchSuspect};
 
+use super::super::queue_quarantine::ended;
 use super::{Hunt, StepEnd, Trouble};
 use crate::condition::{is_spool_name, wall_before};
 use crate::host::{EventRecord, HostErrorKind};
+use crate::immunity;
 
 /// Events whose text names the file that the service had trouble with.
 const NAMING: [u32; 3] = [4115, 4117, 4182];
@@ -106,8 +108,19 @@ pub(super) fn suspects(batch: &Batch, before: &Before) -> Vec<SearchSuspect> {
 impl Hunt<'_> {
     /// Writes the suspects down. The end where there is none.
     pub(super) fn begin(&self) -> Result<Result<(), StepEnd>, Trouble> {
+        // Poison that was found elsewhere is not searched for again.
+        let desk = self.queue.desk();
+        if let Err(error) = immunity::hold_back(&desk, self.work.station, self.batch) {
+            return Ok(Err(ended(error)?));
+        }
         let batch = self.entries()?;
         let found = suspects(&batch, &self.before(&batch));
+        let anything = |entry: &Entry| matches!(entry.custody, Custody::Held | Custody::InDoubt);
+        if found.is_empty() && !batch.entries.iter().any(anything) {
+            return Ok(Err(StepEnd::done(
+                "everything that is held has the fingerprint of a poison; nothing was searched",
+            )));
+        }
         if found.is_empty() {
             let in_doubt = batch
                 .entries

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
+use crate::immunity::Fingerprint;
 use crate::ingest::{IngestFault, Ledger};
 use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
@@ -284,7 +285,24 @@ async fn talk(
 ) -> Result<(), Status> {
     let mut telling = Telling::default();
     let mut watched = None;
+    let mut immune = None;
     loop {
+        // Before the orders: a withdrawal is known before what it set aside is given back.
+        let store = controller.store();
+        let stands = (
+            store.immunity_generation().await?,
+            store.is_in_hand(name).await?,
+        );
+        if immune != Some(stands) {
+            let fingerprints = store.standing_fingerprints().await?;
+            let message = wire::Immunity {
+                generation: stands.0,
+                in_hand: stands.1,
+                fingerprints: fingerprints.iter().map(Fingerprint::to_wire).collect(),
+            };
+            tell(outgoing, to_agent::Message::Immunity(message)).await?;
+            immune = Some(stands);
+        }
         for message in telling.lacking(controller.store(), name).await? {
             sent(outgoing, Ok(message)).await?;
         }

@@ -147,12 +147,21 @@ impl Line {
             .map(|message| message.message.unwrap())
     }
 
-    /// The next message but what is to be watched, which comes with every connection.
+    /// The next message but what is to be watched and what is poison, which come with every connection.
     async fn hear(&mut self) -> Result<to_agent::Message, Status> {
         loop {
             match self.hear_anything().await? {
-                to_agent::Message::Watches(_) => {}
+                to_agent::Message::Watches(_) | to_agent::Message::Immunity(_) => {}
                 other => return Ok(other),
+            }
+        }
+    }
+
+    /// The fingerprints of poison, as they are told next.
+    async fn immunity(&mut self) -> wire::Immunity {
+        loop {
+            if let to_agent::Message::Immunity(immunity) = self.hear_anything().await.unwrap() {
+                return immunity;
             }
         }
     }
@@ -602,4 +611,5 @@ async fn the_last_word_about_the_queues_is_what_counts() {
     }
 }
 
+mod immunity;
 mod orders;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::react::Proposal;
 use crate::rollout::{Rollout, RolloutId};
-use crate::store::PolicyRow;
+use crate::store::{FingerprintRow, PolicyRow};
 
 use super::{OperatorService, invalid};
 
@@ -47,6 +47,18 @@ impl OperatorService {
             .into_iter()
             .find(|proposal| proposal.id == id)
             .ok_or_else(|| Status::not_found("C036-not-found: the proposal has gone"))
+    }
+
+    pub(super) async fn fingerprint(&self, prefix: &str) -> Result<FingerprintRow, Status> {
+        let prefix = checked(prefix)?;
+        let found = self.controller.store().fingerprints_named(&prefix).await?;
+        let ids: Vec<Uuid> = found.iter().map(|row| row.fingerprint.id).collect();
+        let listing = "mailmend immunity list --all";
+        let id = the_one("fingerprint", listing, &prefix, &ids)?;
+        found
+            .into_iter()
+            .find(|row| row.fingerprint.id == id)
+            .ok_or_else(|| Status::not_found("C036-not-found: the fingerprint has gone"))
     }
 
     pub(super) async fn run_id(&self, prefix: &str) -> Result<RunId, Status> {

@@ -29,16 +29,16 @@ fn not_asked(why: String) -> Status {
     Status::failed_precondition(format!("C094-not-asked: {why}"))
 }
 
-fn ids(why: &str) -> Status {
+pub(super) fn ids(why: &str) -> Status {
     invalid(&format!("C096-custody-ids: {why}"))
 }
 
 /// What every order has.
-struct Ask {
-    request_id: String,
-    by: String,
-    why: String,
-    operator: String,
+pub(super) struct Ask {
+    pub(super) request_id: String,
+    pub(super) by: String,
+    pub(super) why: String,
+    pub(super) operator: String,
 }
 
 impl Ask {
@@ -65,7 +65,7 @@ impl Ask {
         Ok(())
     }
 
-    fn with_reason(&self) -> Result<(), Status> {
+    pub(super) fn with_reason(&self) -> Result<(), Status> {
         self.checked()?;
         if self.why.trim().is_empty() {
             return Err(invalid(
@@ -165,6 +165,7 @@ impl OperatorService {
         let batch = only.map_or_else(String::new, |batch| batch.to_string());
         let what = What::Release(wire::Release {
             batch: batch.clone(),
+            ..wire::Release::default()
         });
         let target = format!("{run} {batch}");
         self.ordered(ask, run, agent.clone(), OrderKind::Release, what, target)
@@ -277,14 +278,14 @@ impl OperatorService {
     }
 
     /// The order of this request, where it came before.
-    async fn stored(&self, ask: &Ask) -> Result<Option<wire::OrderStatus>, Status> {
+    pub(super) async fn stored(&self, ask: &Ask) -> Result<Option<wire::OrderStatus>, Status> {
         match self.controller.store().person_order(ask.id()?).await? {
             Some(order) => Ok(Some(self.status(&order).await?)),
             None => Ok(None),
         }
     }
 
-    async fn ordered(
+    pub(super) async fn ordered(
         &self,
         ask: Ask,
         run: RunId,
@@ -295,6 +296,7 @@ impl OperatorService {
     ) -> Result<wire::OrderStatus, Status> {
         let name = match (&what, kind) {
             (What::Recover(_), _) => "recover-custody",
+            (What::Immunize(_), _) => "add-fingerprint",
             (_, OrderKind::Answer(_)) => "answer-task",
             (_, OrderKind::Release) => "release-custody",
             (_, OrderKind::Settle) => "settle-custody",
@@ -558,7 +560,7 @@ fn asked_step(run: &Run, wanted: &str, answer: &str) -> Result<(u32, ServerName)
 }
 
 /// `BATCH/INDEX` or `BATCH/FIRST-LAST`.
-fn custody_id(id: &str) -> Result<(&str, wire::Range), Status> {
+pub(super) fn custody_id(id: &str) -> Result<(&str, wire::Range), Status> {
     let bad = || {
         let shown: String = id.chars().take(80).collect();
         ids(&format!(
@@ -576,7 +578,7 @@ fn custody_id(id: &str) -> Result<(&str, wire::Range), Status> {
 }
 
 /// The batch of the run that this text names: a whole id, or its beginning or end.
-fn named(text: &str, batches: impl Iterator<Item = BatchId>) -> Result<BatchId, Status> {
+pub(super) fn named(text: &str, batches: impl Iterator<Item = BatchId>) -> Result<BatchId, Status> {
     let text = text.trim().to_ascii_lowercase();
     let fits = text.len() >= SHORTEST && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     let found: Vec<BatchId> = batches

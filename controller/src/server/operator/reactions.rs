@@ -348,6 +348,8 @@ impl OperatorService {
         };
         let hand = request.in_hand.then_some(&hand);
         store.set_in_hand(&name, hand, &change).await?;
+        // The agent is told: nothing leaves a queue of its own while it is in hand.
+        self.controller.sessions().wake(std::slice::from_ref(&name));
         self.controller.symptoms_changed();
         let alarms = store.agent_alarms(&name).await?;
         let queues = store.queues_of(&name).await?;

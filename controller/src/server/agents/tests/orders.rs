@@ -46,11 +46,11 @@ action = "check"
 all = [{ queue = "outbound-awaiting-delivery", count_under = 1 }]
 "#;
 
-fn operator(controller: &Controller) -> OperatorService {
+pub(super) fn operator(controller: &Controller) -> OperatorService {
     OperatorService::new(controller.clone(), Arc::new(Certifier::default()))
 }
 
-fn admin<T>(message: T) -> Request<T> {
+pub(super) fn admin<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(Caller {
         peer: Peer::Operator("admin".into()),
