@@ -383,3 +383,154 @@ fn a_release_on_the_server_needs_a_stopped_agent_and_leaves_alone_what_it_cannot
     assert_eq!(journal.head(), before, "nothing was written down");
     assert_eq!(end(&server.call(&["release", "012345", "--why", "x"])).0, 2);
 }
+
+/// A command and each of its subcommands, as one page each: `mailmend-agent-service-run.8`.
+fn pages(folder: &std::path::Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_shell_understands_its_completions_and_they_name_every_command() {
+    let server = Server::new();
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        // Without any configuration: it is asked when the package is made.
+        let script = server
+            .command(&["completions", shell])
+            .env("MAILMEND_AGENT_CONFIG", "/nowhere")
+            .output()
+            .unwrap();
+        assert_eq!(end(&script), (0, String::new()), "{shell}");
+        let script = text(&script.stdout);
+        for command in ["service", "ledger", "release", "guard", "uninstall"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        if shell == "bash" {
+            let file = server.path("completions");
+            fs::write(&file, &script).unwrap();
+            let checked = Command::new("bash").arg("-n").arg(&file).output().unwrap();
+            assert_eq!(end(&checked), (0, String::new()));
+            // And it completes: `servi` is the beginning of one command.
+            let asked = format!(
+                "source {}; COMP_WORDS=(mailmend-agent servi); COMP_CWORD=1; _mailmend__agent mailmend-agent servi mailmend-agent; echo \"${{COMPREPLY[*]}}\"",
+                file.display()
+            );
+            let answer = Command::new("bash").args(["-c", &asked]).output().unwrap();
+            assert_eq!(text(&answer.stdout).trim(), "service");
+        }
+    }
+    assert_eq!(end(&server.call(&["completions", "tcsh"])).0, 2);
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command_with_its_options_and_examples() {
+    let server = Server::new();
+    let folder = server.path("a/man8");
+    let made = server.call(&["man", "--out", &folder.display().to_string()]);
+    assert_eq!(end(&made), (0, String::new()));
+    let names = pages(&folder);
+    for command in [
+        "",
+        "-run",
+        "-service",
+        "-service-install",
+        "-service-uninstall",
+        "-service-run",
+        "-enrol",
+        "-check",
+        "-config",
+        "-journal",
+        "-ledger",
+        "-ledger-audit",
+        "-release",
+        "-guard",
+        "-guard-check",
+        "-completions",
+        "-man",
+    ] {
+        let page = fs::read_to_string(folder.join(format!("mailmend-agent{command}.8"))).unwrap();
+        assert!(
+            page.contains(".SH SYNOPSIS") && page.contains("\\-\\-guard"),
+            "{command}"
+        );
+        assert!(
+            page.contains("Example")
+                || names
+                    .iter()
+                    .any(|name| name.starts_with(&format!("mailmend-agent{command}-"))),
+            "{command}"
+        );
+    }
+    assert_eq!(names.len(), 17, "{names:?}");
+    let taken = server.path("agent.toml").display().to_string();
+    let (code, told) = end(&server.call(&["man", "--out", &taken]));
+    assert!(code == 1 && told.contains(&taken), "{code} {told}");
+}
+
+#[test]
+fn a_log_filter_that_makes_no_sense_is_told_with_its_place() {
+    let server = Server::new();
+    let (code, told) = end(&server.call(&["run", "--log", "info,mailmend_agent=loud"]));
+    assert_eq!(code, 2, "{told}");
+    assert!(
+        told.contains("A007-usage") && told.contains("--log"),
+        "{told}"
+    );
+    assert!(
+        told.contains("`mailmend_agent=loud` at character 6"),
+        "{told}"
+    );
+    for variable in ["MAILMEND_AGENT_LOG", "MAILMEND_LOG"] {
+        let ended = server
+            .command(&["run"])
+            .env(variable, "inof")
+            .output()
+            .unwrap();
+        let (code, told) = end(&ended);
+        assert_eq!(code, 2, "{told}");
+        assert!(
+            told.contains(variable) && told.contains("did you mean `info`?"),
+            "{told}"
+        );
+    }
+    let (code, told) = end(&server.call(&["run", "--log-format", "xml"]));
+    assert!(code == 2 && told.contains("`text` or `json`"), "{told}");
+    // The agent's own variable wins over the one of all programs, and a flag over both.
+    let ended = server
+        .command(&["run", "--guard", "/nowhere"])
+        .env("MAILMEND_LOG", "inof")
+        .env("MAILMEND_AGENT_LOG", "warn")
+        .output()
+        .unwrap();
+    assert!(!end(&ended).1.contains("A007"), "{}", end(&ended).1);
+}
+
+#[test]
+fn the_log_is_json_where_that_is_asked_for() {
+    let server = Server::new();
+    let mut child = server
+        .command(&["run", "--log-format", "json"])
+        .env("MAILMEND_LOG", "debug")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let log = child.stderr.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(log), &mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(told["fields"]["message"].is_string(), "{line}");
+    assert!(
+        told["target"]
+            .as_str()
+            .unwrap()
+            .starts_with("mailmend_agent"),
+        "{line}"
+    );
+    assert!(told["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+}

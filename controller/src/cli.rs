@@ -15,6 +15,7 @@ mod failure;
 mod fleet;
 mod immunity;
 mod ledger;
+mod manual;
 mod operator;
 mod order;
 mod output;
@@ -44,6 +45,8 @@ use failure::Failure;
 use output::Output;
 
 use crate::config::{Origin, Settings};
+use mailmend_telemetry::log::{LogFilter, LogFormat};
+use tracing_subscriber::EnvFilter;
 
 /// Runs the command that the process was called with.
 #[must_use]
@@ -54,6 +57,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(why) => return not_understood(&why).into(),
     };
+    // Of the arguments alone: a configuration that is broken keeps nobody from help.
+    match &cli.command {
+        Command::Completions { shell } => return ended(manual::completions(*shell)),
+        Command::Man { out } => return ended(manual::man(out)),
+        _ => {}
+    }
     let (output, settings) = match prepare(&cli) {
         Ok(prepared) => prepared,
         Err(failure) => {
@@ -82,6 +91,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn ended(how: Result<Exit, Failure>) -> ExitCode {
+    match how {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let exit = failure.exit();
+            failure.print(colour_without_settings());
+            exit.into()
+        }
+    }
+}
+
 async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Result<Exit, Failure> {
     match command {
         Command::Serve(arguments) => serve::serve(arguments, settings).await,
@@ -97,6 +117,8 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Operator(command) => operator::run(command, output, settings).await,
         Command::Doctor => doctor::run(output, settings).await,
         Command::Config => settings::show(output, settings),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(&out),
     }
 }
 
@@ -112,19 +134,24 @@ fn prepare(cli: &Cli) -> Result<(Output, Settings), Failure> {
 }
 
 fn start_logging(cli: &Cli, settings: &Settings) -> Result<(), Failure> {
-    let mut filter: tracing_subscriber::EnvFilter = settings.parsed("log")?;
+    let LogFilter(mut filter) = settings.parsed("log")?;
+    let format: LogFormat = settings.parsed("log-format")?;
     // A server that says nothing at all cannot be told from one that hangs.
     if matches!(cli.command, Command::Serve(_)) && settings.get("log").origin == Origin::Default {
-        filter = tracing_subscriber::EnvFilter::new("info");
+        filter = EnvFilter::new("info");
     }
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         // Told on standard error too, with a panic where nobody reads it: in the middle of a call.
-        .log_internal_errors(false)
-        .with_ansi(Output::of(settings)?.paints_errors())
-        .with_target(false)
-        .init();
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => log
+            .with_ansi(Output::of(settings)?.paints_errors())
+            .with_target(false)
+            .init(),
+        LogFormat::Json => log.json().init(),
+    }
     Ok(())
 }
 

@@ -47,6 +47,12 @@ const KNOWN: &[Known] = &[
         about: "what is logged to stderr, such as info or mailmend=debug",
     },
     Known {
+        name: "log-format",
+        variable: "MAILMEND_LOG_FORMAT",
+        default: "text",
+        about: "how the log is written: text, or json with one object a line",
+    },
+    Known {
         name: "listen",
         variable: "MAILMEND_LISTEN",
         default: "127.0.0.1:7268",

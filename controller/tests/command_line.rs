@@ -339,3 +339,132 @@ fn a_reader_that_leaves_is_no_failure() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!((code(&ended), stderr(&ended)), (0, String::new()));
 }
+
+/// Every command that the help names, such as `rollout start`, with those that only group others.
+fn commands() -> Vec<Vec<String>> {
+    let mut found = vec![Vec::new()];
+    let mut at = 0;
+    while at < found.len() {
+        let path: Vec<String> = found[at].clone();
+        let mut arguments: Vec<&str> = path.iter().map(String::as_str).collect();
+        arguments.push("--help");
+        let help = stdout(&run(&arguments));
+        let listed = help
+            .split_once("Commands:\n")
+            .map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
+        for line in listed.lines() {
+            // Two blanks begin a command's line; the lines of a long text are indented further.
+            let name = line.strip_prefix("  ").unwrap_or("");
+            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                let name = name.split_whitespace().next().unwrap();
+                if name != "help" {
+                    found.push([path.clone(), vec![name.to_owned()]].concat());
+                }
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
+#[test]
+fn the_manual_names_every_command_and_gives_an_example_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("share/man/man1");
+    let made = run(&["man", "--out", &out.display().to_string()]);
+    assert_eq!((code(&made), stderr(&made).as_str()), (0, ""));
+    let commands = commands();
+    assert!(commands.len() > 30, "{commands:?}");
+    for path in &commands {
+        let name = [vec!["mailmend".to_owned()], path.clone()]
+            .concat()
+            .join("-");
+        let page = std::fs::read_to_string(out.join(format!("{name}.1"))).expect(&name);
+        assert!(
+            page.contains(".SH NAME") && page.contains("\\-\\-controller"),
+            "{name}"
+        );
+        let children = commands
+            .iter()
+            .filter(|other| other.len() == path.len() + 1 && other.starts_with(path));
+        let mut leaf = true;
+        for child in children {
+            leaf = false;
+            let child = [vec!["mailmend".to_owned()], child.clone()]
+                .concat()
+                .join("-")
+                .replace('-', "\\-");
+            assert!(page.contains(&child), "{name} does not name {child}");
+        }
+        assert!(!leaf || page.contains("Examples:"), "{name}");
+    }
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), commands.len());
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let ended = run(&["man", "--out", &file.display().to_string()]);
+    assert_eq!(code(&ended), 1);
+    let said = stderr(&ended);
+    assert!(
+        said.contains("C040-output") && said.contains(&file.display().to_string()),
+        "{said}"
+    );
+}
+
+#[test]
+fn each_shell_has_a_script_that_completes() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        // A broken configuration keeps nobody from it.
+        let script = mailmend()
+            .args(["completions", shell])
+            .env("MAILMEND_COLOR", "sometimes")
+            .output()
+            .unwrap();
+        assert_eq!((code(&script), stderr(&script).as_str()), (0, ""));
+        let script = stdout(&script);
+        for word in ["rollout", "explain", "max-failed", "doctor"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        if shell == "bash" {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("script");
+            std::fs::write(&file, &script).unwrap();
+            let checked = Command::new("bash").arg("-n").arg(&file).output().unwrap();
+            assert_eq!((code(&checked), stderr(&checked).as_str()), (0, ""));
+            let asked = format!(
+                "source {}; COMP_WORDS=(mailmend rollout expl); COMP_CWORD=2; _mailmend mailmend expl rollout; echo \"${{COMPREPLY[*]}}\"",
+                file.display()
+            );
+            let answer = Command::new("bash").args(["-c", &asked]).output().unwrap();
+            assert_eq!(stdout(&answer).trim(), "explain");
+        }
+    }
+    assert_eq!(code(&run(&["completions", "tcsh"])), 2);
+}
+
+#[test]
+fn a_log_filter_that_makes_no_sense_is_told_with_its_place_and_origin() {
+    let ended = run(&["config", "--log", "warn,mailmend=loud"]);
+    let said = stderr(&ended);
+    assert_eq!(code(&ended), 2, "{said}");
+    assert!(
+        said.contains("C033-configuration") && said.contains("flag --log"),
+        "{said}"
+    );
+    assert!(said.contains("`mailmend=loud` at character 6"), "{said}");
+    let ended = mailmend()
+        .args(["config"])
+        .env("MAILMEND_LOG", "inof")
+        .output()
+        .unwrap();
+    let said = stderr(&ended);
+    assert_eq!(code(&ended), 2, "{said}");
+    assert!(said.contains("environment MAILMEND_LOG"), "{said}");
+    assert!(said.contains("did you mean `info`?"), "{said}");
+    let ended = run(&["config", "--log-format", "xml"]);
+    assert_eq!(code(&ended), 2);
+    assert!(
+        stderr(&ended).contains("`text` or `json`"),
+        "{}",
+        stderr(&ended)
+    );
+}

@@ -535,3 +535,36 @@ fn metrics_are_told_where_the_setting_says_so() {
         "{answer}"
     );
 }
+
+#[test]
+fn the_log_is_one_object_a_line_where_that_is_asked_for() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = serve(&folder.path().join("data"), "127.0.0.1:0", None)
+        .args(["--log-format", "json"])
+        .env("MAILMEND_LOG", "warn,mailmend::cli=info")
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = Vec::new();
+    for line in log.lines() {
+        let told: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let message = told["fields"]["message"].as_str().unwrap().to_owned();
+        let last = message.starts_with("operators: ");
+        lines.push(told);
+        if last {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!lines.is_empty());
+    for told in lines {
+        assert_eq!(told["level"], "INFO", "{told}");
+        assert_eq!(
+            told["target"], "mailmend::cli::serve",
+            "the filter holds: {told}"
+        );
+        assert!(told["timestamp"].as_str().unwrap().ends_with('Z'), "{told}");
+    }
+}

@@ -51,11 +51,18 @@ fn arrows(metadata: &Value, name: &str) -> BTreeSet<String> {
 #[test]
 fn dependencies_point_one_way_and_agent_and_controller_never_meet() {
     let metadata = metadata(&["--no-deps"]);
-    let expected: [(&str, &[&str]); 5] = [
+    let expected: [(&str, &[&str]); 6] = [
         ("mailmend-policy", &[]),
         ("mailmend-proto", &["mailmend-policy"]),
-        ("mailmend-agent", &["mailmend-policy", "mailmend-proto"]),
-        ("mailmend", &["mailmend-policy", "mailmend-proto"]),
+        ("mailmend-telemetry", &[]),
+        (
+            "mailmend-agent",
+            &["mailmend-policy", "mailmend-proto", "mailmend-telemetry"],
+        ),
+        (
+            "mailmend",
+            &["mailmend-policy", "mailmend-proto", "mailmend-telemetry"],
+        ),
         (
             "mailmend-lab",
             &[

@@ -5,6 +5,7 @@
 
 mod check;
 mod linux;
+mod manual;
 mod tree;
 mod windows;
 

@@ -16,6 +16,10 @@ use super::table::{print, say};
 #[derive(Subcommand)]
 enum Command {
     /// Compare every entry with the disk and the server's logs; ends with 3 where they disagree
+    #[command(after_help = "\
+Examples:
+  mailmend-agent ledger audit
+  mailmend-agent ledger audit --run 0198c5 --output json")]
     Audit {
         /// Only messages of this run; its leading characters are enough
         #[arg(long)]

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::table::{json, say};
-use super::{Common, LogFormat, Output};
+use super::{Common, Output};
 
 #[cfg(windows)]
 use scm as machine;
@@ -75,6 +75,9 @@ pub(super) enum ServiceCommand {
     #[command(after_help = UNINSTALL)]
     Uninstall(Named),
     /// Work, as the machine's service manager starts it; a person starts `mailmend-agent run`
+    #[command(after_help = "\
+Example, as the unit that `service install` writes has it:
+  mailmend-agent service run --config /etc/mailmend/agent.toml")]
     Run(Run),
 }
 
@@ -226,11 +229,14 @@ fn command(common: &Common, config: &Config) -> Result<Vec<String>, Failure> {
     words.extend(over("--guard", &config.guard, |path| {
         path.display().to_string()
     }));
-    if common.log != "info" {
-        words.extend(["--log".into(), common.log.clone()]);
+    common.logged()?;
+    let log = common.log_words().value;
+    if log != "info" {
+        words.extend(["--log".into(), log]);
     }
-    if common.log_format == LogFormat::Json {
-        words.extend(["--log-format".into(), "json".into()]);
+    let format = common.log_format_words().value;
+    if format != "text" {
+        words.extend(["--log-format".into(), format]);
     }
     Ok(words)
 }

@@ -5,22 +5,22 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use mailmend_agent::host::windows::{Reporter, Severity};
+use mailmend_telemetry::log::LogFormat;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::Common;
 use super::failure::Failure;
 use super::log_file::LogFile;
-use super::{Common, LogFormat};
 
 /// The number of an event whose text has no code of its own. One that has a code has its number: A012 is 12.
 const NO_CODE: u32 = 1000;
 
 /// Sends the log there from now on.
 pub(super) fn begin(common: &Common, service: &str, folder: &Path) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&common.log)
-        .map_err(|why| Failure::usage(format!("`--log {}`: {why}", common.log)))?;
+    let (filter, format) = common.logged()?;
     let file = LogFile::open(folder, service).map_err(|why| {
         Failure::failed(format!(
             "A134-log-unwritable: the log in `{}` cannot be written: {why}",
@@ -33,7 +33,7 @@ pub(super) fn begin(common: &Common, service: &str, folder: &Path) -> Result<(),
         .with_writer(move || file)
         .with_ansi(false)
         .log_internal_errors(false);
-    let lines = match common.log_format {
+    let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use mailmend_policy::units;
 
 pub(super) use agent::{Agent, Fleet};
@@ -91,6 +92,9 @@ pub(super) struct Global {
     /// What is logged to stderr, such as info or mailmend=debug [env: MAILMEND_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
+    /// How the log is written: text or json [env: MAILMEND_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
 }
 
 impl Global {
@@ -106,6 +110,7 @@ impl Global {
             ("output", self.output.clone()),
             ("color", self.color.clone()),
             ("log", self.log.clone()),
+            ("log-format", self.log_format.clone()),
         ];
         all.into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
@@ -122,6 +127,7 @@ Examples:
   mailmend serve --listen 10.0.0.5:7268 --data /srv/mailmend
   mailmend serve --listen 127.0.0.1:0 --ready-file /run/mailmend/address
   mailmend serve --metrics-listen 9268
+  mailmend serve --log info,mailmend::server=debug --log-format json
 
 At its first start the controller makes its own certificate authority in the data folder, and \
 DATA/operator, which is the --identity of the operator. Keep a backup of ca.key: without it every \
@@ -180,6 +186,31 @@ Examples:
   mailmend config
   MAILMEND_CONTROLLER=https://10.0.0.5:7268 mailmend config -o json")]
     Config,
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = "\
+Neither configuration nor controller is asked. The archives hold the scripts already.
+
+Examples:
+  mailmend completions bash > /etc/bash_completion.d/mailmend
+  mailmend completions zsh > /usr/share/zsh/site-functions/_mailmend
+  mailmend completions fish > ~/.config/fish/completions/mailmend.fish
+  mailmend completions powershell >> $PROFILE")]
+    Completions {
+        /// For this shell
+        shell: Shell,
+    },
+    /// Write the manual: a page for each command
+    #[command(after_help = "\
+Pages of the same names are replaced, others stay. The archives hold the pages already.
+
+Examples:
+  mailmend man --out /usr/local/share/man/man1
+  mailmend man --out man && man man/mailmend-rollout-start.1")]
+    Man {
+        /// The folder; it is made where it is missing
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

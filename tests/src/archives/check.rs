@@ -78,6 +78,19 @@ fn tar(archives: &Archives, folder: &Path) -> Result<(), LabError> {
             file,
         )?;
     }
+    let share = root.join("share");
+    helped(
+        &share,
+        "mailmend",
+        "man1/mailmend-rollout-start.1",
+        "man1/mailmend.1",
+    )?;
+    helped(
+        &share,
+        "mailmend-agent",
+        "man8/mailmend-agent-service-install.8",
+        "man8/mailmend-agent.8",
+    )?;
     let policies = listed(&root.join("policies"))?;
     expect(
         "find the policies",
@@ -101,6 +114,30 @@ fn tar(archives: &Archives, folder: &Path) -> Result<(), LabError> {
         )?;
     }
     examples(&agent, &root.join("etc/mailmend"), folder)
+}
+
+/// Completions that a shell understands, and pages of the manual.
+fn helped(share: &Path, program: &str, below: &str, page: &str) -> Result<(), LabError> {
+    let script = share.join("bash-completion/completions").join(program);
+    run(Command::new("bash").arg("-n").arg(&script))?;
+    for file in [
+        script,
+        share.join(format!("zsh/vendor-completions/_{program}")),
+        share.join(format!("fish/vendor_completions.d/{program}.fish")),
+    ] {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let good = text.contains(program) && text.contains("completions");
+        expect("complete commands", good, &file.display().to_string())?;
+    }
+    for page in [page, below] {
+        let file = share.join("man").join(page);
+        // It also passes plain files on.
+        let text = run(Command::new("zcat").arg("-f").arg(&file))?.stdout;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let good = text.contains(".SH SYNOPSIS");
+        expect("read the manual", good, &file.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// The agent reads the examples; only the folder of Exchange is not on this machine.
@@ -149,6 +186,12 @@ fn deb(archives: &Archives, folder: &Path) -> Result<(), LabError> {
     dpkg(&["--install", &path])?;
     let agent = root.join("usr/bin/mailmend-agent");
     prints(&mut Command::new(&agent), &["--version"], VERSION)?;
+    helped(
+        &root.join("usr/share"),
+        "mailmend-agent",
+        "man8/mailmend-agent-service-install.8.gz",
+        "man8/mailmend-agent.8.gz",
+    )?;
     examples(&agent, &root.join("etc/mailmend"), folder)?;
 
     // What a package must never take: a message that is held, and the journal that knows whose it is.

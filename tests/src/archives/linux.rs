@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::tree::Tree;
-use super::{Archives, Programs, VERSION, run};
+use super::{Archives, Programs, VERSION, manual, run};
 use crate::lab_error::{Attempting, LabError};
 
 const STRIP: &str = "strip";
@@ -36,6 +36,9 @@ pub(super) fn tar(
     for name in ["README.md", "CHANGELOG.md", "LICENSE"] {
         tree.copy(&top.join(name), &at(name))?;
     }
+    let share = at("share");
+    manual::lay_out(&tree, &programs.mailmend, &share, manual::Pages::Plain)?;
+    manual::lay_out(&tree, &programs.agent, &share, manual::Pages::Plain)?;
     let names = tree.finish()?;
     let plain = tree.path().join("plain.tar");
     run(Command::new("tar")
@@ -74,6 +77,7 @@ pub(super) fn deb(
     }
     tree.copy(&top.join("LICENSE"), &format!("{about}/copyright"))?;
     tree.copy(&top.join("README.md"), &format!("{about}/README.md"))?;
+    manual::lay_out(&tree, &programs.agent, "usr/share", manual::Pages::Gzip)?;
     tree.text(
         &format!("{about}/examples/mailmend-agent.service"),
         unit(top, programs)?,
