@@ -316,6 +316,13 @@ impl Agents for Service {
 
 #[tonic::async_trait]
 impl Enrolment for Service {
+    async fn enrol_operator(
+        &self,
+        _: Request<wire::EnrolRequest>,
+    ) -> Result<Response<wire::Certificate>, Status> {
+        Err(Status::unimplemented("agents enrol no operators"))
+    }
+
     async fn enrol(
         &self,
         request: Request<wire::EnrolRequest>,
