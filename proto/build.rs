@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "mailmend/v1/common.proto",
         "mailmend/v1/agent.proto",
         "mailmend/v1/operator.proto",
+        "mailmend/v1/simulation.proto",
     ];
     let descriptors = protox::compile(files, ["."])?;
     let folder = std::env::var("OUT_DIR")?;

@@ -97,6 +97,9 @@ enum Output {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Play simulated servers for `mailmend rollout simulate`, over standard input and output
+    #[command(hide = true)]
+    Simulate,
     /// Work: recover what was interrupted, then take orders from the controller, until SIGTERM
     #[command(after_help = "\
 Examples:
@@ -251,6 +254,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let output = common.output;
     match command {
         Command::Run => run::run(&common),
+        Command::Simulate => simulate(),
         Command::Service { command } => service::service(&common, command),
         Command::Enrol(enrol) => enrol::enrol(&common.load()?, &enrol),
         Command::Check(check) => check::check(&common.load()?, &check, output),
@@ -264,6 +268,13 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(&out),
     }
+}
+
+/// Answers until its input ends. Nothing of this machine is read or written but the two streams.
+fn simulate() -> Result<(), Failure> {
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    mailmend_agent::simulation::pipe::serve(input, output)
+        .map_err(|why| Failure::usage(format!("what came is no simulation: {why}")))
 }
 
 impl Common {

@@ -321,6 +321,18 @@ impl Engine {
         self.0.station.state(run)
     }
 
+    /// The highest fence that any run was ever given.
+    #[must_use]
+    pub fn highest_fence(&self) -> u64 {
+        self.0.station.journal.highest_fence()
+    }
+
+    /// Its journal.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.0.station.journal
+    }
+
     /// The runs and duties that are not closed, in the order in which they began.
     #[must_use]
     pub fn open_runs(&self) -> Vec<RunId> {

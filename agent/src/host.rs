@@ -572,6 +572,10 @@ pub trait Clock: Send + Sync {
     fn pace(&self) -> f64 {
         1.0
     }
+    /// An id that nothing else has.
+    fn unique(&self) -> uuid::Uuid {
+        uuid::Uuid::now_v7()
+    }
 }
 
 /// A moment on the machine's monotonic clock.

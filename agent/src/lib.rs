@@ -29,6 +29,7 @@ pub mod runner;
 mod sent_again;
 mod service;
 pub mod session;
+pub mod simulation;
 mod started_while_3038;
 pub mod station;
 pub mod step;

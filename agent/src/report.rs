@@ -48,7 +48,16 @@ impl Reporter {
     /// # Errors
     /// Where the journal cannot be read.
     pub(crate) fn next(&mut self) -> Result<Option<wire::Report>, JournalError> {
-        if self.under_way.len() >= WINDOW || self.sent >= self.journal.head() {
+        self.next_up_to(self.journal.head())
+    }
+
+    /// As [`Self::next`], as if the journal ended at this record: a simulation carries a run on at once,
+    /// and its records leave when their time has come.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub(crate) fn next_up_to(&mut self, head: u64) -> Result<Option<wire::Report>, JournalError> {
+        if self.under_way.len() >= WINDOW || self.sent >= head {
             return Ok(None);
         }
         let mut bytes = 0;
@@ -58,6 +67,7 @@ impl Reporter {
             .iter()
             .map(record_to_wire)
             .enumerate()
+            .take_while(|(_, record)| record.seq <= head)
             .take_while(|(at, record)| {
                 // Key and length of each record in its message.
                 bytes += record.encoded_len() + 8;
@@ -83,6 +93,11 @@ impl Reporter {
             self.under_way.pop_front();
         }
         Ok(())
+    }
+
+    /// The last record that was sent.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// The oldest message under way, by its last record.

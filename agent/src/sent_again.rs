@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{Ended, Event, RunId};
-use uuid::Uuid;
 
 use crate::evidence::sent_again::sent_again;
 use crate::faults::known;
@@ -21,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const MOST_PAUSE: Duration = Duration::from_secs(600);
 /// How far back a message may have been sent before, in milliseconds: tracking logs are kept a week.
 const BACK_MS: i64 = 7 * 86_400_000;
-/// The most messages that one alarm names.
+/// The most messages that one alarm names; as many alarms are raised as it takes to name each.
 const NAMED: usize = 20;
 
 /// What the alarm says beside the messages.
@@ -81,37 +80,31 @@ impl Looks {
         if new.is_empty() {
             return Ok(());
         }
-        let mut text = format!(
-            "{} messages may have been delivered twice, since {}",
+        let more = gap.map_or_else(String::new, |gap| format!(" ({gap})"));
+        let text = format!(
+            "{} messages may have been delivered twice, since {}{more}",
             new.len(),
             words.since
         );
-        if let Some(gap) = gap {
-            text = format!("{text} ({gap})");
-        }
-        for one in new.iter().take(NAMED) {
-            text = format!("{text}; {}: {}", one.message, one.evidence.join(", then "));
-        }
-        if new.len() > NAMED {
-            text = format!("{text}; and {} more", new.len() - NAMED);
-        }
-        tracing::error!("A110-sent-again: {text}");
-        let events = vec![
-            Event::DutyBegan {
-                duty: words.duty.to_owned(),
-                service,
-                why: words.why.to_owned(),
-            },
-            Event::Alarm {
-                code: const { known("A110-sent-again") }.into(),
-                text: text.clone(),
-            },
-            Event::Closed {
-                how: Ended::Committed,
-                detail: text,
-            },
-        ];
-        station.record(RunId(Uuid::now_v7()), events)?;
+        let mut events = vec![Event::DutyBegan {
+            duty: words.duty.to_owned(),
+            service,
+            why: words.why.to_owned(),
+        }];
+        events.extend(new.chunks(NAMED).map(|some| {
+            let named = some
+                .iter()
+                .map(|one| format!("{}: {}", one.message, one.evidence.join(", then ")));
+            let text = format!("{text}; {}", named.collect::<Vec<_>>().join("; "));
+            tracing::error!("A110-sent-again: {text}");
+            let code = const { known("A110-sent-again") }.into();
+            Event::Alarm { code, text }
+        }));
+        events.push(Event::Closed {
+            how: Ended::Committed,
+            detail: text,
+        });
+        station.record(RunId(host.clock().unique()), events)?;
         self.told.extend(new.into_iter().map(|one| one.message));
         Ok(())
     }

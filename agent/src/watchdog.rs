@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use mailmend_policy::name::ServiceName;
 use mailmend_proto::run::{Ended, Event, RunId, ServiceChange, StepState};
-use uuid::Uuid;
 
 use crate::ablation::{Mechanism, off};
 use crate::faults::known;
@@ -115,7 +114,7 @@ impl Watchdog {
     }
 
     fn care_for(&self, service: &ServiceName, why: String) -> Result<(), JournalError> {
-        let run = RunId(Uuid::now_v7());
+        let run = RunId(self.station.host.clock().unique());
         let care = Care {
             station: &self.station,
             run,

@@ -426,6 +426,21 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "state another path for it (`ims.address-spaces` of another server), or accept that its mail waits, with `last_path = \"accept\"` in `[strategy]`",
     ),
     (
+        "C140-agent-program",
+        "The agent's program, which plays the servers of a simulation, cannot be found or started.",
+        "put `mailmend-agent` beside `mailmend`, or name it with `--agent-program`",
+    ),
+    (
+        "C141-agent-program-ended",
+        "The agent's program that plays the servers of a simulation ended, or answered what makes no sense.",
+        "use programs of the same version; where they are, report it with the seed and the options",
+    ),
+    (
+        "C142-simulation-size",
+        "A fleet of that size cannot be generated.",
+        "give 1 to 10000 servers, and at most as many sites",
+    ),
+    (
         "C150-role",
         "The caller is a known operator, but its role does not allow the call.",
         "ask an operator who has the role (`mailmend operator list`), or an admin to give it: `mailmend operator role NAME ROLE`",

@@ -98,11 +98,52 @@ pub struct Ledger {
     runs: HashMap<RunId, Folded>,
 }
 
+/// What an agent's records of one run add up to.
 #[derive(Debug, Clone, Default)]
-struct Folded {
-    state: RunState,
-    told: Told,
-    changed: bool,
+pub(crate) struct Folded {
+    pub(crate) state: RunState,
+    pub(crate) told: Told,
+    pub(crate) changed: bool,
+}
+
+/// The records of a report, told apart.
+pub(crate) struct Sorted {
+    /// Those that follow on what is stored, in order and without a gap.
+    pub(crate) fresh: Vec<Record>,
+    /// Those that are stored already.
+    pub(crate) known: Vec<Record>,
+}
+
+/// Understands a report.
+pub(crate) fn sorted(
+    agent: &ServerName,
+    acknowledged: u64,
+    records: Vec<wire::Record>,
+) -> Result<Sorted, IngestFault> {
+    let (mut fresh, mut known) = (Vec::with_capacity(records.len()), Vec::new());
+    for record in records {
+        let seq = record.seq;
+        let record = record_from_wire(record).map_err(|why| IngestFault::Malformed {
+            agent: agent.clone(),
+            seq,
+            why,
+        })?;
+        let expected = acknowledged + 1 + fresh.len() as u64;
+        if seq <= acknowledged {
+            known.push(record);
+        } else if seq == expected {
+            fresh.push(record);
+        } else if fresh.contains(&record) {
+            // The same record twice in one report.
+        } else {
+            return Err(IngestFault::Gap {
+                agent: agent.clone(),
+                came: seq,
+                expected,
+            });
+        }
+    }
+    Ok(Sorted { fresh, known })
 }
 
 impl Ledger {
@@ -136,28 +177,9 @@ impl Ledger {
         records: Vec<wire::Record>,
         now_ms: i64,
     ) -> Result<u64, IngestFault> {
-        let mut fresh: Vec<Record> = Vec::with_capacity(records.len());
-        for record in records {
-            let seq = record.seq;
-            let record = record_from_wire(record).map_err(|why| IngestFault::Malformed {
-                agent: self.agent.clone(),
-                seq,
-                why,
-            })?;
-            let expected = self.acknowledged + 1 + fresh.len() as u64;
-            if seq <= self.acknowledged {
-                self.compare(store, &record).await?;
-            } else if seq == expected {
-                fresh.push(record);
-            } else if fresh.contains(&record) {
-                // The same record twice in one report.
-            } else {
-                return Err(IngestFault::Gap {
-                    agent: self.agent.clone(),
-                    came: seq,
-                    expected,
-                });
-            }
+        let Sorted { fresh, known } = sorted(&self.agent, self.acknowledged, records)?;
+        for record in &known {
+            self.compare(store, record).await?;
         }
         if fresh.is_empty() {
             return Ok(self.acknowledged);
@@ -265,7 +287,7 @@ impl Ledger {
 }
 
 /// Whether a record of an agent agrees with its part in the run, and why not.
-fn agrees(part: Option<PartKey>, event: &Event) -> Result<(), &'static str> {
+pub(crate) fn agrees(part: Option<PartKey>, event: &Event) -> Result<(), &'static str> {
     let Some(part) = part else {
         return Err("which it has no part in");
     };
@@ -286,7 +308,7 @@ fn agrees(part: Option<PartKey>, event: &Event) -> Result<(), &'static str> {
 }
 
 impl Folded {
-    fn after(self, event: &Event) -> Result<Self, Illegal> {
+    pub(crate) fn after(self, event: &Event) -> Result<Self, Illegal> {
         let state = self.state.after(event)?;
         let told = self.told.after(&state, event);
         Ok(Self {

@@ -136,6 +136,11 @@ impl MailFlow {
         }
     }
 
+    /// Which servers are paths for what, by configuration.
+    pub fn routes(&self) -> impl Iterator<Item = (&Route, &BTreeSet<ServerName>)> {
+        self.paths.iter()
+    }
+
     /// With the servers that are paths and not connected.
     #[must_use]
     pub fn connected(mut self, connected: &BTreeSet<ServerName>) -> Self {

@@ -2,11 +2,13 @@
 //!
 //! Pure data. [`crate::decide`] reads it, [`crate::store`] keeps it.
 
+mod effects;
 mod state;
 mod terms;
 mod told;
 mod waves;
 
+pub use effects::{Books, NotSo};
 pub use state::{Cause, NoSuchState, NotNow, RolloutState, RunPhase, Wish};
 pub use terms::{Term, terms};
 pub use told::{Closing, Mark, Told};

@@ -2,11 +2,14 @@
 //!
 //! A session tells its agent what the store says that it must know, and only that. Being woken and
 //! being connected anew are the same thing to it, so a message that was lost with a connection, or
-//! with a controller that died between storing and telling, is told again by itself.
+//! with a controller that died between storing and telling, is told again by itself. What was told and is not
+//! written down by the agent a minute later is told again on the same stream: whatever swallowed it, a run never
+//! waits for an agent that waits for its order.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mailmend_policy::name::ServerName;
 use mailmend_proto::convert::server_to_wire;
@@ -18,7 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::rollout::Unwinding;
-use crate::store::{Order, Store, StoreError};
+use crate::store::{Order, Orders, Store, StoreError};
 
 /// All live sessions.
 #[derive(Debug, Default)]
@@ -173,12 +176,18 @@ impl Drop for Session {
     }
 }
 
-/// What was told over one stream, so that being woken repeats nothing.
+/// How long what was told may stay without its record before it is told again on the same stream. A record
+/// follows its order within seconds; the watermark may be told as often as anybody likes.
+pub const AGAIN: Duration = Duration::from_secs(60);
+
+/// What was told over one stream, so that being woken repeats nothing that the agent has taken.
 #[derive(Debug, Default)]
 pub struct Telling {
     /// Persons' orders that were told.
     orders: HashSet<uuid::Uuid>,
     told: HashMap<RunId, Told>,
+    /// Whether something was told of which the agent has written nothing down yet, as far as it has reported.
+    unheard: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -188,8 +197,39 @@ struct Told {
     unwind: Option<Unwinding>,
 }
 
+impl Told {
+    /// What an agent has written down of it.
+    fn heard(self, order: &Order) -> Self {
+        let unwound = |unwind: &Unwinding| {
+            let journaled = order.journaled_unwind;
+            journaled.is_some_and(|one| one.down_to <= unwind.down_to && (one.last || !unwind.last))
+        };
+        Self {
+            assigned: self.assigned && order.begun,
+            through: self.through.min(order.journaled),
+            unwind: self.unwind.filter(unwound),
+        }
+    }
+
+    fn is_unheard(self, order: &Order) -> bool {
+        let heard = self.heard(order);
+        // Whatever unwinds hears of no watermark any more.
+        let goes_on = self.unwind.is_none() && order.journaled_unwind.is_none();
+        (self.assigned && !order.begun)
+            || (goes_on && heard.through < self.through)
+            || heard.unwind != self.unwind
+    }
+}
+
 impl Telling {
-    /// The messages that the agent lacks on this stream, in order.
+    /// Whether something was told of which there is no record yet.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
+    /// The messages that the agent lacks on this stream, in order. `again`: with what it was told longer than
+    /// [`AGAIN`] ago and has not written down, which it may never have taken.
     ///
     /// # Errors
     /// Where the store fails.
@@ -197,48 +237,26 @@ impl Telling {
         &mut self,
         store: &Store,
         agent: &ServerName,
+        again: bool,
     ) -> Result<Vec<wire::ToAgent>, StoreError> {
         let orders = store.orders(agent).await?;
-        self.told
-            .retain(|run, _| orders.iter().any(|order| order.run == *run));
         let mut messages = Vec::new();
-        for order in store.waiting_orders(agent).await? {
-            if self.orders.insert(order.id) {
+        let waiting = store.waiting_orders(agent).await?;
+        for order in &waiting {
+            if self.orders.insert(order.id) || again {
                 let fence = order.fence.unwrap_or(0);
                 let order = wire::Order::decode(order.bytes.as_slice());
                 let order = order.map(|order| wire::Order { fence, ..order });
                 messages.extend(order.ok().map(Message::Order));
             }
         }
-        for order in &orders {
-            let told = self.told.entry(order.run).or_default();
-            if !order.begun && !told.assigned {
-                if let Some(message) = assignment(store, order).await? {
-                    messages.push(message);
-                }
-                told.assigned = true;
-            }
-            match order.unwind {
-                Some(unwind) if told.unwind != Some(unwind) => {
-                    told.unwind = Some(unwind);
-                    messages.push(Message::Unwind(wire::Unwind {
-                        run: order.run.to_string(),
-                        fence: order.fence,
-                        down_to: unwind.down_to,
-                        last: unwind.last,
-                    }));
-                }
-                None if order.through > told.through => {
-                    told.through = order.through;
-                    messages.push(Message::Advance(wire::Advance {
-                        run: order.run.to_string(),
-                        fence: order.fence,
-                        through: order.through,
-                    }));
-                }
-                Some(_) | None => {}
+        for lacks in self.lacks(&orders, again) {
+            match lacks {
+                Lacks::Assignment(order) => messages.extend(assignment(store, order).await?),
+                Lacks::Message(message) => messages.push(message),
             }
         }
+        self.unheard |= !waiting.is_empty();
         Ok(messages
             .into_iter()
             .map(|message| wire::ToAgent {
@@ -246,13 +264,68 @@ impl Telling {
             })
             .collect())
     }
+
+    /// What of these orders was not told on this stream, in order; it counts as told from here on. `again`: also
+    /// what was told and not written down.
+    pub(crate) fn lacks<'a>(&mut self, orders: &'a [Order], again: bool) -> Vec<Lacks<'a>> {
+        self.told
+            .retain(|run, _| orders.iter().any(|order| order.run == *run));
+        self.unheard = false;
+        let mut lacks = Vec::new();
+        for order in orders {
+            let told = self.told.entry(order.run).or_default();
+            if again {
+                *told = told.heard(order);
+            }
+            if !order.begun && !told.assigned {
+                told.assigned = true;
+                lacks.push(Lacks::Assignment(order));
+            }
+            match order.unwind {
+                Some(unwind) if told.unwind != Some(unwind) => {
+                    told.unwind = Some(unwind);
+                    lacks.push(Lacks::Message(Message::Unwind(wire::Unwind {
+                        run: order.run.to_string(),
+                        fence: order.fence,
+                        down_to: unwind.down_to,
+                        last: unwind.last,
+                    })));
+                }
+                None if order.through > told.through => {
+                    told.through = order.through;
+                    lacks.push(Lacks::Message(Message::Advance(wire::Advance {
+                        run: order.run.to_string(),
+                        fence: order.fence,
+                        through: order.through,
+                    })));
+                }
+                Some(_) | None => {}
+            }
+            self.unheard |= told.is_unheard(order);
+        }
+        lacks
+    }
+}
+
+/// Something that an agent was not told on a stream.
+#[derive(Debug)]
+pub(crate) enum Lacks<'a> {
+    /// That it is to take this run on.
+    Assignment(&'a Order),
+    /// This.
+    Message(Message),
 }
 
 async fn assignment(store: &Store, order: &Order) -> Result<Option<Message>, StoreError> {
     let Some(orders) = store.assignment(order.run).await? else {
         return Ok(None);
     };
-    Ok(Some(Message::Assignment(wire::Assignment {
+    Ok(Some(Message::Assignment(assigned(order, orders))))
+}
+
+/// The words in which an agent is given a run.
+pub(crate) fn assigned(order: &Order, orders: Orders) -> wire::Assignment {
+    wire::Assignment {
         run: order.run.to_string(),
         fence: order.fence,
         policy_name: orders.policy.to_string(),
@@ -264,7 +337,7 @@ async fn assignment(store: &Store, order: &Order) -> Result<Option<Message>, Sto
             .map(|subject| subject.to_string())
             .unwrap_or_default(),
         servers: orders.servers.iter().map(server_to_wire).collect(),
-    })))
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod main_job;
 mod procedures;
 mod release;
 mod scenarios;
+mod simulation;
 mod steering;
 mod unsafety;
 mod world;

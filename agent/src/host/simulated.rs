@@ -18,6 +18,7 @@ mod ims;
 mod kill;
 mod logs;
 mod mail;
+mod outage;
 mod scanner;
 mod view;
 mod world;
@@ -34,6 +35,7 @@ use super::{HostErrorKind, RegistryValue, ServiceState, ToolOutput};
 pub use self::control::ServiceFaults;
 pub use self::kill::{KillSwitch, SimulatedKill, run_until_killed};
 pub use self::mail::{Account, Balance, Harm};
+pub use self::outage::Outage;
 pub use self::view::SimHost;
 
 /// How a simulated world begins and how fast it is. Times are in milliseconds of its own clock.
@@ -199,10 +201,23 @@ impl SimWorld {
             now_ms: 0,
             up_ms: 0,
             rest_ms: 0,
+            elapsed_ms: 0,
+            outage: Outage::default(),
             agent: 0,
             ..self.lock().clone()
         };
         Digest::of(format!("{alike:?}").as_bytes())
+    }
+
+    /// Lets the agent's process end when this much time has passed since the world began; `None`: never.
+    pub fn dies_at(&self, elapsed: Option<Duration>) {
+        self.lock().dies_ms = elapsed.map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// All time since the world began, whatever its clocks say.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.lock().elapsed_ms)
     }
 
     /// Lets time pass without the agent.
@@ -383,6 +398,12 @@ impl SimWorld {
     #[must_use]
     pub fn strangers_sent(&self) -> u64 {
         self.lock().strangers_sent
+    }
+
+    /// Whether its mail service has anything to do.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.lock().idles()
     }
 
     /// The milliseconds that have passed on the uptime clock since the machine started.

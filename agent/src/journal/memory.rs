@@ -71,6 +71,12 @@ impl MemoryJournal {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
+    /// How many rows there are.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.kept().rows.len() as u64
+    }
+
     /// Lets the append after the next `after` ones fail, as a disk does whose sync fails.
     pub fn fail_append(&self, after: u32) {
         self.kept().appends_until_failure = Some(after);

@@ -9,6 +9,7 @@ mod policy;
 mod proposal;
 mod rollout;
 mod run;
+mod simulation;
 mod strategy;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(super) use policy::{Policy, PolicyRef, Throttle};
 pub(super) use proposal::{Proposal, Word};
 pub(super) use rollout::{Rollout, Steer, Target};
 pub(super) use run::Run;
+pub(super) use simulation::{Harm, Simulation};
 pub(super) use strategy::StrategyFlags;
 
 use super::exit;

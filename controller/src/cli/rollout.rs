@@ -4,6 +4,7 @@ mod approve;
 mod explain;
 mod plan;
 mod retry;
+mod simulate;
 mod start;
 mod watch;
 mod waves;
@@ -25,8 +26,16 @@ pub(super) async fn run(
     output: &Output,
     settings: &Settings,
 ) -> Result<Exit, Failure> {
+    let command = match command {
+        Rollout::Simulate(asked) => {
+            return simulate::run(*asked, || controller(settings), output).await;
+        }
+        command => command,
+    };
     let controller = controller(settings)?;
     match command {
+        // Answered above: it needs no controller.
+        Rollout::Simulate(_) => Ok(Exit::Success),
         Rollout::Plan(target) => plan::plan(&controller, target, output).await,
         Rollout::Start {
             target,

@@ -6,7 +6,7 @@ mod strategies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, PlannedStep};
 use mailmend_policy::strategy::{Share, Strategy};
 use mailmend_proto::run::{Ended, Event, Outcome, RunId, RunState, StepState};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Action, Fleet, decide};
 use crate::mail_flow::MailFlow;
 use crate::rollout::{
-    Cause, Part, Refusal, Rollout, RolloutId, RolloutState, Run, RunPhase, Told, Wish,
+    Books, Cause, Part, Refusal, Rollout, RolloutId, RolloutState, Run, RunPhase, Told, Wish,
 };
 use crate::simulated_agent::{Ends, SimulatedAgent, plan_of, resolved};
 
@@ -28,8 +28,7 @@ struct Taken {
 
 pub(crate) struct World {
     pub(crate) rollout: Rollout,
-    locks: BTreeMap<SiteName, RunId>,
-    fence: u64,
+    books: Books,
     pub(super) now_ms: i64,
     /// What the servers state of address spaces.
     pub(crate) mail_flow: MailFlow,
@@ -107,8 +106,7 @@ impl World {
                 revision: 0,
                 runs,
             },
-            locks: BTreeMap::new(),
-            fence: 0,
+            books: Books::default(),
             now_ms: 0,
             mail_flow: MailFlow::default(),
             agents,
@@ -133,7 +131,7 @@ impl World {
     /// One round of the orchestrator, as the store carries it out. Answers whether anything followed.
     fn controller(&mut self) -> bool {
         let fleet = Fleet {
-            locks: self.locks.clone(),
+            locks: self.books.locks(),
             connected: self.agents.keys().cloned().collect(),
             mail_flow: self.live(),
             ..Fleet::default()
@@ -176,69 +174,45 @@ impl World {
             .unwrap()
     }
 
+    /// Carries an action out, and asserts what no decision may ever ask for.
     fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::Assign { run } => {
-                self.fence += 1;
-                let fence = self.fence;
-                let run = self.run(*run);
-                assert_eq!(run.phase, RunPhase::Waiting);
-                run.phase = RunPhase::Assigned;
-                run.fence = Some(fence);
-                let (site, id) = (run.site.clone(), run.id);
-                assert_eq!(self.locks.insert(site, id), None, "the site was held");
-            }
+            Action::Assign { run } => assert_eq!(self.run(*run).phase, RunPhase::Waiting),
             Action::Advance {
                 run,
                 server,
                 through,
             } => {
-                let part = self.run(*run).parts.get_mut(server).unwrap();
+                let part = &self.run(*run).parts[server];
                 assert!(
                     *through > part.through,
                     "the watermark fell or was repeated"
                 );
                 assert_eq!(part.unwind, None, "advanced while unwinding");
-                part.through = *through;
             }
             Action::Unwind { run, server, order } => {
-                let part = self.run(*run).parts.get_mut(server).unwrap();
-                if let Some(before) = part.unwind {
+                if let Some(before) = self.run(*run).parts[server].unwind {
                     assert!(order.down_to <= before.down_to, "unwinding rose");
                     assert_ne!(*order, before, "nothing new was ordered");
                     assert!(!before.last || order.last, "the last order was taken back");
                 }
-                part.unwind = Some(*order);
             }
-            Action::Enter { run, phase, why } => {
-                let run = self.run(*run);
-                assert!(!run.phase.is_final(), "a run left its end");
-                run.phase = *phase;
-                run.why.clone_from(why);
-                let id = run.id;
-                if phase.is_final() {
-                    self.locks.retain(|_, holder| *holder != id);
-                }
+            Action::Enter { run, .. } => {
+                assert!(!self.run(*run).phase.is_final(), "a run left its end");
             }
-            Action::Turn { state, why, cause } => {
-                assert_ne!(self.rollout.state, *state);
-                self.rollout.state = *state;
-                self.rollout.cause = *cause;
-                self.rollout.why.clone_from(why);
-            }
+            Action::Turn { state, .. } => assert_ne!(self.rollout.state, *state),
             Action::EndWave { wave } => {
                 assert_eq!(
                     (self.rollout.wave, self.rollout.wave_ended_ms),
                     (*wave, None)
                 );
-                self.rollout.wave_ended_ms = Some(self.now_ms);
             }
-            Action::BeginWave { wave } => {
-                assert_eq!(self.rollout.wave + 1, *wave);
-                self.rollout.wave = *wave;
-                self.rollout.wave_ended_ms = None;
-            }
+            Action::BeginWave { wave } => assert_eq!(self.rollout.wave + 1, *wave),
         }
+        let one = std::slice::from_ref(action);
+        let now_ms = self.now_ms;
+        let carried = self.rollout.carry_out(&mut self.books, one, now_ms);
+        carried.expect("the site was held");
     }
 
     /// Tells an agent everything that it must know, as a session does when it begins or is woken.
@@ -384,8 +358,8 @@ impl World {
                 "two runs at one site"
             );
             assert_eq!(
-                self.locks.get(&run.site),
-                Some(&run.id),
+                self.books.held.get(&run.site).map(|held| held.run),
+                Some(run.id),
                 "a run without its lock"
             );
         }
@@ -527,7 +501,7 @@ fn a_failed_run_is_unwound_in_reverse_across_servers_and_not_past_the_point_of_n
             "{}",
             world.rollout.runs[0].why
         );
-        assert!(world.locks.is_empty());
+        assert!(world.books.held.is_empty());
         let floor = plan.steps[..index as usize]
             .iter()
             .filter(|step| step.point_of_no_return)
@@ -562,7 +536,7 @@ fn an_unknown_outcome_unwinds_nothing_keeps_its_site_and_waits_for_a_person_unti
         world.storm(300);
         world.calm();
         assert_eq!(world.rollout.runs[0].phase, RunPhase::NeedsPerson);
-        assert_eq!(world.locks.len(), 1, "it keeps its site");
+        assert_eq!(world.books.held.len(), 1, "it keeps its site");
         assert!(world.undone.is_empty(), "unknown unwinds nothing by itself");
         assert_eq!(world.rollout.state, RolloutState::Halted);
         world.wish(Wish::Abort);
@@ -570,7 +544,7 @@ fn an_unknown_outcome_unwinds_nothing_keeps_its_site_and_waits_for_a_person_unti
         world.calm();
         assert_eq!(world.rollout.runs[0].phase, RunPhase::Failed);
         assert_eq!(world.rollout.state, RolloutState::Aborted);
-        assert!(world.locks.is_empty());
+        assert!(world.books.held.is_empty());
     });
 }
 

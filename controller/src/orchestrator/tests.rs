@@ -25,6 +25,7 @@ use crate::planning::{Overrides, planned};
 use crate::react::{Answer, Binding, InHand, Proposal, Throttle};
 use crate::rollout::{RolloutId, RolloutState, RunPhase, Unwinding};
 use crate::server::agents::serve_session;
+use crate::sessions::AGAIN;
 use crate::simulated_agent::{Ends, SimulatedAgent};
 use crate::store::{
     AgentRow, Change, Greeting, NewRollout, NewRun, NewToken, PolicyRow, ReactionStart,
@@ -135,6 +136,7 @@ async fn talk(agent: &Arc<Mutex<SimulatedAgent>>, controller: &Controller) {
         name,
         ReceiverStream::new(incoming),
         outgoing,
+        AGAIN,
     ));
     let greeting = hello(&agent.lock().unwrap());
     let mut reported = None;

@@ -20,6 +20,8 @@ pub struct Told {
     pub through: u32,
     /// The unwinding it has journaled.
     pub down_to: Option<u32>,
+    /// Whether that is the last that will be asked.
+    pub unwind_last: bool,
     /// The steps that have begun.
     pub steps: BTreeMap<u32, Mark>,
     /// The section that is open.
@@ -175,6 +177,7 @@ impl Told {
         self.fence = state.fence;
         self.through = state.through;
         self.down_to = state.down_to;
+        self.unwind_last = state.unwind_last;
         self.steps = state
             .steps
             .iter()

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::identity::{Caller, agent_of, is_operator_name};
 use crate::orchestrator::Controller;
+use crate::sessions::AGAIN;
 use crate::store::{Change, NewCertificate, RevokedMeanwhile, StoreError, TokenRefused};
 use crate::trust::Named;
 
@@ -264,7 +265,7 @@ impl Agents for AgentsService {
         let controller = self.controller.clone();
         self.controller
             .tasks()
-            .spawn(session::serve(controller, name, incoming, outgoing));
+            .spawn(session::serve(controller, name, incoming, outgoing, AGAIN));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

@@ -24,6 +24,10 @@ pub struct Order {
     pub through: u32,
     /// What it is to undo.
     pub unwind: Option<Unwinding>,
+    /// How far the agent has journaled that it may go, as far as it has reported.
+    pub journaled: u32,
+    /// What it has journaled that it is to undo.
+    pub journaled_unwind: Option<Unwinding>,
 }
 
 /// What an agent needs to take a run on.
@@ -73,7 +77,10 @@ impl Store {
     pub async fn orders(&self, agent: &ServerName) -> Result<Vec<Order>, StoreError> {
         sqlx::query(
             "SELECT p.run, p.through, p.down_to, p.last, r.fence,
-               coalesce(json_extract(p.told, '$.begun'), 0) AS begun
+               coalesce(json_extract(p.told, '$.begun'), 0) AS begun,
+               coalesce(json_extract(p.told, '$.through'), 0) AS journaled,
+               json_extract(p.told, '$.down_to') AS journaled_down_to,
+               coalesce(json_extract(p.told, '$.unwind_last'), 0) AS journaled_last
              FROM parts p JOIN runs r ON r.id = p.run
              WHERE p.agent = $1 AND r.fence IS NOT NULL AND p.lost = 0
                AND json_extract(p.told, '$.closed') IS NULL
@@ -93,6 +100,16 @@ impl Store {
                 begun: row.get("begun"),
                 through: unsigned("parts", row.get("through"))?,
                 unwind: unwinding(row)?,
+                journaled: unsigned("parts", row.get("journaled"))?,
+                journaled_unwind: row
+                    .get::<Option<i64>, _>("journaled_down_to")
+                    .map(|down_to| {
+                        Ok(Unwinding {
+                            down_to: unsigned("parts", down_to)?,
+                            last: row.get("journaled_last"),
+                        })
+                    })
+                    .transpose()?,
             })
         })
         .collect()

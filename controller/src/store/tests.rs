@@ -782,3 +782,83 @@ async fn a_full_disk_is_told_as_such_and_nothing_is_half_written() {
         .unwrap();
     assert_eq!(store.events(&agent, "one", run).await.unwrap().len(), 2);
 }
+
+/// Decided or not: the same actions in the same order make the same of a stored rollout and of one in memory.
+#[tokio::test]
+async fn the_store_makes_of_an_action_what_a_rollout_in_memory_makes_of_it() {
+    use crate::rollout::{Books, Unwinding};
+    let (_folder, store) = store().await;
+    for (agent, byte) in [
+        ("oslo-A", 1),
+        ("oslo-B", 2),
+        ("bergen-A", 3),
+        ("bergen-B", 4),
+    ] {
+        enrolled(&store, agent, byte).await;
+    }
+    let id = rollout(&store, &["oslo", "bergen"]).await;
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut here = store.rollout(id).await.unwrap().unwrap();
+    let mut books = Books {
+        held: BTreeMap::new(),
+        minted: store.minted().await.unwrap(),
+    };
+    let phases = [
+        RunPhase::Running,
+        RunPhase::Unwinding,
+        RunPhase::NeedsPerson,
+        RunPhase::Succeeded,
+        RunPhase::Failed,
+    ];
+    for at in 0..300 {
+        let run = &here.runs[random.usize(..2)];
+        let (id_of_run, servers) = (run.id, run.parts.keys().cloned().collect::<Vec<_>>());
+        let server = servers[random.usize(..servers.len())].clone();
+        let action = match random.u8(..7) {
+            0 if run.phase == RunPhase::Waiting => Action::Assign { run: id_of_run },
+            0 | 1 => Action::Advance {
+                run: id_of_run,
+                server,
+                through: random.u32(..5),
+            },
+            2 => Action::Unwind {
+                run: id_of_run,
+                server,
+                order: Unwinding {
+                    down_to: random.u32(..5),
+                    last: random.bool(),
+                },
+            },
+            3 if run.phase != RunPhase::Waiting => Action::Enter {
+                run: id_of_run,
+                phase: phases[random.usize(..phases.len())],
+                why: format!("why {at}"),
+            },
+            4 => Action::Turn {
+                state: [
+                    RolloutState::Running,
+                    RolloutState::Halted,
+                    RolloutState::Paused,
+                ][random.usize(..3)],
+                why: format!("why {at}"),
+                cause: [Cause::None, Cause::Failures, Cause::Drift][random.usize(..3)],
+            },
+            5 => Action::EndWave { wave: here.wave },
+            _ => Action::BeginWave {
+                wave: random.u32(..=here.wave + 1),
+            },
+        };
+        let stored = store.rollout(id).await.unwrap().unwrap();
+        let actions = [action];
+        let there = store.carry_out(&stored, &actions, at).await;
+        let mine = here.carry_out(&mut books, &actions, at);
+        assert_eq!(there.ok(), mine.ok(), "{actions:?}");
+        assert_eq!(
+            store.rollout(id).await.unwrap().unwrap(),
+            here,
+            "{actions:?}"
+        );
+        assert_eq!(store.locks().await.unwrap(), books.locks(), "{actions:?}");
+        assert_eq!(store.minted().await.unwrap(), books.minted, "{actions:?}");
+    }
+}

@@ -136,6 +136,16 @@ impl Disk {
             .collect())
     }
 
+    /// Whether a folder has a file that the service would take.
+    pub(super) fn has_spool_file(&self, folder: &Path) -> bool {
+        let names = self.node(folder).and_then(|id| self.names(id));
+        names.is_ok_and(|names| {
+            names.iter().any(|(name, id)| {
+                name.len() == 8 && matches!(self.nodes.get(id), Some(Node::File { .. }))
+            })
+        })
+    }
+
     pub(super) fn look(&self, path: &Path) -> Result<Option<FileInfo>> {
         let (folder, name) = match self.place(path) {
             Ok(place) => place,

@@ -74,6 +74,12 @@ impl KillSwitch {
         resume_unwind(Box::new(SimulatedKill { point, what }));
     }
 
+    /// Ends the agent here and now.
+    pub fn end(&self, what: &'static str) {
+        self.arm(1);
+        self.point(what);
+    }
+
     /// Lets something happen at each point from now on that an agent passes: what a death there would leave can
     /// be copied. `None` ends that, which whoever holds the world in it must not forget.
     pub fn watch(&self, watcher: Option<Arc<dyn Fn() + Send + Sync>>) {

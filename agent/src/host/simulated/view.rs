@@ -65,6 +65,11 @@ impl SimHost {
     ) -> Result<T, HostError> {
         self.world.kill.point(before);
         let mut world = self.alive(before)?;
+        if world.dies_ms.is_some_and(|at| world.elapsed_ms >= at) {
+            drop(world);
+            self.world.kill.end("its time had come");
+            world = self.alive(before)?;
+        }
         world.advance(1);
         act(&mut world).map_err(|(kind, reason)| HostError::unchanged(kind, attempted(), reason))
     }
@@ -512,6 +517,13 @@ impl Clock for SimHost {
         }
     }
 
+    fn unique(&self) -> uuid::Uuid {
+        let mut world = self.world.lock();
+        world.ids += 1;
+        let (seed, number) = (world.settings.seed, world.ids);
+        uuid::Uuid::from_u64_pair(0x51B0_0000_0000_7000 | (seed >> 48), (seed << 16) ^ number)
+    }
+
     fn sleep(&self, period: Duration) {
         self.world.kill.point("wait");
         if let Ok(mut world) = self.alive("wait") {
@@ -519,7 +531,13 @@ impl Clock for SimHost {
             let ms = u64::try_from(period.as_millis())
                 .unwrap_or(u64::MAX / 4)
                 .max(1);
-            world.advance(ms);
+            // Whoever is killed while waiting does not wait to the end.
+            let left = world.dies_ms.map(|at| at.saturating_sub(world.elapsed_ms));
+            world.advance(left.map_or(ms, |left| left.min(ms)));
+            if left.is_some_and(|left| left <= ms) {
+                drop(world);
+                self.world.kill.end("its time had come");
+            }
         }
         self.world.kill.point("waited");
     }

@@ -8,6 +8,7 @@ use super::control::{Service, services};
 use super::disk::Disk;
 use super::ims::Ims;
 use super::mail::Message;
+use super::outage::Outage;
 use crate::host::{EventRecord, HostErrorKind, RegistryValue};
 
 pub(super) const IMCDATA: &str = "/exchsrvr/imcdata";
@@ -42,6 +43,13 @@ pub(super) struct World {
     pub(super) up_ms: u64,
     /// Uptime that has passed and that the wall clock does not show yet.
     pub(super) rest_ms: u64,
+    /// All time since the world began, whatever the clocks say.
+    pub(super) elapsed_ms: u64,
+    /// When the agent's process is ended, in the same.
+    pub(super) dies_ms: Option<u64>,
+    pub(super) outage: Outage,
+    /// How many unique ids were given.
+    pub(super) ids: u64,
     pub(super) boot: u32,
     pub(super) disk: Disk,
     pub(super) services: Vec<Service>,
@@ -118,6 +126,10 @@ impl World {
             now_ms: 878_759_460_000,
             up_ms: 86_400_000,
             rest_ms: 0,
+            elapsed_ms: 0,
+            dies_ms: None,
+            outage: Outage::default(),
+            ids: 0,
             boot: 1,
             disk,
             services: services(),
@@ -153,7 +165,9 @@ impl World {
     /// Lets that much time pass; everything that is due happens in order.
     pub(super) fn advance(&mut self, ms: u64) {
         let end = self.up_ms + ms;
+        self.note_outage();
         loop {
+            self.skip_idle_polls(end);
             let due = [self.services_due(), self.ims_due()]
                 .into_iter()
                 .flatten()
@@ -163,6 +177,7 @@ impl World {
                     self.at(due.max(self.up_ms));
                     if self.services_due().is_some_and(|at| at <= self.up_ms) {
                         self.services_step();
+                        self.note_outage();
                     } else {
                         self.ims_step();
                     }
@@ -171,6 +186,7 @@ impl World {
             }
         }
         self.at(end);
+        self.note_outage();
     }
 
     fn at(&mut self, up_ms: u64) {
@@ -179,6 +195,7 @@ impl World {
         let factor = u64::from(self.settings.clock_factor.max(1));
         self.now_ms += i64::try_from(passed / factor).unwrap_or(0);
         self.rest_ms = passed % factor;
+        self.elapsed_ms += up_ms - self.up_ms;
         self.up_ms = up_ms;
     }
 
@@ -216,6 +233,8 @@ impl World {
         self.all_processes_end();
         self.boot += 1;
         self.now_ms += 120_000;
+        self.elapsed_ms += 120_000;
+        self.note_outage();
         self.up_ms = 30_000;
         self.start_services_at_boot();
     }

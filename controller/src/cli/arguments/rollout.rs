@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::policy::PolicyRef;
+use super::simulation::Simulation;
 use super::strategy::StrategyFlags;
 use super::{duration, id, with_codes};
 
@@ -18,6 +19,22 @@ Examples:
       --sites-at-once 2
   mailmend rollout plan stuck-outbound-routing -l site -o json | jq -r .digest")]
     Plan(Target),
+    /// Play a rollout through many times in simulated time, without touching anything
+    #[command(after_help = with_codes("\
+The controller's decisions and the agent's program are the real ones; servers, mail and network are \
+simulated. Nothing is started, and without --inventory no controller is needed.
+
+Examples:
+  mailmend rollout simulate stuck-outbound-routing --servers 200 \\
+      --failure-rate 5% --seed 7
+  mailmend rollout simulate my-policy.toml --servers 1000 --sites 250 \\
+      --waves '1 site,10%,100%' --soak 1h --partitions 3 --runs 100
+  mailmend rollout simulate stuck-outbound-routing --inventory -l site=oslo
+  mailmend rollout simulate corrupt-message --runs 1 --seed 42 \\
+      --trace trace.txt
+  mailmend rollout simulate stuck-message -o json |
+      jq .summary.duration_ms.p99"))]
+    Simulate(Box<Simulation>),
     /// Start a rollout
     #[command(after_help = with_codes("\
 Examples:

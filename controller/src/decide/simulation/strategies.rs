@@ -78,7 +78,7 @@ impl Watched {
     fn fleet(&self) -> Fleet {
         let rollout = &self.world.rollout;
         Fleet {
-            locks: self.world.locks.clone(),
+            locks: self.world.books.locks(),
             connected: self
                 .world
                 .agents

@@ -7,6 +7,7 @@ use mailmend_proto::convert::run_from_wire;
 use mailmend_proto::wire::from_agent::Message;
 use mailmend_proto::wire::{self, to_agent};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
@@ -30,15 +31,16 @@ const MOST_FACTS: usize = 256;
 type Outgoing = mpsc::Sender<Result<wire::ToAgent, Status>>;
 
 /// Serves a stream until it, the controller or its place among the sessions ends; the agent is told
-/// why.
+/// why. What it was told and has not written down after `again` it is told again.
 pub(crate) async fn serve(
     controller: Controller,
     name: ServerName,
     incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,
     outgoing: Outgoing,
+    again: Duration,
 ) {
     let ended = tokio::select! {
-        ended = session(&controller, &name, incoming, &outgoing) => ended,
+        ended = session(&controller, &name, incoming, &outgoing, again) => ended,
         () = controller.stopping().cancelled() => {
             Err(Status::unavailable("C078-stopping: the controller is stopping; connect again"))
         }
@@ -62,6 +64,7 @@ async fn session(
     name: &ServerName,
     mut incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,
     outgoing: &Outgoing,
+    again: Duration,
 ) -> Result<(), Status> {
     let hello = tokio::time::timeout(PATIENCE, incoming.next())
         .await
@@ -86,7 +89,7 @@ async fn session(
     tracing::info!(agent = %name, acknowledged = ledger.acknowledged(), "connected");
     tokio::select! {
         ended = listen(controller, name, &mut ledger, incoming, outgoing) => ended,
-        ended = talk(controller, name, &session, outgoing) => ended,
+        ended = talk(controller, name, &session, outgoing, again) => ended,
         () = session.replaced() => Err(Status::aborted(
             "C073-replaced: another stream of this agent has begun",
         )),
@@ -282,10 +285,12 @@ async fn talk(
     name: &ServerName,
     session: &Session,
     outgoing: &Outgoing,
+    pause: Duration,
 ) -> Result<(), Status> {
     let mut telling = Telling::default();
     let mut watched = None;
     let mut immune = None;
+    let (mut again, mut due) = (false, None);
     loop {
         // Before the orders: a withdrawal is known before what it set aside is given back.
         let store = controller.store();
@@ -303,8 +308,15 @@ async fn talk(
             tell(outgoing, to_agent::Message::Immunity(message)).await?;
             immune = Some(stands);
         }
-        for message in telling.lacking(controller.store(), name).await? {
+        let lacking = telling.lacking(controller.store(), name, again);
+        for message in lacking.await? {
             sent(outgoing, Ok(message)).await?;
+        }
+        if again || !telling.is_unheard() {
+            due = None;
+        }
+        if telling.is_unheard() {
+            due.get_or_insert_with(|| Instant::now() + pause);
         }
         for audit in session.asked() {
             tell(outgoing, to_agent::Message::Audit(audit)).await?;
@@ -314,7 +326,13 @@ async fn talk(
             tell(outgoing, to_agent::Message::Watches(watches.clone())).await?;
             watched = Some(watches);
         }
-        session.woken().await;
+        again = match due {
+            Some(due) => timeout_at(due, session.woken()).await.is_err(),
+            None => {
+                session.woken().await;
+                false
+            }
+        };
     }
 }
 

@@ -114,6 +114,10 @@ impl World {
     }
 
     fn dial(&self, agent: &str) -> Line {
+        self.dial_and_hear_again_after(agent, AGAIN)
+    }
+
+    fn dial_and_hear_again_after(&self, agent: &str, again: Duration) -> Line {
         let (up, incoming) = mpsc::channel(8);
         let (outgoing, down) = mpsc::channel(8);
         tokio::spawn(session::serve(
@@ -121,6 +125,7 @@ impl World {
             name(agent),
             ReceiverStream::new(incoming),
             outgoing,
+            again,
         ));
         Line { up, down }
     }

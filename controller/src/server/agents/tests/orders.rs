@@ -303,6 +303,30 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
 }
 
 #[tokio::test]
+async fn what_an_agent_has_not_taken_is_told_again_on_the_same_stream() {
+    let world = World::new().await;
+    world.enrol("good", "EXB1", "csr").await.unwrap();
+    let mut line = world.dial_and_hear_again_after("EXB1", Duration::from_millis(20));
+    greeted(&mut line, 5).await;
+    for (seq, event) in (1..).zip(ended_duty()) {
+        acknowledged(&mut line, seq, event).await;
+    }
+    let service = operator(&world.controller);
+    service
+        .release_custody(release(1 << 100, "the next hop is back"))
+        .await
+        .unwrap();
+    let told = order(&mut line).await;
+    // It was swallowed on its way, and the stream lives on.
+    for _ in 0..3 {
+        assert_eq!(order(&mut line).await, told);
+    }
+    let id = Uuid::from_u128(1 << 100).to_string();
+    answer(&line, &id, None).await;
+    until(&service, &id, |one| one.state() == wire::OrderState::Taken).await;
+}
+
+#[tokio::test]
 async fn a_settlement_names_messages_of_one_batch_and_tells_why_it_was_refused() {
     let world = World::new().await;
     world.enrol("good", "EXB1", "csr").await.unwrap();
