@@ -16,7 +16,7 @@ use crate::host::{Effect, HostError, HostErrorKind, ProcessIdentity, ServiceStat
 use crate::queue::MAIL_SERVICE;
 use crate::station::{Station, Trouble};
 
-pub(crate) use start::{Prepared, Start};
+pub(crate) use start::{Bound, Prepared, Start};
 
 /// How often a service's state is looked at.
 const POLL: Duration = Duration::from_millis(500);

@@ -163,7 +163,7 @@ impl Watchdog {
             run,
             service,
         };
-        let started = match care.start(Start::BACK) {
+        let started = match care.start(Start::OF_WATCHDOG) {
             Ok(started) => started,
             Err(Trouble::Journal(error)) => return Err(error),
             // The duty stays open; the next start of the agent goes on with it.

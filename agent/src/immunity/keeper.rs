@@ -126,7 +126,7 @@ impl Keeper {
 
     fn look_through(&self, queue: Queue, known: &Known) -> Result<(), JournalError> {
         let station = &self.station;
-        let run = RunId(Uuid::now_v7());
+        let run = RunId(self.station.host.clock().unique());
         let care = match QueueCare::open(station, run, queue) {
             Ok(care) => care,
             Err(why) => {

@@ -45,9 +45,19 @@ pub(crate) struct Start {
     pub(crate) attempts: u32,
     /// How long it may take to say that it runs.
     pub(crate) limit: Duration,
-    /// The most starts that the run may have in all; none where nothing may keep service from being
-    /// started again: an exit, an undo.
-    pub(crate) most: Option<u32>,
+    /// What ends the tries before `attempts` does; looked at before each of them.
+    pub(crate) bound: Bound,
+}
+
+/// What bounds how often a service is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// Nothing may keep service from being started again: an exit, an undo.
+    Nothing,
+    /// The guard's starts within an hour.
+    Hour,
+    /// These, and the most starts that the run may have in all.
+    Run(u32),
 }
 
 impl Start {
@@ -56,7 +66,13 @@ impl Start {
         observe: OBSERVE,
         attempts: ATTEMPTS,
         limit: START_LIMIT,
-        most: None,
+        bound: Bound::Nothing,
+    };
+
+    /// The start of a service that died by itself: nobody is owed it beyond the guard's allowance.
+    pub(crate) const OF_WATCHDOG: Self = Self {
+        bound: Bound::Hour,
+        ..Self::BACK
     };
 }
 
@@ -108,7 +124,7 @@ impl Care<'_> {
             );
             let status = self.stopped_at_last(status, how.limit)?;
             if status.state == ServiceState::Stopped {
-                if let Some(not) = self.not_allowed(how.most)? {
+                if let Some(not) = self.not_allowed(how.bound)? {
                     return Ok(Err(NotStarted {
                         never_ran,
                         why: not,
@@ -253,9 +269,11 @@ impl Care<'_> {
     }
 
     /// Why no further start is allowed, where that is so.
-    fn not_allowed(&self, most: Option<u32>) -> Result<Option<String>, Trouble> {
-        let Some(most) = most else {
-            return Ok(None);
+    fn not_allowed(&self, bound: Bound) -> Result<Option<String>, Trouble> {
+        let most = match bound {
+            Bound::Nothing => return Ok(None),
+            Bound::Hour => return Ok(self.hour_used_up()),
+            Bound::Run(most) => most,
         };
         let state = self.station.state(self.run)?;
         if state.restarts >= most {
@@ -459,10 +477,10 @@ impl Care<'_> {
         let since = self.station.now().since_boot;
         let wait = |look: &mut dyn FnMut() -> Result<Option<()>, Trouble>| {
             let until = since + how.observe;
-            match how.most {
+            match how.bound {
                 // A step is watched again after a restart of the agent.
-                Some(_) => self.station.wait_for(until, POLL, look),
-                None => self.station.wait_out(until, POLL, look),
+                Bound::Run(_) => self.station.wait_for(until, POLL, look),
+                Bound::Nothing | Bound::Hour => self.station.wait_out(until, POLL, look),
             }
         };
         let died = wait(&mut || {

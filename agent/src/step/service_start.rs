@@ -12,7 +12,7 @@ use crate::ablation::{Mechanism, off};
 use crate::condition::{is_spool_name, queue_folder};
 use crate::faults::known;
 use crate::queue::MAIL_SERVICE;
-use crate::service::{Care, Start};
+use crate::service::{Bound, Care, Start};
 
 pub(super) fn prepare(work: &Work<'_>, service: &ServiceName) -> Result<(), String> {
     let allowed = match work.station.guard.allows_service(service) {
@@ -42,7 +42,7 @@ pub(super) fn apply(
         observe,
         attempts,
         limit: work.step.timeout,
-        most: Some(work.plan.limits.max_restarts),
+        bound: Bound::Run(work.plan.limits.max_restarts),
     };
     let detail = match care.start(how)? {
         Ok(detail) => detail,

@@ -452,6 +452,36 @@ fn what_a_start_while_3038_stands_sends_again_is_named_once() {
 }
 
 #[test]
+fn however_many_were_sent_again_over_a_power_loss_each_is_named() {
+    let site = Site::healthy(3);
+    site.world.add_outbound(80, 200);
+    site.world.advance(Duration::from_secs(300));
+    site.world.crash(Crash::Power);
+    site.world.advance(Duration::from_secs(300));
+    let engine = site.engine(0);
+    engine.recover().unwrap();
+    engine.watch().unwrap();
+    let named: Vec<String> = site
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Alarm { code, text } if code == "A110-sent-again" => Some(text),
+            _ => None,
+        })
+        .collect();
+    let balance = site.world.balance();
+    let twice = balance.duplicated();
+    assert!(twice.len() > 20, "only {} were", twice.len());
+    for account in twice {
+        assert!(
+            named.iter().any(|text| text.contains(&account.message_id)),
+            "{} is not named",
+            account.message_id
+        );
+    }
+}
+
+#[test]
 fn a_full_disk_is_found_before_the_service_is_stopped() {
     let site = Site::small(7);
     site.world.set_free_bytes(10_000);
@@ -589,6 +619,42 @@ fn the_watchdog_keeps_to_the_restarts_of_an_hour_and_says_so_once() {
     site.world.advance(Duration::from_secs(3700));
     engine.watch().unwrap();
     assert!(site.world.is_running(IMC));
+}
+
+#[test]
+fn the_watchdog_keeps_to_the_restarts_of_an_hour_within_a_duty_and_where_it_goes_on_with_one() {
+    let starts = |site: &Site| {
+        let changes = changes(site).into_iter();
+        changes
+            .filter(|change| *change == ServiceChange::StartIntended)
+            .count()
+    };
+    let dying = || {
+        let site = Site::healthy(1);
+        let faults = ServiceFaults {
+            dies_after: vec![700; 10_000],
+            ..ServiceFaults::default()
+        };
+        site.world.set_faults(IMC, faults);
+        site.world.kill_service(IMC);
+        site
+    };
+    // Three tries in each duty, and the guard's limit is no multiple of three.
+    let site = dying();
+    let engine = site.engine(0);
+    for _ in 0..30 {
+        engine.watch().unwrap();
+    }
+    assert_eq!(starts(&site), 40, "the guard's limit");
+    // An agent that dies in each duty goes on with it at its next start.
+    let site = dying();
+    for _ in 0..60 {
+        let dies_at = 40;
+        // Some lives end earlier: nothing is left to be done.
+        let _ = run_until_killed(|| site.engine(dies_at).watch().unwrap());
+        site.engine(0).recover().unwrap();
+    }
+    assert_eq!(starts(&site), 40, "the guard's limit, over many lives");
 }
 
 #[test]
