@@ -14,7 +14,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, ["."])?;
     let folder = std::env::var("OUT_DIR")?;
     std::fs::write(Path::new(&folder).join("rpc.rs"), calls(&descriptors)?)?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Maps in the order of their keys: the same message has the same bytes each time.
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .compile_fds(descriptors)?;
     Ok(())
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use mailmend_policy::condition::Queue;
 use mailmend_proto::run::{BatchId, Custody, Ended, Event, RunId, StepState};
-use uuid::Uuid;
 
 use super::{Known, Room, told_once};
 use crate::ablation::{Mechanism, off};
@@ -126,7 +125,7 @@ impl Keeper {
 
     fn look_through(&self, queue: Queue, known: &Known) -> Result<(), JournalError> {
         let station = &self.station;
-        let run = RunId(self.station.host.clock().unique());
+        let run = RunId(station.host.clock().unique());
         let care = match QueueCare::open(station, run, queue) {
             Ok(care) => care,
             Err(why) => {

@@ -17,6 +17,8 @@ struct Driver {
     now_ms: i64,
     records: u64,
     closed: bool,
+    /// A step failed or a section was left by its exit: what was done is undone.
+    unwinding: bool,
     broken: Vec<String>,
     trace: Vec<String>,
     plan: Plan,
@@ -80,6 +82,7 @@ impl Driver {
             now_ms: START,
             records: 0,
             closed: false,
+            unwinding: false,
             broken: Vec::new(),
             trace: Vec::new(),
             plan,
@@ -106,6 +109,12 @@ impl Driver {
     /// Until the run is closed and the whole journal is told.
     fn play(&mut self) -> wire::SimulatedState {
         let mut due = std::collections::VecDeque::from([What::Wake(true)]);
+        let mut told_again = 0;
+        let as_message = |message| {
+            What::Message(wire::ToAgent {
+                message: Some(message),
+            })
+        };
         for _ in 0..100_000 {
             let Some(what) = due.pop_front() else {
                 panic!("it waits for nothing");
@@ -119,26 +128,49 @@ impl Driver {
             }
             for said in answer.said {
                 let message = said.message.unwrap().message.unwrap();
-                due.extend(self.told(message).into_iter().map(|message| {
-                    What::Message(wire::ToAgent {
-                        message: Some(message),
-                    })
-                }));
+                due.extend(self.told(message).into_iter().map(as_message));
             }
             let state = answer.state.unwrap();
             if self.closed && state.settled && due.is_empty() {
                 return state;
             }
-            if due.is_empty() {
-                assert!(
-                    answer.next_ms > self.now_ms,
-                    "it waits for nothing: {state:?}"
-                );
+            if due.is_empty() && answer.next_ms > self.now_ms {
+                told_again = 0;
                 self.now_ms = answer.next_ms;
                 due.push_back(What::Wake(true));
+            } else if due.is_empty() {
+                // What an agent dropped, because it died over it, the controller tells again on the same
+                // stream after a minute.
+                assert!(told_again < 3, "it waits for nothing: {state:?}");
+                told_again += 1;
+                self.now_ms += 60_000;
+                due.extend(self.orders().into_iter().map(as_message));
             }
         }
         panic!("it does not end");
+    }
+
+    /// The run, and all of it released or all of it taken back.
+    fn orders(&self) -> Vec<to_agent::Message> {
+        let run = self.assignment.run.clone();
+        let order = if self.unwinding {
+            to_agent::Message::Unwind(wire::Unwind {
+                run,
+                fence: 1,
+                down_to: 0,
+                last: true,
+            })
+        } else {
+            to_agent::Message::Advance(wire::Advance {
+                run,
+                fence: 1,
+                through: u32::try_from(self.plan.steps.len()).unwrap(),
+            })
+        };
+        vec![
+            to_agent::Message::Assignment(self.assignment.clone()),
+            order,
+        ]
     }
 
     /// What the simplest controller answers.
@@ -146,19 +178,12 @@ impl Driver {
         match message {
             from_agent::Message::Hello(hello) => {
                 assert!(hello.head >= self.records, "its journal fell back");
-                let run = self.assignment.run.clone();
-                vec![
-                    to_agent::Message::Welcome(wire::Welcome {
-                        acknowledged: self.records,
-                        journal: hello.journal,
-                    }),
-                    to_agent::Message::Assignment(self.assignment.clone()),
-                    to_agent::Message::Advance(wire::Advance {
-                        run,
-                        fence: 1,
-                        through: u32::try_from(self.plan.steps.len()).unwrap(),
-                    }),
-                ]
+                let mut all = vec![to_agent::Message::Welcome(wire::Welcome {
+                    acknowledged: self.records,
+                    journal: hello.journal,
+                })];
+                all.extend(self.orders());
+                all
             }
             from_agent::Message::Report(report) => {
                 let first = report.records[0].seq;
@@ -168,8 +193,22 @@ impl Driver {
                     .records
                     .iter()
                     .any(|record| matches!(record.event, Some(wire::record::Event::Closed(_))));
+                let failed = report.records.iter().any(|record| match &record.event {
+                    Some(wire::record::Event::SectionEnded(end)) => {
+                        end.how() == wire::SectionEnd::Exited
+                    }
+                    Some(wire::record::Event::StepFinished(step)) => {
+                        step.outcome() != wire::Outcome::Done
+                    }
+                    _ => false,
+                });
                 let seq = self.records;
-                vec![to_agent::Message::Acknowledge(wire::Acknowledge { seq })]
+                let mut all = vec![to_agent::Message::Acknowledge(wire::Acknowledge { seq })];
+                if failed && !self.unwinding {
+                    self.unwinding = true;
+                    all.extend(self.orders());
+                }
+                all
             }
             _ => Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! `mailmend agent`: token, list, show.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mailmend_proto::wire;
 use serde_json::json;
@@ -66,8 +66,8 @@ pub(super) async fn run(
     }
 }
 
-fn distinct(labels: Vec<(String, String)>) -> Result<HashMap<String, String>, Failure> {
-    let mut map = HashMap::new();
+fn distinct(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut map = BTreeMap::new();
     for (key, value) in labels {
         if map.insert(key.clone(), value).is_some() {
             let text = format!("the label `{key}` is given twice");
@@ -270,7 +270,7 @@ fn queues(queues: &[wire::QueueDepth], now_ms: i64) -> String {
 
 fn told(agent: &wire::Agent, output: &Output) -> String {
     let now = now_ms();
-    let map = |map: &HashMap<String, String>| {
+    let map = |map: &BTreeMap<String, String>| {
         let mut lines: Vec<String> = map
             .iter()
             .map(|(key, value)| format!("{key}={value}"))

@@ -37,12 +37,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn sorted<V: Clone>(map: &std::collections::HashMap<String, V>) -> BTreeMap<String, V> {
-    map.iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
 pub(super) fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -128,8 +122,8 @@ impl From<&wire::Agent> for AgentView {
         Self {
             name: agent.name.clone(),
             site: agent.site.clone(),
-            labels: sorted(&agent.labels),
-            facts: sorted(&agent.facts),
+            labels: agent.labels.clone(),
+            facts: agent.facts.clone(),
             actions: agent.actions.clone(),
             version: some(&agent.version),
             connected: agent.connected,
@@ -322,7 +316,7 @@ impl From<&wire::Run> for RunView {
             why: some(&run.why),
             started: absolute(run.started_ms),
             ended: absolute(run.ended_ms),
-            custody: sorted(&run.custody),
+            custody: run.custody.clone(),
         }
     }
 }

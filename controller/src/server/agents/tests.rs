@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -434,7 +434,7 @@ fn change() -> Change {
     }
 }
 
-fn facts(direction: &str) -> HashMap<String, String> {
+fn facts(direction: &str) -> BTreeMap<String, String> {
     [
         ("ims.direction", direction),
         ("exchange.version", "5.5.2653.13"),

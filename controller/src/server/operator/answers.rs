@@ -2,7 +2,7 @@
 
 mod waves;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::ServerName;
 use mailmend_policy::plan::{Plan, PlannedStep};
@@ -176,7 +176,7 @@ pub(super) fn rollout(rollout: &Rollout) -> wire::Rollout {
 }
 
 pub(super) fn run(run: &Run) -> wire::Run {
-    let mut custody: HashMap<String, u64> = HashMap::new();
+    let mut custody: BTreeMap<String, u64> = BTreeMap::new();
     for (state, count) in run.parts.values().flat_map(|part| &part.told.custody) {
         *custody.entry(state.clone()).or_insert(0) += count;
     }
@@ -232,7 +232,7 @@ pub(super) fn duty(id: String, duty: &Duty) -> wire::Run {
         why: duty.why.clone(),
         started_ms: duty.started_ms,
         ended_ms: duty.ended_ms,
-        custody: duty.told.custody.clone().into_iter().collect(),
+        custody: duty.told.custody.clone(),
         ..wire::Run::default()
     }
 }
