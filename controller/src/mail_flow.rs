@@ -209,7 +209,7 @@ impl MailFlow {
     pub fn beginning(&self, run: &Run) -> Vec<LastPath> {
         disturbed(&run.plan)
             .iter()
-            .flat_map(|server| self.lost(run.id, server, |_| true))
+            .flat_map(|server| self.lost(run.id, server, |_| true, |_| true))
             .collect()
     }
 
@@ -221,24 +221,28 @@ impl MailFlow {
         if !sections.any(|section| steps.contains(&section.first)) {
             return Vec::new();
         }
-        self.lost(run.id, server, |why| !matches!(why, Why::Reserved(_)))
+        // Of a server whose agent is away nobody knows that its service is down, and the release would be
+        // told when it comes back: it counts as the live path that it may be.
+        let own = |why: &Why| !matches!(why, Why::Reserved(_) | Why::Away);
+        self.lost(run.id, server, own, |why| !matches!(why, Why::Reserved(_)))
     }
 
     /// The spaces for which `server` is the last live path though others are configured. What `run` itself has
-    /// of it does not count against it; `counts` says which reasons do.
+    /// of it does not count against it; `own` says which reasons make the server itself no live path, `counts`
+    /// which do so for the others.
     fn lost(
         &self,
         run: RunId,
         server: &ServerName,
+        own: impl Fn(&Why) -> bool,
         counts: impl Fn(&Why) -> bool,
     ) -> Vec<LastPath> {
-        let why_not = |one: &ServerName| {
+        let reasons = |one: &ServerName| {
             let reasons = self.down.get(one).into_iter().flatten();
-            reasons
-                .filter(|why| why.run() != Some(run) || matches!(why, Why::LeftDown(_)))
-                .find(|why| counts(why))
+            reasons.filter(|why| why.run() != Some(run) || matches!(why, Why::LeftDown(_)))
         };
-        if why_not(server).is_some() {
+        let why_not = |one: &ServerName| reasons(one).find(|why| counts(why));
+        if reasons(server).any(|why| own(why)) {
             // It is no live path, so nothing is lost; it may be the one to be mended.
             return Vec::new();
         }

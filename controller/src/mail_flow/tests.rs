@@ -158,6 +158,13 @@ fn of_two_runs_that_were_given_out_one_goes_on_and_the_other_waits_for_it() {
         told(&flow(&runs).releasing(&runs[1], &rome, 0..5)),
         ["SMTP:* of the organisation: rome-A; oslo-A disturbed by run 00000000"]
     );
+    // While its agent is away its service may well be up, and the release would be told when it is back.
+    let mut away = MailFlow::of(&servers).connected(&[oslo.clone()].into());
+    away = runs.iter().fold(away, MailFlow::with_run);
+    assert_eq!(
+        told(&away.releasing(&runs[1], &rome, 0..5)),
+        ["SMTP:* of the organisation: rome-A; oslo-A disturbed by run 00000000"]
+    );
     assert_eq!(
         flow(&runs).releasing(&runs[1], &rome, 0..1),
         [],
