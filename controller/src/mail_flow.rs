@@ -242,7 +242,7 @@ impl MailFlow {
             reasons.filter(|why| why.run() != Some(run) || matches!(why, Why::LeftDown(_)))
         };
         let why_not = |one: &ServerName| reasons(one).find(|why| counts(why));
-        if reasons(server).any(|why| own(why)) {
+        if reasons(server).any(own) {
             // It is no live path, so nothing is lost; it may be the one to be mended.
             return Vec::new();
         }
