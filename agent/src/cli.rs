@@ -98,7 +98,12 @@ enum Output {
 #[derive(Subcommand)]
 enum Command {
     /// Play simulated servers for `mailmend rollout simulate`, over standard input and output
-    #[command(hide = true)]
+    #[command(
+        hide = true,
+        after_help = "\
+Example, which starts it by itself:
+  mailmend rollout simulate stuck-outbound-routing --servers 200 --seed 7"
+    )]
     Simulate,
     /// Work: recover what was interrupted, then take orders from the controller, until SIGTERM
     #[command(after_help = "\
