@@ -16,7 +16,11 @@ pub(super) fn count(
     answered: &[(Task, Answer)],
 ) -> Report {
     let duplicated = truth::names(told, Fate::Duplicated);
-    let named = duplicated.iter().filter(|name| ledger.names(name.as_str()));
+    let named = told.iter().filter(|one| {
+        let name = one.submission.spool_name.as_str();
+        let twice = duplicated.iter().any(|other| other.as_str() == name);
+        twice && ledger.names(&one.submission)
+    });
     let accounted = |name: &str| {
         let told = |(_, answer): &(Task, Answer)| answer.note.contains(name);
         ledger.accounts_for(name) || answered.iter().any(told)

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::fleet::Fleet;
 use super::operator::rows;
 use crate::lab_error::LabError;
+use crate::load::Submission;
 use crate::truth::Told;
 use crate::world::Server;
 
@@ -21,7 +22,13 @@ pub struct Ledger {
     pub(super) held: BTreeSet<String>,
     /// Told in an alarm as what may have been sent twice.
     pub(super) twice: BTreeSet<String>,
+    /// Everything that agents told, beside all runs, of what the mail service itself sent again. It is named
+    /// there by Message-ID or MTS-ID: the logs know no spool files.
+    again: String,
 }
+
+/// The code of that alarm.
+const AGAIN: &str = "A110-sent-again";
 
 /// The ends of the codes of the alarms that name what may have been sent twice.
 const TWICE: [&str; 2] = ["-sent-again", "-may-be-sent-twice"];
@@ -34,6 +41,17 @@ impl Ledger {
             let shown = fleet.ask(&["run", "show", run])?;
             let alarms = rows(&shown["alarms"]).iter().filter_map(Value::as_str);
             twice.extend(alarms.flat_map(named_twice));
+        }
+        let mut again = String::new();
+        let agents = fleet.ask(&["agent", "list"])?;
+        for agent in rows(&agents["agents"]) {
+            let name = agent["name"].as_str().unwrap_or_default();
+            let shown = fleet.ask(&["agent", "show", name])?;
+            let alarms = rows(&shown["alarms"]).iter().filter_map(Value::as_str);
+            for alarm in alarms.filter(|alarm| alarm.starts_with(AGAIN)) {
+                again.push_str(&alarm.to_lowercase());
+                again.push('\n');
+            }
         }
         let mut servers = BTreeMap::new();
         let mut names = |state: &str| -> Result<BTreeSet<String>, LabError> {
@@ -55,6 +73,7 @@ impl Ledger {
             poison,
             held,
             twice,
+            again,
         })
     }
 
@@ -75,6 +94,7 @@ impl Ledger {
             poison: there(&self.poison),
             held: there(&self.held),
             twice: self.twice.iter().filter(sent).cloned().collect(),
+            again: self.again.clone(),
         }
     }
 
@@ -90,8 +110,16 @@ impl Ledger {
     }
 
     /// Whether a message is named as one that may have been sent twice.
-    pub(super) fn names(&self, spool_name: &str) -> bool {
-        self.in_doubt.contains(spool_name) || self.twice.contains(spool_name)
+    pub(super) fn names(&self, message: &Submission) -> bool {
+        let spool_name = message.spool_name.as_str();
+        let again = |id: &str| {
+            let id = id.trim_matches(['<', '>']).to_lowercase();
+            !id.is_empty() && self.again.contains(&id)
+        };
+        self.in_doubt.contains(spool_name)
+            || self.twice.contains(spool_name)
+            || again(&message.message_id)
+            || again(&message.mts_id)
     }
 
     /// Whether a message that its recipients do not have is named with a reason.
