@@ -75,6 +75,7 @@ impl Controller {
             }
             assert!(child.try_wait().unwrap().is_none(), "it ended at its start");
             assert!(began.elapsed() < Duration::from_secs(30), "no ready file");
+            // Nothing tells when the file is there, so it is looked for until then.
             std::thread::sleep(Duration::from_millis(10));
         };
         let authority = Authority::open_or_create(&data, now_ms()).unwrap();

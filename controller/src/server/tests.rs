@@ -232,6 +232,7 @@ async fn a_revoked_certificate_is_told_why_and_its_open_connections_are_closed()
     };
     let mut other = client.clone();
     let hanging = tokio::spawn(async move { other.enrol(endless).await });
+    // So that the call is under way; were it not, it would be refused by name, which is an error too.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let revocation = Revocation {
         at_ms: 1,
