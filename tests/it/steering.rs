@@ -145,7 +145,9 @@ impl Room {
             let predicate = waits["predicate"].as_str().unwrap_or_default();
             predicate.starts_with(&begins)
         };
-        self.until(rollout, &what, asks)
+        self.until(rollout, &what, asks);
+        // What was shown just before the rollout asked may be older than that.
+        self.ask(&["rollout", "show", rollout])
     }
 
     /// Approves a wave exactly as it is shown.
