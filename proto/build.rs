@@ -13,7 +13,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     let descriptors = protox::compile(files, ["."])?;
     let folder = std::env::var("OUT_DIR")?;
-    std::fs::write(Path::new(&folder).join("rpc.rs"), calls(&descriptors)?)?;
+    let folder = Path::new(&folder);
+    std::fs::write(folder.join("rpc.rs"), calls(&descriptors)?)?;
+    // For reflection: tools learn the contract from the controller itself.
+    let bytes = prost::Message::encode_to_vec(&descriptors);
+    std::fs::write(folder.join("descriptors.bin"), bytes)?;
     // Maps in the order of their keys: the same message has the same bytes each time.
     tonic_prost_build::configure()
         .btree_map(".")

@@ -29,6 +29,7 @@ use mailmend_agent::config::{Config, Overrides};
 use mailmend_agent::faults::known;
 use mailmend_agent::guard::Guard;
 use mailmend_telemetry::log::{LogFilter, LogFormat};
+use mailmend_telemetry::trace::Endpoint;
 use tracing_subscriber::EnvFilter;
 
 use failure::Failure;
@@ -87,6 +88,9 @@ struct Common {
     /// How the log is written, on standard error: text or json [env: MAILMEND_AGENT_LOG_FORMAT, MAILMEND_LOG_FORMAT] [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Where spans of what is done go, by OTLP over gRPC: off or http://HOST:PORT [env: MAILMEND_AGENT_OTLP_ENDPOINT, MAILMEND_OTLP_ENDPOINT] [default: off]
+    #[arg(long, global = true, value_name = "URL")]
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -110,6 +114,7 @@ Example, which starts it by itself:
 Examples:
   mailmend-agent run
   mailmend-agent run --config /etc/mailmend/srv-b.toml --log info,mailmend_agent::session=debug
+  mailmend-agent run --otlp-endpoint http://127.0.0.1:4317
   mailmend-agent run --log-format json 2>> /var/log/mailmend-agent.jsonl")]
     Run,
     /// The agent as a service of this machine: systemd's on Linux, the control manager's on Windows
@@ -203,7 +208,7 @@ Examples:
     Check,
 }
 
-/// A setting of the log, and where it was said.
+/// A setting of what is told, and where it was said.
 struct Said {
     value: String,
     /// The variable; `None`: the flag, or nobody.
@@ -301,6 +306,16 @@ impl Common {
         let (words, log_format) = (self.log_words(), self.log_format_words());
         let LogFilter(filter) = words.read("--log")?;
         Ok((filter, log_format.read("--log-format")?))
+    }
+
+    /// Where spans go.
+    fn collector(&self) -> Result<Endpoint, Failure> {
+        self.collector_words().read("--otlp-endpoint")
+    }
+
+    fn collector_words(&self) -> Said {
+        let names = ["MAILMEND_AGENT_OTLP_ENDPOINT", "MAILMEND_OTLP_ENDPOINT"];
+        Said::first(self.otlp_endpoint.as_ref(), names, "off")
     }
 
     fn log_words(&self) -> Said {

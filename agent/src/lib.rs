@@ -35,4 +35,5 @@ pub mod station;
 pub mod step;
 pub mod symptoms;
 pub mod toml_file;
+pub mod traces;
 pub mod watchdog;

@@ -13,6 +13,7 @@ mod doctor;
 pub mod exit;
 mod failure;
 mod fleet;
+mod health;
 mod immunity;
 mod ledger;
 mod manual;
@@ -115,6 +116,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Immunity(command) => immunity::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,
         Command::Operator(command) => operator::run(command, output, settings).await,
+        Command::Health => health::run(output, settings).await,
         Command::Doctor => doctor::run(output, settings).await,
         Command::Config => settings::show(output, settings),
         Command::Completions { shell } => manual::completions(shell),

@@ -65,6 +65,12 @@ const KNOWN: &[Known] = &[
         about: "where `mailmend serve` tells metrics: off, a port on this machine, or an address",
     },
     Known {
+        name: "otlp-endpoint",
+        variable: "MAILMEND_OTLP_ENDPOINT",
+        default: "off",
+        about: "where `mailmend serve` tells spans by OTLP over gRPC: off, or http://HOST:PORT",
+    },
+    Known {
         name: "data",
         variable: "MAILMEND_DATA",
         default: "/var/lib/mailmend/controller",

@@ -9,6 +9,7 @@ mod stored;
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_proto::run::RunId;
+use mailmend_telemetry::trace::Counts;
 use uuid::Uuid;
 
 use crate::explain::{Kind, Waiting};
@@ -46,6 +47,8 @@ pub struct Picture {
     pub runs: Vec<(RunPhase, u64)>,
     /// How many rollouts there are in each state.
     pub states: Vec<(RolloutState, u64)>,
+    /// What became of spans; zeros where none are told.
+    pub spans: Counts,
 }
 
 /// How much a matter presses.

@@ -11,6 +11,7 @@ use std::fmt;
 use mailmend_proto::run::Custody;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -86,6 +87,7 @@ pub fn text(picture: &Picture) -> String {
     fleet(&mut registry, picture, &matters);
     work(&mut registry, picture);
     store(&mut registry, picture);
+    spans(&mut registry, picture);
     let mut text = String::new();
     encode(&mut text, &registry).expect("memory takes any text");
     text
@@ -226,6 +228,25 @@ fn store(registry: &mut Registry, picture: &Picture) {
     let version = Name(env!("CARGO_PKG_VERSION"));
     build.get_or_create(&OfVersion { version }).set(1);
     registry.register("build_info", "The controller's version; always 1", build);
+}
+
+fn spans(registry: &mut Registry, picture: &Picture) {
+    for (name, help, value) in [
+        (
+            "spans_exported",
+            "Spans that the collector took since the start",
+            picture.spans.exported,
+        ),
+        (
+            "spans_dropped",
+            "Spans that were dropped since the start: the collector did not take them in time",
+            picture.spans.dropped,
+        ),
+    ] {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    }
 }
 
 #[cfg(test)]

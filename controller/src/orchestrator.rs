@@ -10,13 +10,16 @@ mod mail_flow;
 mod pictured;
 mod surroundings;
 mod symptoms;
+mod traced;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use mailmend_telemetry::trace::Tracer;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +92,9 @@ struct Shared {
     stop: CancellationToken,
     tasks: TaskTracker,
     killer: Option<Killer>,
+    tracer: Tracer,
+    /// When everything was decided to its end last.
+    decided: Mutex<Instant>,
 }
 
 impl fmt::Debug for Controller {
@@ -103,16 +109,22 @@ impl Controller {
     /// Starts working on what the store holds.
     #[must_use]
     pub fn start(store: Store, clock: Clock) -> Self {
-        Self::begin(store, clock, None)
+        Self::begin(store, clock, None, Tracer::default())
+    }
+
+    /// The same, and tells spans of what it does.
+    #[must_use]
+    pub fn start_traced(store: Store, clock: Clock, tracer: Tracer) -> Self {
+        Self::begin(store, clock, None, tracer)
     }
 
     /// Starts a controller that dies where `killer` says so. For tests.
     #[must_use]
     pub fn start_mortal(store: Store, clock: Clock, killer: Killer) -> Self {
-        Self::begin(store, clock, Some(killer))
+        Self::begin(store, clock, Some(killer), Tracer::default())
     }
 
-    fn begin(store: Store, clock: Clock, killer: Option<Killer>) -> Self {
+    fn begin(store: Store, clock: Clock, killer: Option<Killer>, tracer: Tracer) -> Self {
         let controller = Self(Arc::new(Shared {
             store,
             clock,
@@ -130,6 +142,8 @@ impl Controller {
             killer,
             roster: Roster::default(),
             learning: tokio::sync::Mutex::default(),
+            tracer,
+            decided: Mutex::new(Instant::now()),
         }));
         let (deciding, listening) = (controller.clone(), controller.clone());
         controller
@@ -196,6 +210,22 @@ impl Controller {
         &self.0.liveness
     }
 
+    /// Takes spans; drops them where nobody listens.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.0.tracer
+    }
+
+    /// When everything was decided to its end last; it was begun at the latest then.
+    #[must_use]
+    pub fn decided(&self) -> Instant {
+        *self
+            .0
+            .decided
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Milliseconds since 1970 UTC.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
@@ -254,7 +284,11 @@ impl Controller {
         loop {
             let rest = match self.settle(&mut due).await {
                 Ok(true) => return,
-                Ok(false) => TICK.min(self.until(due.first())),
+                Ok(false) => {
+                    let decided = self.0.decided.lock();
+                    *decided.unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    TICK.min(self.until(due.first()))
+                }
                 Err(fault) => {
                     tracing::error!(%fault, "could not go on with the rollouts; trying again");
                     self.0.symptoms.store(true, Ordering::Release);
@@ -334,6 +368,7 @@ impl Controller {
                     if self.dies_at(Point::Stored) {
                         return Ok(Settled::Died);
                     }
+                    traced::stored(&self.0.tracer, &rollout, &actions, (now_ms, self.now_ms()));
                     self.0.sessions.wake(&told);
                     self.0
                         .changes

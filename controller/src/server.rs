@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod access;
 pub mod agents;
+pub mod health;
 pub mod limits;
 pub mod metrics;
 pub mod operator;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
 
 use crate::clock::Clock;
 use crate::trust::rates::Rates;
@@ -73,11 +75,12 @@ impl ServeFault {
     }
 }
 
-/// The three services behind one door, with the message limits of `limits`.
+/// The three services behind one door, with health and reflection beside them, with the message limits of `limits`.
 pub fn routes<E: Enrolment, A: Agents, O: Operator>(
     enrolment: Arc<E>,
     agents: Arc<A>,
     operator: Arc<O>,
+    reporter: &HealthReporter,
     limits: &Limits,
 ) -> Routes {
     let size = limits.message_bytes;
@@ -98,6 +101,7 @@ pub fn routes<E: Enrolment, A: Agents, O: Operator>(
                 .max_decoding_message_size(size)
                 .max_encoding_message_size(size),
         );
+    health::beside(&mut routes, reporter, limits);
     routes.routes()
 }
 

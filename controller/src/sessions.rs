@@ -337,6 +337,8 @@ pub(crate) fn assigned(order: &Order, orders: Orders) -> wire::Assignment {
             .map(|subject| subject.to_string())
             .unwrap_or_default(),
         servers: orders.servers.iter().map(server_to_wire).collect(),
+        // Given where it is sent.
+        traceparent: String::new(),
     }
 }
 

@@ -234,6 +234,19 @@ impl Store {
         lock.unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Whether it can be read, and whether its one place for writing becomes free.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1 FROM rollouts LIMIT 1")
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        // Nothing is written, and nothing is kept.
+        self.write().await.map(drop)
+    }
+
     async fn write(&self) -> Result<Write<'static>, StoreError> {
         self.writer
             .begin_with("BEGIN IMMEDIATE")

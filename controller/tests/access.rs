@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use mailmend::clock::Clock;
 use mailmend::enrol::Authority;
+use mailmend::server::access::Beside;
 use mailmend::trust::Named;
 use mailmend_proto::rpc::Rpc;
 use mailmend_proto::wire;
@@ -187,7 +188,7 @@ fn request(name: &str) -> (String, String) {
 /// A row of the page: a call, and where its message decides, which.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
-    rpc: Rpc,
+    path: &'static str,
     /// What stands behind the call's name.
     note: &'static str,
     message: Vec<u8>,
@@ -203,7 +204,8 @@ fn rows() -> Vec<Row> {
     };
     let mut rows = Vec::new();
     for rpc in Rpc::ALL.iter().copied() {
-        let mut row = |note, message| rows.push(Row { rpc, note, message });
+        let path = rpc.path();
+        let mut row = |note, message| rows.push(Row { path, note, message });
         if rpc == Rpc::OperatorChangeRollout {
             row(" (pause)", change(wire::RolloutChange::Pause));
             row(" (resume)", change(wire::RolloutChange::Resume));
@@ -212,6 +214,11 @@ fn rows() -> Vec<Row> {
             row("", Vec::new());
         }
     }
+    rows.extend(Beside::ALL.iter().map(|call| Row {
+        path: call.path(),
+        note: "",
+        message: Vec::new(),
+    }));
     rows
 }
 
@@ -271,7 +278,7 @@ async fn call(channel: Channel, row: &Row) -> Got {
     if client.ready().await.is_err() {
         return Got::Shut;
     }
-    let path = PathAndQuery::from_static(row.rpc.path());
+    let path = PathAndQuery::from_static(row.path);
     let once = tokio_stream::iter([row.message.clone()]);
     let mut request = Request::new(once);
     request.set_timeout(Duration::from_secs(20));
@@ -350,7 +357,8 @@ async fn every_call_is_open_to_whom_the_page_says_and_to_nobody_else() {
     let mut page = INTRO.to_owned();
     for row in rows() {
         let mark = |got: &Got| if *got == Got::In { "yes" } else { "–" };
-        let name = row.rpc.path().trim_start_matches("/mailmend.v1.");
+        let name = row.path.trim_start_matches("/mailmend.v1.");
+        let name = name.trim_start_matches('/');
         write!(page, "| `{name}`{} | {} |", row.note, mark(&anybody[&row])).unwrap();
         for label in GOOD {
             write!(page, " {} |", mark(&columns[label][&row])).unwrap();

@@ -568,3 +568,97 @@ fn the_log_is_one_object_a_line_where_that_is_asked_for() {
         assert!(told["timestamp"].as_str().unwrap().ends_with('Z'), "{told}");
     }
 }
+
+/// The controller's door for whoever has this certificate and key.
+fn channel(controller: &Controller, identity: Option<&Path>) -> tonic::transport::Channel {
+    let ca = std::fs::read(controller.data().join("ca.pem")).unwrap();
+    let mut tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca))
+        .domain_name("mailmend-controller");
+    if let Some(folder) = identity {
+        let read = |file| std::fs::read(folder.join(file)).unwrap();
+        let own = tonic::transport::Identity::from_pem(read("operator.pem"), read("operator.key"));
+        tls = tls.identity(own);
+    }
+    let endpoint = Endpoint::from_shared(format!("https://{}", controller.address)).unwrap();
+    endpoint.tls_config(tls).unwrap().connect_lazy()
+}
+
+#[test]
+fn health_is_told_to_certificates_and_what_there_is_to_call_to_operators() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let controller = Controller::start();
+    let authority = Authority::open_or_create(&controller.data(), now_ms()).unwrap();
+    let agent = agents_identity(&authority, controller.folder.path());
+    let operator = controller.data().join("operator");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for (identity, expected) in [
+            (None, Err(tonic::Code::Unauthenticated)),
+            (Some(agent.as_path()), Ok(())),
+            (Some(operator.as_path()), Ok(())),
+        ] {
+            for service in ["", "mailmend.v1.Agents", "mailmend.v1.Operator"] {
+                let mut client = HealthClient::new(channel(&controller, identity));
+                let request = HealthCheckRequest {
+                    service: service.to_owned(),
+                };
+                let answer = client.check(request).await;
+                let status = answer.map(|answer| answer.into_inner().status());
+                match expected {
+                    Ok(()) => assert_eq!(status.unwrap(), ServingStatus::Serving, "{service}"),
+                    Err(code) => assert_eq!(status.unwrap_err().code(), code, "{service}"),
+                }
+            }
+        }
+        for (identity, expected) in [
+            (None, Some(tonic::Code::Unauthenticated)),
+            (Some(agent.as_path()), Some(tonic::Code::PermissionDenied)),
+            (Some(operator.as_path()), None),
+        ] {
+            let mut client = ServerReflectionClient::new(channel(&controller, identity));
+            let request = ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::ListServices(String::new())),
+            };
+            let answer = client
+                .server_reflection_info(tokio_stream::iter([request]))
+                .await;
+            let Some(code) = expected else {
+                let first = answer
+                    .unwrap()
+                    .into_inner()
+                    .message()
+                    .await
+                    .unwrap()
+                    .unwrap();
+                let Some(MessageResponse::ListServicesResponse(listed)) = first.message_response
+                else {
+                    panic!("no list of services");
+                };
+                let names: Vec<_> = listed.service.into_iter().map(|one| one.name).collect();
+                for name in [
+                    "mailmend.v1.Agents",
+                    "mailmend.v1.Operator",
+                    "grpc.health.v1.Health",
+                ] {
+                    assert!(names.iter().any(|one| one == name), "{names:?}");
+                }
+                continue;
+            };
+            assert_eq!(answer.unwrap_err().code(), code);
+        }
+    });
+    let ended = controller.run(&["health"]);
+    assert_eq!(code(&ended), 0, "{}", stderr(&ended));
+    assert_eq!(controller.json(&["health"])["serving"], true);
+    let (_folder, code) = controller.terminate();
+    assert_eq!(code, 0);
+}

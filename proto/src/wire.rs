@@ -9,3 +9,6 @@
 )]
 
 tonic::include_proto!("mailmend.v1");
+
+/// The contract's files, as a `FileDescriptorSet`: for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

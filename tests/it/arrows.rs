@@ -70,6 +70,7 @@ fn dependencies_point_one_way_and_agent_and_controller_never_meet() {
                 "mailmend-agent",
                 "mailmend-policy",
                 "mailmend-proto",
+                "mailmend-telemetry",
             ],
         ),
     ];

@@ -20,5 +20,6 @@ mod release;
 mod scenarios;
 mod simulation;
 mod steering;
+mod traces;
 mod unsafety;
 mod world;

@@ -12,6 +12,8 @@ use mailmend_agent::identity::make_data_folder;
 use mailmend_agent::journal::{Journal, JournalError};
 use mailmend_agent::session::{Retry, Session, Settings};
 use mailmend_agent::symptoms::Watchlist;
+use mailmend_agent::traces;
+use mailmend_telemetry::trace::{self, Endpoint, Service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -24,6 +26,8 @@ use super::supervisor::{self, STILL, Supervisor, UNASKED};
 const FLUSH: Duration = Duration::from_secs(3);
 /// How often the journal is asked whether it can still be written.
 const JOURNAL_LOOK: Duration = Duration::from_millis(500);
+/// How long the last spans may take, twice: to be read, and to reach the collector.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How long services may take to come up before an agent whose journal fails ends.
 const SERVICE_UP: Duration = Duration::from_secs(60);
 /// How often the facts about the server are looked at.
@@ -32,12 +36,15 @@ const LOOK: Duration = Duration::from_secs(60);
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let config = common.load()?;
     common.begin_log()?;
-    work_under(config, supervisor::of_environment(), Signals::new)
+    let collector = common.collector()?;
+    let supervisor = supervisor::of_environment();
+    work_under(config, &collector, supervisor, Signals::new)
 }
 
 /// The agent at work, until `signals` end it.
 pub(super) fn work_under(
     config: Config,
+    collector: &Endpoint,
     supervisor: Box<dyn Supervisor>,
     signals: impl FnOnce() -> Result<Signals, Failure>,
 ) -> Result<(), Failure> {
@@ -81,7 +88,23 @@ pub(super) fn work_under(
         facts,
         supervisor: supervisor.into(),
     };
-    runtime.block_on(work(config, agent, signals))
+    let service = Service {
+        name: "mailmend-agent",
+        instance: name.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    runtime.block_on(async {
+        let (tracer, exporting) = trace::start(collector, &service);
+        let stop = CancellationToken::new();
+        let following = traces::follow(agent.journal.clone(), name, tracer, stop.clone());
+        let following = tokio::spawn(following);
+        let ended = work(config, agent, signals).await;
+        stop.cancel();
+        // After all work: a collector that is away costs this much at the very end, and nothing else.
+        let _ = tokio::time::timeout(LAST_SPANS, following).await;
+        exporting.end(LAST_SPANS).await;
+        ended
+    })
 }
 
 /// What an agent at work is made of.

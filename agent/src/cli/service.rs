@@ -238,6 +238,11 @@ fn command(common: &Common, config: &Config) -> Result<Vec<String>, Failure> {
     if format != "text" {
         words.extend(["--log-format".into(), format]);
     }
+    common.collector()?;
+    let collector = common.collector_words().value;
+    if collector != "off" {
+        words.extend(["--otlp-endpoint".into(), collector]);
+    }
     Ok(words)
 }
 

@@ -192,6 +192,7 @@ impl Site {
             site: "SITE".into(),
             subject: "B".into(),
             servers: servers.iter().map(server_to_wire).collect(),
+            traceparent: String::new(),
         };
         Self {
             people: |_, _| {},

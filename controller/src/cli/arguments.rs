@@ -129,6 +129,7 @@ Examples:
   mailmend serve --listen 10.0.0.5:7268 --data /srv/mailmend
   mailmend serve --listen 127.0.0.1:0 --ready-file /run/mailmend/address
   mailmend serve --metrics-listen 9268
+  mailmend serve --otlp-endpoint http://127.0.0.1:4317
   mailmend serve --log info,mailmend::server=debug --log-format json
 
 At its first start the controller makes its own certificate authority in the data folder, and \
@@ -176,6 +177,16 @@ Examples:
   mailmend doctor -o json | jq -r '.findings[] | select(.overdue) | .release'
   mailmend doctor > /dev/null || echo 'somebody is needed'"))]
     Doctor,
+    /// Ask whether the controller works: its store, and what decides
+    #[command(after_help = with_codes("\
+Exit code 0: it serves. 1: it answers and does not serve; its log says why. Other programs ask the same by \
+grpc.health.v1.Health, with the certificate of an operator or an agent.
+
+Examples:
+  mailmend health
+  mailmend health -o json
+  until mailmend health; do sleep 5; done"))]
+    Health,
     /// Show every setting and where its value comes from
     #[command(after_help = "\
 A flag wins over the environment, that over the user's file, that over the system's file, that over \
@@ -223,6 +234,9 @@ pub(super) struct Serve {
     /// Tell metrics by plain HTTP: off, a port on this machine, or an address [env: MAILMEND_METRICS_LISTEN] [default: off]
     #[arg(long, value_name = "WHERE")]
     metrics_listen: Option<String>,
+    /// Tell spans of runs by OTLP over gRPC: off or http://HOST:PORT [env: MAILMEND_OTLP_ENDPOINT] [default: off]
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Folder of the store and the keys [env: MAILMEND_DATA] [default: /var/lib/mailmend/controller]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -241,10 +255,11 @@ impl Serve {
             .data
             .as_ref()
             .map(|path| path.to_string_lossy().into_owned());
-        let metrics = self.metrics_listen.clone();
+        let (metrics, collector) = (self.metrics_listen.clone(), self.otlp_endpoint.clone());
         [
             ("listen", self.listen.clone()),
             ("metrics-listen", metrics),
+            ("otlp-endpoint", collector),
             ("data", data),
         ]
         .into_iter()

@@ -29,6 +29,7 @@ pub(super) struct Controller {
     host: String,
     port: u16,
     identity: PathBuf,
+    channel: Channel,
     client: OperatorClient<Channel>,
 }
 
@@ -51,14 +52,20 @@ impl Controller {
                 ))
             })?
             .connect_lazy();
-        let client = OperatorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+        let client = OperatorClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
         Ok(Self {
             address,
             host,
             port,
             identity: folder,
+            channel,
             client,
         })
+    }
+
+    /// The way itself, for services that are not the contract's.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// One call and its answer; `what` completes "could not ...".

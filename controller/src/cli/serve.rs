@@ -19,9 +19,11 @@ use crate::server::agents::AgentsService;
 use crate::server::limits::Limits;
 use crate::server::metrics::{Metrics, Place};
 use crate::server::operator::OperatorService;
-use crate::server::{Bound, routes, tls};
+use crate::server::{Bound, health, routes, tls};
 use crate::store::Store;
 use crate::trust::Named;
+use mailmend_telemetry::trace::{self, Endpoint, Service};
+use tonic_health::server::HealthReporter;
 
 /// How often the controller looks whether its own certificates are near their end.
 const RENEWAL: Duration = Duration::from_secs(3600);
@@ -29,9 +31,13 @@ const RENEWAL: Duration = Duration::from_secs(3600);
 /// How often who may call is read again though nothing was heard of a change.
 const RELEARN: Duration = Duration::from_secs(4);
 
+/// How long the last spans may take to reach the collector.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit, Failure> {
     let address: SocketAddr = settings.parsed("listen")?;
     let Place(collectors) = settings.parsed("metrics-listen")?;
+    let collector: Endpoint = settings.parsed("otlp-endpoint")?;
     let data = PathBuf::from(&settings.get("data").value);
     // Signals are heard from the beginning: a stop in mid-start is an orderly one too.
     let mut signals = Signals::listen()?;
@@ -72,13 +78,20 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         None => None,
     };
 
-    let controller = Controller::start(store, clock.clone());
+    let service = Service {
+        name: "mailmend",
+        instance: address.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let (tracer, exporting) = trace::start(&collector, &service);
+    let controller = Controller::start_traced(store, clock.clone(), tracer);
     note_own(&controller, &authority, clock.now_ms()).await?;
     let stop = controller.stopping().clone();
     let limits = Limits::default();
     let agents = Arc::new(AgentsService::new(controller.clone(), authority.clone()));
     let operator = Arc::new(OperatorService::new(controller.clone(), authority.clone()));
-    let routes = routes(agents.clone(), agents, operator, &limits);
+    let reporter = HealthReporter::new();
+    let routes = routes(agents.clone(), agents, operator, &reporter, &limits);
     let ready = arguments
         .ready_file
         .as_deref()
@@ -107,6 +120,7 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         stop.clone(),
     ));
     tokio::spawn(relearn(controller.clone(), stop.clone()));
+    tokio::spawn(health::follow(controller.clone(), reporter));
 
     let grace = limits.shutdown;
     let roster = controller.roster().clone();
@@ -131,6 +145,8 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         }
         _ = signals.next() => tracing::warn!("ended at once; what is stored is whole"),
     }
+    // After all work: a collector that is away costs this much at the very end, and nothing else.
+    exporting.end(LAST_SPANS).await;
     ended.map_err(|why| Failure::of(&why))?;
     Ok(Exit::Success)
 }

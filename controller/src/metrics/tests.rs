@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::doctor::tests::{everything, well};
+use mailmend_telemetry::trace::Counts;
 
 /// The value of a series, by its name with labels.
 fn value(text: &str, series: &str) -> Option<i64> {
@@ -15,8 +16,12 @@ fn value(text: &str, series: &str) -> Option<i64> {
 fn names(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
-        .filter_map(|rest| rest.split(' ').next())
-        .map(str::to_owned)
+        .filter_map(|rest| rest.split_once(' '))
+        .map(|(name, kind)| match kind {
+            // The type names the family, each series has the ending.
+            "counter" => format!("{name}_total"),
+            _ => name.to_owned(),
+        })
         .collect()
 }
 
@@ -59,6 +64,20 @@ fn what_is_overdue_is_counted_by_kind_with_the_age_of_the_oldest() {
     assert_eq!(value(&text(&picture), step), Some(1));
     let order = "mailmend_waiting{state=\"none\",kind=\"order\"}";
     assert_eq!(value(&text(&picture), order), Some(1));
+}
+
+#[test]
+fn spans_are_counted_also_where_nobody_takes_them() {
+    let mut picture = well();
+    let dropped = "mailmend_spans_dropped_total";
+    assert_eq!(value(&text(&picture), dropped), Some(0));
+    picture.spans = Counts {
+        exported: 5,
+        dropped: 7,
+    };
+    let text = text(&picture);
+    assert_eq!(value(&text, "mailmend_spans_exported_total"), Some(5));
+    assert_eq!(value(&text, dropped), Some(7));
 }
 
 #[test]

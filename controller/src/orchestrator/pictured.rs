@@ -42,6 +42,7 @@ impl Controller {
             store: store.health().await?,
             runs: store.runs_by_phase().await?,
             states: store.rollouts_by_state().await?,
+            spans: self.tracer().counts().unwrap_or_default(),
         })
     }
 }

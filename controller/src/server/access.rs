@@ -4,6 +4,8 @@
 //! [`who`] has no wildcard. Services may look at the caller again; they cannot forget to, because this
 //! comes first.
 
+mod beside;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use crate::trust::rates::Rates;
 use crate::trust::role::Role;
 use crate::trust::roster::Roster;
 
+pub use beside::Beside;
+
 /// Who may call an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -28,6 +32,8 @@ pub enum Who {
     Agent,
     /// An operator, by certificate, of this role or a stronger one.
     Operator(Role),
+    /// An agent or an operator, by certificate.
+    Named,
 }
 
 /// Who may call `rpc`.
@@ -91,7 +97,8 @@ pub const fn who(rpc: Rpc) -> Who {
 /// # Errors
 /// The status to refuse it with.
 fn check(path: &str, peer: &Peer, role: Option<Role>) -> Result<(), Status> {
-    let Some(rpc) = Rpc::of_path(path) else {
+    let ours = Rpc::of_path(path).map(who);
+    let Some(who) = ours.or_else(|| Beside::of_path(path).map(Beside::who)) else {
         return Err(match peer {
             // A stranger learns nothing about what exists.
             Peer::Anonymous => denied(peer, "whoever calls this"),
@@ -100,14 +107,17 @@ fn check(path: &str, peer: &Peer, role: Option<Role>) -> Result<(), Status> {
             ),
         });
     };
-    match (who(rpc), peer) {
-        (Who::Anybody, _) | (Who::Agent, Peer::Agent(_)) => Ok(()),
+    match (who, peer) {
+        (Who::Anybody, _)
+        | (Who::Agent, Peer::Agent(_))
+        | (Who::Named, Peer::Agent(_) | Peer::Operator(_)) => Ok(()),
         (Who::Operator(needed), Peer::Operator(_)) => {
             // An operator without a role was refused before.
             at_least(role.unwrap_or(Role::Viewer), needed, "this call")
         }
         (Who::Agent, other) => Err(denied(other, "an agent")),
         (Who::Operator(_), other) => Err(denied(other, "an operator")),
+        (Who::Named, other) => Err(denied(other, "an agent or an operator")),
     }
 }
 
@@ -201,17 +211,20 @@ mod tests {
     fn each_kind_of_caller_may_call_its_own_and_nothing_else() {
         let agent = Peer::Agent("SRV-B".parse().unwrap());
         let operator = Peer::Operator("anna".to_owned());
-        for rpc in Rpc::ALL {
+        let ours = Rpc::ALL.iter().map(|rpc| (rpc.path(), who(*rpc)));
+        let beside = Beside::ALL.iter().map(|call| (call.path(), call.who()));
+        for (path, who) in ours.chain(beside) {
             for role in Role::ALL {
                 for peer in [&agent, &operator, &Peer::Anonymous] {
-                    let may = match who(*rpc) {
+                    let may = match who {
                         Who::Anybody => true,
                         Who::Agent => *peer == agent,
                         Who::Operator(needed) => *peer == operator && role >= needed,
+                        Who::Named => *peer != Peer::Anonymous,
                     };
                     let role = (*peer == operator).then_some(role);
-                    let got = check(rpc.path(), peer, role).is_ok();
-                    assert_eq!(got, may, "{peer} {role:?} {rpc:?}");
+                    let got = check(path, peer, role).is_ok();
+                    assert_eq!(got, may, "{peer} {role:?} {path}");
                 }
             }
         }
@@ -247,6 +260,7 @@ mod tests {
             .filter(|rpc| who(**rpc) == Who::Anybody)
             .map(|rpc| rpc.path())
             .collect();
+        assert!(Beside::ALL.iter().all(|call| call.who() != Who::Anybody));
         assert_eq!(
             open,
             [

@@ -2,6 +2,7 @@
 
 mod session;
 mod symptoms;
+mod traced;
 
 use std::pin::Pin;
 use std::sync::Arc;

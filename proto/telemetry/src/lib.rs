@@ -1,3 +1,4 @@
 //! What controller and agents tell of themselves, told by both in one way.
 
 pub mod log;
+pub mod trace;

@@ -145,6 +145,7 @@ fn assignment(text: &str, run: u128, fence: u64) -> wire::Assignment {
         site: plan.site.to_string(),
         subject: plan.subject.as_ref().unwrap().to_string(),
         servers: servers().iter().map(server_to_wire).collect(),
+        traceparent: String::new(),
     }
 }
 

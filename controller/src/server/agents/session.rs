@@ -1,17 +1,19 @@
 //! One agent's stream, from hello to its end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mailmend_policy::name::ServerName;
 use mailmend_proto::convert::run_from_wire;
 use mailmend_proto::wire::from_agent::Message;
 use mailmend_proto::wire::{self, to_agent};
+use mailmend_telemetry::trace::Span;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
 use crate::immunity::Fingerprint;
+use super::traced;
 use crate::ingest::{IngestFault, Ledger};
 use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
@@ -241,6 +243,8 @@ async fn take_in(
     if controller.dies_at(Point::Reported) {
         return Err(dead());
     }
+    let (tracer, begun) = (controller.tracer(), SystemTime::now());
+    let runs = traced::counted(tracer, &report);
     let taken = ledger
         .report(store, report.records, controller.now_ms())
         .await;
@@ -252,6 +256,7 @@ async fn take_in(
         return Err(dead());
     }
     if seq > before {
+        traced::stored(tracer, name, runs, begun, seq);
         controller.changed();
     }
     Ok(seq)
@@ -309,8 +314,14 @@ async fn talk(
             immune = Some(stands);
         }
         let lacking = telling.lacking(controller.store(), name, again);
-        for message in lacking.await? {
+        for mut message in lacking.await? {
+            let tracer = controller.tracer();
+            let span = traced::order(tracer, name, &mut message, controller.now_ms());
             sent(outgoing, Ok(message)).await?;
+            if let Some(span) = span {
+                let ended = SystemTime::now().max(span.begun);
+                tracer.tell(Span { ended, ..span });
+            }
         }
         if again || !telling.is_unheard() {
             due = None;

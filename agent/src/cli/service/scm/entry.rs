@@ -95,7 +95,10 @@ fn work(
     };
     crate::cli::service_log::begin(&called.common, &called.service, &logs)?;
     let supervisor = Box::new(Scm(Arc::clone(status)));
-    work_under(config?, supervisor, move || Ok(Signals::ordered(orders)))
+    let collector = called.common.collector()?;
+    work_under(config?, &collector, supervisor, move || {
+        Ok(Signals::ordered(orders))
+    })
 }
 
 /// What the manager was told last, and the way to tell it more.
