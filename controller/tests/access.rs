@@ -205,7 +205,13 @@ fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for rpc in Rpc::ALL.iter().copied() {
         let path = rpc.path();
-        let mut row = |note, message| rows.push(Row { path, note, message });
+        let mut row = |note, message| {
+            rows.push(Row {
+                path,
+                note,
+                message,
+            });
+        };
         if rpc == Rpc::OperatorChangeRollout {
             row(" (pause)", change(wire::RolloutChange::Pause));
             row(" (resume)", change(wire::RolloutChange::Resume));

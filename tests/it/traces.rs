@@ -39,7 +39,7 @@ impl TraceService for Taken {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         self.0.lock().unwrap().push(request.into_inner());
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
@@ -84,16 +84,19 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
+/// Service, id and parent of a span.
+type Placed = (String, Vec<u8>, Vec<u8>);
+
 /// The spans of one run.
 #[derive(Default)]
 struct Trace {
     ids: BTreeSet<Vec<u8>>,
-    /// By name: service, id and parent.
-    spans: BTreeMap<String, Vec<(String, Vec<u8>, Vec<u8>)>>,
+    /// By name.
+    spans: BTreeMap<String, Vec<Placed>>,
 }
 
 impl Trace {
-    fn of(&self, name: &str) -> &[(String, Vec<u8>, Vec<u8>)] {
+    fn of(&self, name: &str) -> &[Placed] {
         self.spans.get(name).map_or(&[], Vec::as_slice)
     }
 

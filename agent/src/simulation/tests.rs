@@ -54,6 +54,7 @@ fn planned(policy: &str) -> (Policy, Plan, wire::Assignment) {
         site: "SITE".into(),
         subject: "B".into(),
         servers: servers.iter().map(server_to_wire).collect(),
+        traceparent: String::new(),
     };
     (policy, plan, assignment)
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
-use crate::immunity::Fingerprint;
 use super::traced;
+use crate::immunity::Fingerprint;
 use crate::ingest::{IngestFault, Ledger};
 use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
