@@ -10,8 +10,6 @@ pub enum Beside {
     HealthCheck,
     /// The same, told again when it changes.
     HealthWatch,
-    /// The same of each of its services.
-    HealthList,
     /// What there is to call.
     Reflection,
     /// The same, as older tools ask it.
@@ -23,7 +21,6 @@ impl Beside {
     pub const ALL: &'static [Self] = &[
         Self::HealthCheck,
         Self::HealthWatch,
-        Self::HealthList,
         Self::Reflection,
         Self::ReflectionAlpha,
     ];
@@ -34,7 +31,6 @@ impl Beside {
         match self {
             Self::HealthCheck => "/grpc.health.v1.Health/Check",
             Self::HealthWatch => "/grpc.health.v1.Health/Watch",
-            Self::HealthList => "/grpc.health.v1.Health/List",
             Self::Reflection => "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             Self::ReflectionAlpha => {
                 "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -53,7 +49,7 @@ impl Beside {
     #[must_use]
     pub const fn who(self) -> Who {
         match self {
-            Self::HealthCheck | Self::HealthWatch | Self::HealthList => Who::Named,
+            Self::HealthCheck | Self::HealthWatch => Who::Named,
             Self::Reflection | Self::ReflectionAlpha => Who::Operator(Role::Viewer),
         }
     }

@@ -7,7 +7,9 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, Tra
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 const FIELD: &str = "traceparent";
-/// A longer text is no place: version 00 has 55 characters.
+/// A shorter text is no place: version 00 has so many characters, and the library takes ids without their zeros.
+const SHORTEST: usize = 55;
+/// A longer text is no place either; a later version may add to it.
 const LONGEST: usize = 128;
 
 /// A place in a trace: spans of whoever reads it hang below it.
@@ -39,7 +41,7 @@ impl Traceparent {
     /// Reads a text; `None`: it is no place in a trace, which is no fault of anything that matters.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
-        if text.len() > LONGEST {
+        if !(SHORTEST..=LONGEST).contains(&text.len()) {
             return None;
         }
         let fields = HashMap::from([(FIELD.to_owned(), text.to_owned())]);
