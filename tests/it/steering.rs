@@ -23,6 +23,7 @@ use crate::lab_run::programs;
 mod approved;
 mod doctor;
 mod recalled;
+mod simulated;
 
 const LAB: &str = env!("CARGO_BIN_EXE_mailmend-lab");
 const POLICY: &str = "stuck-outbound-routing";
