@@ -51,8 +51,9 @@ fn arrows(metadata: &Value, name: &str) -> BTreeSet<String> {
 #[test]
 fn dependencies_point_one_way_and_agent_and_controller_never_meet() {
     let metadata = metadata(&["--no-deps"]);
-    let expected: [(&str, &[&str]); 6] = [
+    let expected: [(&str, &[&str]); 7] = [
         ("mailmend-policy", &[]),
+        ("mailmend-trust", &[]),
         ("mailmend-proto", &["mailmend-policy"]),
         ("mailmend-telemetry", &[]),
         (
