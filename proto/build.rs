@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "mailmend/v1/agent.proto",
         "mailmend/v1/operator.proto",
         "mailmend/v1/simulation.proto",
+        "mailmend/v1/trail.proto",
     ];
     let descriptors = protox::compile(files, ["."])?;
     let folder = std::env::var("OUT_DIR")?;

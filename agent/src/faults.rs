@@ -523,6 +523,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "The order about a fingerprint cannot be carried out; nothing was changed.",
         "Do what the text says; the controller tries a withdrawal again by itself.",
     ),
+    (
+        "A150-trail-contradicts",
+        "The controller's audit trail is not the one that this agent saw before: it is shorter, or another one at the same entry.",
+        "If the controller's store was put back from a backup, that is why, and it is told once; if it was not, somebody changed the trail: export it, and this agent's journal, and let `mailmend audit verify --journal` tell from where on.",
+    ),
 ];
 
 /// The code itself, proven at compile time to be in [`FAULTS`]:

@@ -13,6 +13,7 @@ mod chain;
 mod closed;
 mod memory;
 mod sqlite;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -30,6 +31,7 @@ use crate::ablation::{Mechanism, off};
 use chain::{Link, Row};
 use closed::Closed;
 pub use memory::{MemoryJournal, PointHook};
+pub use witness::{TrailHead, Verdict, Witnessed};
 
 /// Why the journal could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +126,7 @@ struct Books {
     states: BTreeMap<RunId, Arc<RunState>>,
     closed: Closed,
     highest_fence: u64,
+    witnessed: Witnessed,
     poisoned: Option<String>,
 }
 
@@ -260,6 +263,55 @@ impl Journal {
         Ok(records)
     }
 
+    /// Appends that the controller's audit trail reached here, durable on return.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn witness(
+        &self,
+        at_ms: i64,
+        TrailHead { seq, hash }: TrailHead,
+        contradicts: bool,
+    ) -> Result<(), JournalError> {
+        let seen = Event::TrailWitnessed {
+            seq,
+            hash,
+            contradicts,
+        };
+        self.append(RunId::NONE, at_ms, vec![seen]).map(drop)
+    }
+
+    /// What the records say of the controller's audit trail.
+    #[must_use]
+    pub fn witnessed(&self) -> Witnessed {
+        self.books().witnessed
+    }
+
+    /// The hash of the chain at a record.
+    ///
+    /// # Errors
+    /// Where there is no such record, or it cannot be read.
+    pub fn hash_at(&self, seq: u64) -> Result<[u8; 32], JournalError> {
+        Ok(self.books().storage.row(seq)?.link.hash)
+    }
+
+    /// The rows after `seq`, in order, about `max_bytes` of them: number, hash and exact bytes of each, for others to
+    /// verify.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn rows_after(
+        &self,
+        seq: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, [u8; 32], Vec<u8>)>, JournalError> {
+        let rows = self.books().storage.rows(seq + 1, max_bytes)?;
+        let rows = rows.into_iter();
+        Ok(rows
+            .map(|row| (row.link.seq, row.link.hash, row.bytes))
+            .collect())
+    }
+
     /// The number of the last record; 0 in an empty journal.
     #[must_use]
     pub fn head(&self) -> u64 {
@@ -380,8 +432,13 @@ impl Books {
         let mut runs: BTreeMap<RunId, Vec<u64>> = BTreeMap::new();
         let mut states: BTreeMap<RunId, RunState> = BTreeMap::new();
         let mut highest_fence = 0;
+        let mut witnessed = Witnessed::default();
         let mut reader = Reader::new(id);
         reader.all(storage.as_ref(), |record| {
+            witnessed = witnessed.after(&record.event);
+            if record.run == RunId::NONE {
+                return Ok(());
+            }
             runs.entry(record.run).or_default().push(record.seq);
             highest_fence = highest_fence.max(fence(&record.event));
             let state = states.remove(&record.run).unwrap_or_default();
@@ -408,6 +465,7 @@ impl Books {
             states,
             closed: Closed::default(),
             highest_fence,
+            witnessed,
             poisoned: None,
         })
     }
@@ -434,6 +492,15 @@ impl Books {
         events: Vec<Event>,
     ) -> Result<Vec<Record>, JournalError> {
         self.writable()?;
+        if let Some(event) = events
+            .iter()
+            .find(|event| matches!(event, Event::TrailWitnessed { .. }) != (run == RunId::NONE))
+        {
+            return Err(JournalError::Illegal(Illegal {
+                event: event.name(),
+                why: "what belongs to no run stands under no run, and nothing else does".into(),
+            }));
+        }
         self.closed.forget(run);
         // Taken out so that a state which nobody else looks at is folded in place: a batch may have
         // 100 000 entries. Where the fold or the write fails it is read again from what is durable.
@@ -469,6 +536,12 @@ impl Books {
             return Err(error);
         }
         self.head = head;
+        for record in &records {
+            self.witnessed = self.witnessed.after(&record.event);
+        }
+        if run == RunId::NONE {
+            return Ok(records);
+        }
         let seqs = self.runs.entry(run).or_default();
         for record in &records {
             seqs.push(record.seq);

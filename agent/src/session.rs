@@ -26,9 +26,10 @@ use tracing::{error, info, warn};
 
 use crate::connection::{CALL, ConnectionError, LARGEST, dial, of_status};
 use crate::depths::Depths;
+use crate::faults::known;
 use crate::host::Facts;
 use crate::identity::{self, Identity, IdentityError, Validity};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, TrailHead, Verdict};
 use crate::report::Reporter;
 use crate::symptoms::{Seen, Watchlist};
 
@@ -72,6 +73,8 @@ pub struct Session {
     settings: Settings,
     /// Whether the certificate was renewed since the agent began.
     renewed: bool,
+    /// When this process noted a head of the controller's audit trail.
+    witnessed: Option<Instant>,
 }
 
 /// Why a session ended.
@@ -115,6 +118,7 @@ impl Session {
         Self {
             settings,
             renewed: false,
+            witnessed: None,
         }
     }
 
@@ -268,6 +272,29 @@ impl Session {
                 acknowledged,
                 "what the controller has stored could not be noted: {error}"
             );
+        }
+    }
+
+    /// Notes how far the controller's audit trail reaches, where that is due. A trail that contradicts what was noted
+    /// before is an alarm, and the agent goes on: mail service must not wait for the past to be settled.
+    async fn witness(&mut self, told: TrailHead) {
+        let journal = self.settings.journal.clone();
+        let elapsed = self.witnessed.map(|at| at.elapsed());
+        let contradicts = match journal.witnessed().judge(told, elapsed) {
+            Verdict::Nothing => return,
+            Verdict::Note => false,
+            Verdict::Contradicts(why) => {
+                error!(
+                    "{}: {why}; was the controller's store put back from a backup? `mailmend audit verify --journal` tells from where on",
+                    const { known("A150-trail-contradicts") }
+                );
+                true
+            }
+        };
+        let at_ms = (self.settings.now_ms)();
+        match blocking(move || journal.witness(at_ms, told, contradicts)).await {
+            Ok(()) => self.witnessed = Some(Instant::now()),
+            Err(error) => warn!("the controller's audit trail could not be witnessed: {error}"),
         }
     }
 

@@ -29,6 +29,7 @@ mod rollout;
 mod run;
 mod serve;
 mod settings;
+mod trail;
 mod view;
 mod waiting;
 mod when;
@@ -115,6 +116,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Custody(command) => custody::run(command, output, settings).await,
         Command::Immunity(command) => immunity::run(command, output, settings).await,
         Command::Ledger(command) => ledger::run(command, output, settings).await,
+        Command::Audit(command) => trail::run(command, output, settings).await,
         Command::Operator(command) => operator::run(command, output, settings).await,
         Command::Health => health::run(output, settings).await,
         Command::Doctor => doctor::run(output, settings).await,

@@ -481,6 +481,21 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "`mailmend operator renew` makes it anew; `--again` replaces it with that of another name or token",
     ),
     (
+        "C160-journal-contradicts",
+        "An agent's journal is not what was stored of it: records that were reported were changed, or another version wrote them.",
+        "compare `mailmend-agent journal export` with the trail by `mailmend audit verify --journal`; if nobody changed the journal, look whether its data folder was put back from a backup",
+    ),
+    (
+        "C161-not-in-the-trail",
+        "The rollout was started before this controller kept an audit trail, or at a time before it was started.",
+        "`mailmend rollout show` without --at tells how it stands now; `mailmend audit list` tells when the trail began",
+    ),
+    (
+        "C162-audit-file",
+        "A file that was to be verified is no exported audit trail, or no exported journal.",
+        "name a file of `mailmend audit export`, and with --journal one of `mailmend-agent journal export`",
+    ),
+    (
         "C201-agent-unknown",
         "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
         "enrol it again with `mailmend agent token`",

@@ -7,12 +7,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::chain::Link;
 use mailmend_proto::convert::{WireFault, record_from_wire};
 use mailmend_proto::run::{Event, Illegal, Record, RunId, RunState};
 use mailmend_proto::wire;
+use uuid::Uuid;
 
 use crate::rollout::Told;
 use crate::store::{AgentRow, PartKey, Store, StoreError, StoredRun, Tail, kept};
+use crate::trail::chain::hex;
 
 /// A report that is not taken in. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,21 @@ pub enum IngestFault {
         /// Which rule it breaks.
         why: Illegal,
     },
+    /// The agent's journal is not what is stored of it.
+    #[error(
+        "C160-journal-contradicts: the journal of `{agent}` has the hash {told} at record {seq}, and what is stored of \
+         it has {stored}: records that were reported were changed, or another version wrote them"
+    )]
+    Contradicts {
+        /// The agent.
+        agent: ServerName,
+        /// The record.
+        seq: u64,
+        /// The hash that follows from what is stored.
+        stored: String,
+        /// The hash that the agent tells.
+        told: String,
+    },
     /// The store failed; the same report may come again.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +113,49 @@ pub struct Ledger {
     site: SiteName,
     journal: String,
     acknowledged: u64,
+    /// The journal's chain there; none before it was asked for.
+    chain: Option<Link>,
+    /// When the audit trail noted it last, milliseconds since 1970 UTC.
+    noted_ms: Option<i64>,
     runs: HashMap<RunId, Folded>,
+}
+
+/// While an agent reports, the audit trail notes the head of its journal at most this often, and once when a run has
+/// closed; milliseconds.
+pub const NOTED_EVERY: u64 = 5 * 60 * 1000;
+
+/// What records are worth to the audit trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// They only tell what the agent saw of the trail: noting that again would go on for ever.
+    Nothing,
+    /// Something was done.
+    Something,
+    /// A run has closed.
+    Closed,
+}
+
+impl Weight {
+    /// Of these records.
+    #[must_use]
+    pub fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
+        let each = records.into_iter().map(|record| match record.event {
+            Event::TrailWitnessed { .. } => Self::Nothing,
+            Event::Closed { .. } => Self::Closed,
+            _ => Self::Something,
+        });
+        each.max().unwrap_or(Self::Nothing)
+    }
+
+    /// Whether it is time to tell of them, where it was done last `before_ms`.
+    #[must_use]
+    pub fn is_due(self, before_ms: Option<i64>, now_ms: i64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Something => before_ms.is_none_or(|at| now_ms.abs_diff(at) >= NOTED_EVERY),
+            Self::Closed => true,
+        }
+    }
 }
 
 /// What an agent's records of one run add up to.
@@ -155,6 +215,11 @@ impl Ledger {
             site: agent.site.clone(),
             journal: agent.journal.clone(),
             acknowledged: agent.acknowledged,
+            chain: agent.chain.map(|hash| Link {
+                seq: agent.acknowledged,
+                hash,
+            }),
+            noted_ms: None,
             runs: HashMap::new(),
         }
     }
@@ -187,6 +252,12 @@ impl Ledger {
         for record in &fresh {
             self.fold(store, record).await?;
         }
+        let chain = self.chain(store).await?.map(|chain| {
+            fresh
+                .iter()
+                .fold(chain, |chain, record| chain.after(&kept(record)))
+        });
+        let noted = Weight::of(&fresh).is_due(self.noted_ms, now_ms);
         let changed: Vec<StoredRun> = self
             .runs
             .iter_mut()
@@ -208,6 +279,8 @@ impl Ledger {
                     site: &self.site,
                     journal: &self.journal,
                     after: self.acknowledged,
+                    chain: chain.map(|chain| chain.hash),
+                    noted,
                 },
                 &fresh,
                 &changed,
@@ -215,9 +288,50 @@ impl Ledger {
             )
             .await?;
         self.acknowledged += fresh.len() as u64;
+        self.chain = chain;
+        if noted {
+            self.noted_ms = Some(now_ms);
+        }
         // What is over is folded again from the store in the rare case that something follows.
         self.runs.retain(|_, folded| folded.state.closed.is_none());
         Ok(self.acknowledged)
+    }
+
+    /// The journal's chain at what is stored; none for a journal without an id.
+    async fn chain(&mut self, store: &Store) -> Result<Option<Link>, StoreError> {
+        let Ok(journal) = Uuid::try_parse(&self.journal) else {
+            return Ok(None);
+        };
+        if self.chain.is_none() {
+            let chain = store
+                .chain_at(&self.agent, journal, self.acknowledged)
+                .await?;
+            self.chain = Some(chain);
+        }
+        Ok(self.chain)
+    }
+
+    /// Compares the agent's journal with what is stored of it, where the agent tells its hash at that.
+    ///
+    /// # Errors
+    /// [`IngestFault::Contradicts`] where it is another; the agent is served all the same.
+    pub async fn is_same(
+        &mut self,
+        store: &Store,
+        told: &wire::JournalHead,
+    ) -> Result<(), IngestFault> {
+        let Some(chain) = self.chain(store).await? else {
+            return Ok(());
+        };
+        if told.seq != chain.seq || told.hash == chain.hash {
+            return Ok(());
+        }
+        Err(IngestFault::Contradicts {
+            agent: self.agent.clone(),
+            seq: chain.seq,
+            stored: hex(&chain.hash),
+            told: hex(&told.hash),
+        })
     }
 
     async fn compare(&self, store: &Store, record: &Record) -> Result<(), IngestFault> {
@@ -234,6 +348,18 @@ impl Ledger {
     }
 
     async fn fold(&mut self, store: &Store, record: &Record) -> Result<(), IngestFault> {
+        let witnesses = matches!(record.event, Event::TrailWitnessed { .. });
+        if witnesses != (record.run == RunId::NONE) {
+            return Err(IngestFault::Foreign {
+                agent: self.agent.clone(),
+                seq: record.seq,
+                run: record.run,
+                why: "and what belongs to no run stands under no run, and nothing else does",
+            });
+        }
+        if witnesses {
+            return Ok(());
+        }
         self.check_begin(store, record).await?;
         let folded = match self.runs.entry(record.run) {
             Entry::Occupied(known) => known.into_mut(),

@@ -28,6 +28,7 @@ pub mod server;
 pub mod sessions;
 pub mod simulation;
 pub mod store;
+pub mod trail;
 pub mod trust;
 pub mod watches;
 

@@ -166,6 +166,7 @@ impl Controller {
         if let Err(fault) = self.0.liveness.write_down(&self.0.store).await {
             tracing::warn!(%fault, "could not note when agents were last heard");
         }
+        self.note_refusals().await;
         self.0.store.close().await;
     }
 
@@ -404,6 +405,15 @@ impl Controller {
             if let Err(fault) = self.0.liveness.write_down(&self.0.store).await {
                 tracing::warn!(%fault, "could not note when agents were last heard");
             }
+            self.note_refusals().await;
+        }
+    }
+
+    /// Puts into the audit trail what the door refused since the last time.
+    async fn note_refusals(&self) {
+        let refused = self.0.roster.refusals().take();
+        if let Err(fault) = self.0.store.note_refusals(&refused, self.now_ms()).await {
+            tracing::warn!(%fault, "could not note which calls were refused");
         }
     }
 }

@@ -32,6 +32,7 @@ mod rollouts;
 mod row;
 mod symptoms;
 mod tokens;
+mod trail;
 mod waves;
 
 pub use agents::{AgentRow, Greeting, Refused};
@@ -55,6 +56,7 @@ pub use recalls::{Recall, RecallOutcome, Recalled};
 pub use rollouts::{NewRollout, NewRun};
 pub use symptoms::SymptomRow;
 pub use tokens::{NewToken, TokenRefused};
+pub use trail::{TrailFilter, TrailRow};
 pub use waves::Changed;
 
 use std::collections::HashMap;
@@ -69,6 +71,8 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
+
+use crate::clock::Clock;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -89,6 +93,7 @@ pub struct Store {
 struct Held {
     path: PathBuf,
     plans: Plans,
+    end: trail::End,
     lock: Mutex<Option<File>>,
 }
 
@@ -180,15 +185,18 @@ impl Store {
             .connect_with(options.read_only(true))
             .await
             .map_err(|fault| StoreError::of(path, fault))?;
-        Ok(Self {
+        let store = Self {
             writer,
             readers,
             held: Arc::new(Held {
                 path: path.to_owned(),
                 plans: Plans::default(),
+                end: trail::End::default(),
                 lock: Mutex::new(Some(lock)),
             }),
-        })
+        };
+        store.begin_trail(Clock::system().now_ms()).await?;
+        Ok(store)
     }
 
     /// Asserts that a data folder that has been in use still has its store. Changes nothing.
@@ -248,14 +256,20 @@ impl Store {
     }
 
     async fn write(&self) -> Result<Write<'static>, StoreError> {
-        self.writer
+        let write = self
+            .writer
             .begin_with("BEGIN IMMEDIATE")
             .await
-            .map_err(|fault| self.fault(fault))
+            .map_err(|fault| self.fault(fault))?;
+        self.held.end.begin();
+        Ok(write)
     }
 
     async fn commit(&self, write: Write<'_>) -> Result<(), StoreError> {
-        write.commit().await.map_err(|fault| self.fault(fault))
+        let added = self.held.end.added();
+        write.commit().await.map_err(|fault| self.fault(fault))?;
+        self.held.end.durable(added);
+        Ok(())
     }
 
     fn fault(&self, fault: sqlx::Error) -> StoreError {

@@ -5,6 +5,7 @@
 
 pub mod known;
 pub mod rates;
+pub mod refusals;
 pub mod role;
 pub mod roster;
 

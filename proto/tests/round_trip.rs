@@ -405,6 +405,13 @@ fn event() -> impl Strategy<Value = Event> {
             )
         )
             .prop_map(|(batch, entries)| Event::Immunized { batch, entries }),
+        (any::<u64>(), digest(), any::<bool>()).prop_map(|(seq, hash, contradicts)| {
+            Event::TrailWitnessed {
+                seq,
+                hash,
+                contradicts,
+            }
+        }),
     ]
 }
 

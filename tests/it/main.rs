@@ -5,6 +5,7 @@
 )]
 
 mod arrows;
+mod audit_trail;
 mod bad_input;
 mod bad_messages;
 mod detection;

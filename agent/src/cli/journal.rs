@@ -1,11 +1,12 @@
 //! `journal`: what the agent has done and is about to do.
 
+mod export;
 mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use mailmend_agent::config::Config;
 use mailmend_agent::identity::time;
 use mailmend_agent::inbox::bind;
@@ -21,8 +22,26 @@ use super::Output;
 use super::failure::Failure;
 use super::table::print;
 
+#[derive(Subcommand)]
+enum Command {
+    /// Write the whole journal to a file that anybody can verify, beside a running agent too
+    #[command(after_help = "\
+One JSON line for each record, with its exact bytes and hash: `mailmend audit verify --journal FILE`
+tells whether it agrees with the controller's audit trail. A file that is there is replaced.
+
+Examples:
+  mailmend-agent journal export oslo-a.jsonl")]
+    Export {
+        /// The file
+        file: PathBuf,
+    },
+}
+
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Listing {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Only records of this run; its leading characters are enough
     #[arg(long)]
     run: Option<String>,
@@ -45,6 +64,9 @@ struct Row {
 
 pub(super) fn list(config: &Config, what: &Listing, output: Output) -> Result<(), Failure> {
     let file = existing(config)?;
+    if let Some(Command::Export { file: into }) = &what.command {
+        return export::write(&Journal::read(&file)?, &config.name.value, into);
+    }
     // A damaged journal is read as far as it can be trusted: at 3 a.m. that is what is needed.
     let (records, fault) = Journal::salvage(&file)?;
     let names = StepNames::read(&records, &config.name.value);

@@ -1,5 +1,6 @@
 //! The hash that ties each row to all rows before it.
 
+use mailmend_proto::chain;
 use uuid::Uuid;
 
 use super::JournalError;
@@ -22,24 +23,22 @@ pub(super) struct Link {
 impl Link {
     /// Before the first row: bound to the journal's id, so that rows of another journal never fit.
     pub(super) fn first(id: Uuid) -> Self {
-        Self {
-            seq: 0,
-            hash: blake3::derive_key("mailmend journal v1", id.as_bytes()),
-        }
+        Self::of(chain::Link::first(id))
+    }
+
+    const fn of(chain::Link { seq, hash }: chain::Link) -> Self {
+        Self { seq, hash }
     }
 
     pub(super) fn next(&self, bytes: Vec<u8>) -> Row {
-        let link = Self {
-            seq: self.seq + 1,
-            hash: self.over(&bytes),
-        };
+        let link = self.after(&bytes);
         Row { link, bytes }
     }
 
     pub(super) fn follow(&self, row: &Row) -> Result<Self, JournalError> {
         let why = if row.link.seq != self.seq + 1 {
             format!("record {} is missing", self.seq + 1)
-        } else if row.link.hash != self.over(&row.bytes) && !off(Mechanism::JournalChain) {
+        } else if row.link.hash != self.after(&row.bytes).hash && !off(Mechanism::JournalChain) {
             "its hash is another".to_owned()
         } else {
             return Ok(row.link);
@@ -50,11 +49,9 @@ impl Link {
         })
     }
 
-    fn over(&self, bytes: &[u8]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.hash);
-        hasher.update(&(self.seq + 1).to_le_bytes());
-        hasher.update(bytes);
-        *hasher.finalize().as_bytes()
+    fn after(&self, bytes: &[u8]) -> Self {
+        let Self { seq, hash } = *self;
+        Self::of(chain::Link { seq, hash }.after(bytes))
     }
 
     /// 72 bytes with a hash of their own, for the marks that say how far the journal once was.

@@ -359,3 +359,31 @@ fn a_thousand_closed_runs_are_folded_once() {
     eprintln!("the states of 1000 closed runs: {first:.2?}, then {then:.2?}");
     assert!(then < first, "{first:?} {then:?}");
 }
+
+#[test]
+fn what_was_witnessed_of_the_trail_is_kept_over_a_restart_and_belongs_to_no_run() {
+    let storage = MemoryJournal::new(Uuid::from_u128(1));
+    let seen = |seq| TrailHead {
+        seq,
+        hash: Digest::of(b"head"),
+    };
+    let journal = Journal::memory(&storage).unwrap();
+    journal.witness(5, seen(3), false).unwrap();
+    let under_a_run = Event::TrailWitnessed {
+        seq: 4,
+        hash: Digest::of(b"head"),
+        contradicts: false,
+    };
+    assert!(journal.append(run(1), 5, vec![under_a_run]).is_err());
+    let began = Event::DutyBegan {
+        duty: "watchdog".into(),
+        service: "MSExchangeIMC".parse().unwrap(),
+        why: String::new(),
+    };
+    assert!(journal.append(RunId::NONE, 5, vec![began]).is_err());
+    drop(journal);
+    let journal = Journal::memory(&storage).unwrap();
+    assert_eq!(journal.head(), 1);
+    assert_eq!(journal.witnessed().last, Some(seen(3)));
+    assert_eq!((journal.runs(), journal.open_runs()), (vec![], vec![]));
+}

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailmend_proto::convert::run_from_wire;
+use mailmend_proto::convert::{digest_from_wire, run_from_wire};
 use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 use mailmend_proto::wire::{from_agent, to_agent};
@@ -18,6 +18,7 @@ use super::{OrderRefused, Orders, Session, SessionError, blocking, message};
 use crate::connection::ConnectionError;
 use crate::depths::{self, Depths};
 use crate::faults::known;
+use crate::journal::TrailHead;
 use crate::report::Reporter;
 use crate::symptoms::{Seen, worth_telling};
 
@@ -51,6 +52,7 @@ impl Exchange<'_> {
         symptoms.mark_changed();
         let mut depths = self.session.settings.depths.clone();
         depths.mark_changed();
+        self.tell_head().await?;
         loop {
             self.report().await?;
             if oldest.0 != self.reporter.oldest() {
@@ -101,6 +103,20 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Tells the journal's hash at what the controller has of it, so that a past that was written anew is found.
+    async fn tell_head(&self) -> Result<(), SessionError> {
+        let seq = self.reporter.sent();
+        if seq == 0 {
+            return Ok(());
+        }
+        let hash = self.session.settings.journal.hash_at(seq)?.to_vec();
+        self.send(from_agent::Message::JournalHead(wire::JournalHead {
+            seq,
+            hash,
+        }))
+        .await
+    }
+
     /// Tells what a look saw, where it is news. A look that began before the journal's last record is
     /// not told: the controller would take it for a look at what came of that record.
     async fn tell(&mut self, seen: Seen) -> Result<(), SessionError> {
@@ -144,6 +160,13 @@ impl Exchange<'_> {
                 let noted = self.reporter.acknowledged(seq);
                 noted.map_err(|why| nonsense(&why.to_string()))?;
                 self.session.remember(seq).await;
+                Ok(())
+            }
+            to_agent::Message::TrailHead(head) => {
+                let hash = digest_from_wire("trail_head.hash", &head.hash);
+                let hash = hash.map_err(|why| nonsense(&why.to_string()))?;
+                let seq = head.seq;
+                self.session.witness(TrailHead { seq, hash }).await;
                 Ok(())
             }
             to_agent::Message::Order(order) => self.person(order).await,

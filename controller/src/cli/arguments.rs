@@ -11,6 +11,7 @@ mod rollout;
 mod run;
 mod simulation;
 mod strategy;
+mod trail;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(super) use rollout::{Rollout, Steer, Target};
 pub(super) use run::Run;
 pub(super) use simulation::{Harm, Simulation};
 pub(super) use strategy::StrategyFlags;
+pub(super) use trail::Trail;
 
 use super::exit;
 use crate::config::Flags;
@@ -166,6 +168,9 @@ agent has to enrol again.")]
     /// Look at messages in custody
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Who did what and when: the audit trail, and whether it was changed
+    #[command(subcommand)]
+    Audit(Trail),
     /// Tell what is overdue over the whole fleet, and what keeps this machine from asking
     #[command(after_help = with_codes("\
 Each finding says what must become true, who holds it, since when, until when it was expected, and the \

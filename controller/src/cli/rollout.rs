@@ -57,7 +57,7 @@ pub(super) async fn run(
             start::start(&controller, target, how, output).await
         }
         Rollout::List => list(&controller, output).await,
-        Rollout::Show { which } => show(&controller, which.id, output).await,
+        Rollout::Show { which, at } => show(&controller, which.id, at, output).await,
         Rollout::Watch { which, timeout } => {
             watch::watch(&controller, which.id, timeout, output).await
         }
@@ -165,17 +165,32 @@ async fn fetch(controller: &Controller, id: String) -> Result<wire::Rollout, Fai
         .await
 }
 
-async fn show(controller: &Controller, id: String, output: &Output) -> Result<Exit, Failure> {
-    let rollout = fetch(controller, id).await?;
+async fn show(
+    controller: &Controller,
+    id: String,
+    at: Option<i64>,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let rollout = match at {
+        None => fetch(controller, id).await?,
+        Some(at_ms) => {
+            let what = format!("show how rollout `{id}` stood");
+            let request = wire::GetRolloutAtRequest { id, at_ms };
+            controller
+                .ask(&what, request, |mut client, request| async move {
+                    client.get_rollout_at(request).await
+                })
+                .await?
+        }
+    };
     output.answer(&RolloutView::from(&rollout), |output| {
-        told(&rollout, output)
+        told(&rollout, at.unwrap_or_else(now_ms), output)
     })?;
     Ok(Exit::Success)
 }
 
 /// A rollout and its runs.
-fn told(rollout: &wire::Rollout, output: &Output) -> String {
-    let now = now_ms();
+fn told(rollout: &wire::Rollout, now: i64, output: &Output) -> String {
     let mut pairs: Vec<(&str, Shown)> = vec![
         ("rollout", (&rollout.id).into()),
         ("state", Shown::state(rollout_state(rollout.state()))),
@@ -359,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_rollout_is_told_within_eighty_columns() {
-        let text = told(&rollout(), &Output::fixed(80));
+        let text = told(&rollout(), now_ms(), &Output::fixed(80));
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"

@@ -261,7 +261,9 @@ fn take(
                 Unwinding { down_to, last },
             );
         }
-        to_agent::Message::Fence(_) | to_agent::Message::Acknowledge(_) => {}
+        to_agent::Message::Fence(_)
+        | to_agent::Message::Acknowledge(_)
+        | to_agent::Message::TrailHead(_) => {}
     }
     None
 }

@@ -51,6 +51,7 @@ pub const fn who(rpc: Rpc) -> Who {
         | Rpc::OperatorPlanRollout
         | Rpc::OperatorListRollouts
         | Rpc::OperatorGetRollout
+        | Rpc::OperatorGetRolloutAt
         | Rpc::OperatorWatchRollout
         | Rpc::OperatorChangeRollout
         | Rpc::OperatorExplainRollout
@@ -67,6 +68,8 @@ pub const fn who(rpc: Rpc) -> Who {
         | Rpc::OperatorGetFingerprint
         | Rpc::OperatorWhoAmI
         | Rpc::OperatorListOperators
+        | Rpc::OperatorListTrail
+        | Rpc::OperatorExportTrail
         | Rpc::OperatorRenewOperator => Who::Operator(Role::Viewer),
         // Acting within what may run. Recalling only stops.
         Rpc::OperatorRecallPolicy
@@ -140,14 +143,20 @@ impl AccessLayer {
                 "C154-rate: too many calls in a short time; wait a second and call again",
             ));
         }
-        let role = match &whom {
+        let admitted = match &whom {
             Some(whom) => self
                 .roster
                 .verdict(whom, &caller.serial)
-                .map_err(|why| Status::unauthenticated(why.to_string()))?,
-            None => None,
-        };
-        check(path, &caller.peer, role).map(|()| role)
+                .map_err(|why| Status::unauthenticated(why.to_string())),
+            None => Ok(None),
+        }
+        .and_then(|role| check(path, &caller.peer, role).map(|()| role));
+        if let (Err(refusal), Some(whom), Some(rpc)) = (&admitted, whom, Rpc::of_path(path)) {
+            self.roster
+                .refusals()
+                .note(whom, rpc.path(), refusal.message());
+        }
+        admitted
     }
 }
 

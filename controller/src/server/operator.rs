@@ -7,12 +7,14 @@ mod doctor;
 mod identities;
 mod immunity;
 mod naming;
+mod past;
 mod person_orders;
 mod reactions;
 mod recalls;
 mod retries;
 mod rollouts;
 mod searched;
+mod trail;
 mod waves;
 
 use std::collections::BTreeMap;
@@ -145,14 +147,12 @@ impl Operator for OperatorService {
             article: policy.source.article,
             text: source.bytes().to_vec(),
             published_ms: self.controller.now_ms(),
-            by: operator.clone(),
+            by: operator,
         };
         let store = self.controller.store();
         match store.publish_policy(&row).await? {
             Published::Stored(stored) => {
-                let target = format!("{} {}", stored.name, stored.version);
-                let change = self.change(operator, "publish-policy", target, String::new());
-                store.note_change(&change).await?;
+                // It is noted with the policy; the same text again changes nothing.
                 Ok(Response::new(answers::policy(stored)))
             }
             Published::Differs(stored) => Err(Status::already_exists(format!(
@@ -226,16 +226,14 @@ impl Operator for OperatorService {
         store
             .create_token(&NewToken {
                 hash: self.authority.token_hash(&token),
-                agent: agent.clone(),
+                agent,
                 site,
                 labels: request.labels.into_iter().collect(),
                 created_ms,
-                by: operator.clone(),
+                by: operator,
                 expires_ms,
             })
             .await?;
-        let change = self.change(operator, "create-token", agent.to_string(), String::new());
-        store.note_change(&change).await?;
         Ok(Response::new(wire::Token {
             token,
             expires_ms,
@@ -336,6 +334,16 @@ impl Operator for OperatorService {
         operator_of(&request)?;
         let id = self.rollout(&request.into_inner().id).await?.id;
         self.answer(id).await.map(Response::new)
+    }
+
+    async fn get_rollout_at(
+        &self,
+        request: Request<wire::GetRolloutAtRequest>,
+    ) -> Result<Response<wire::Rollout>, Status> {
+        operator_of(&request)?;
+        self.rollout_at(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     type WatchRolloutStream = Streamed<wire::Rollout>;
@@ -480,6 +488,28 @@ impl Operator for OperatorService {
     ) -> Result<Response<wire::FingerprintDetail>, Status> {
         let operator = operator_of(&request)?;
         self.fingerprint_withdrawn(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_trail(
+        &self,
+        request: Request<wire::ListTrailRequest>,
+    ) -> Result<Response<wire::ListTrailResponse>, Status> {
+        operator_of(&request)?;
+        self.trail_listed(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    type ExportTrailStream = Streamed<wire::TrailPage>;
+
+    async fn export_trail(
+        &self,
+        request: Request<wire::ExportTrailRequest>,
+    ) -> Result<Response<Self::ExportTrailStream>, Status> {
+        operator_of(&request)?;
+        self.trail_exported(request.into_inner())
             .await
             .map(Response::new)
     }

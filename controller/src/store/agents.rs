@@ -35,6 +35,8 @@ pub struct AgentRow {
     pub head: u64,
     /// The highest seq that is stored here.
     pub acknowledged: u64,
+    /// The hash of its journal there, as it follows from what is stored; none: not computed yet.
+    pub chain: Option<[u8; 32]>,
 }
 
 impl AgentRow {
@@ -140,6 +142,9 @@ fn agent(row: &SqliteRow) -> Result<AgentRow, StoreError> {
         journal: row.get("journal"),
         head: unsigned(TABLE, row.get("head"))?,
         acknowledged: unsigned(TABLE, row.get("acknowledged"))?,
+        chain: row
+            .get::<Option<&[u8]>, _>("chain")
+            .and_then(|hash| hash.try_into().ok()),
     })
 }
 
@@ -274,7 +279,8 @@ impl Store {
         }
         let row = sqlx::query(
             "UPDATE agents SET journal = $2, acknowledged = $3, head = $4, version = $5,
-               facts = $6, actions = $7, last_seen_ms = $8, adopts = 0
+               facts = $6, actions = $7, last_seen_ms = $8, adopts = 0,
+               chain = CASE WHEN journal = $2 THEN chain END
              WHERE name = $1 RETURNING *",
         )
         .bind(name.as_str())

@@ -1,17 +1,21 @@
 //! Storing what was decided and what operators change: watermarks only rise, unwinding only falls, and
 //! a site has one holder, whatever was decided.
 
+use std::collections::BTreeMap;
+
 use mailmend_policy::name::ServerName;
 use mailmend_policy::strategy::Gate;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 
 use super::row::{parsed, signed};
+use super::trail::{Actor, Deed};
 use super::{Store, StoreError, Write};
 use crate::decide::Action;
 use crate::decide::budgets::{Holding, disturbed};
 use crate::lock::{Purpose, Word};
 use crate::rollout::{Cause, Refusal, Rollout, RolloutId};
+use crate::trail::item;
 
 impl Store {
     /// The runs of all open rollouts but one that keep servers out of service, or may.
@@ -48,9 +52,10 @@ impl Store {
         run: RunId,
         agent: &ServerName,
         refusal: &Refusal,
+        now_ms: i64,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(
+        let noted = sqlx::query(
             "UPDATE parts SET refused = $3, refused_why = $4
              WHERE run = $1 AND agent = $2 AND refused IS NULL
                AND coalesce(json_extract(told, '$.begun'), 0) = 0",
@@ -62,6 +67,17 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        if noted.rows_affected() == 0 {
+            return Ok(());
+        }
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Agent(agent.as_str()),
+            kind: "refuse-run",
+            target: &run.to_string(),
+            why: &format!("{}: {}", refusal.code, refusal.why),
+        };
+        self.write_entry(&mut write, deed, Vec::new()).await?;
         self.commit(write).await
     }
 
@@ -87,16 +103,40 @@ impl Store {
             return Err(StoreError::Changed(format!("rollout {}", rollout.id)));
         }
         let mut told = Vec::new();
+        let mut items = Vec::with_capacity(actions.len());
+        let mut fences: BTreeMap<RunId, u64> = rollout
+            .runs
+            .iter()
+            .filter_map(|run| Some((run.id, run.fence?)))
+            .collect();
         for action in actions {
-            self.carry_out_one(&mut write, rollout, action, now_ms, &mut told)
+            let minted = self
+                .carry_out_one(&mut write, rollout, action, now_ms, &mut told)
                 .await?;
+            fences.extend(minted);
+            let fence = action.run().and_then(|run| fences.get(&run));
+            items.push(item::of_action(
+                rollout,
+                action,
+                fence.copied().unwrap_or(0),
+            ));
         }
+        // Whatever agents are told of it is authorised by this entry, which is durable before they are.
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Controller,
+            kind: "decide",
+            target: &rollout.id.to_string(),
+            why: "",
+        };
+        self.write_entry(&mut write, deed, items).await?;
         self.commit(write).await?;
         told.sort();
         told.dedup();
         Ok(told)
     }
 
+    /// Answers the fence that was minted by it, with its run.
     async fn carry_out_one(
         &self,
         write: &mut Write<'_>,
@@ -104,7 +144,7 @@ impl Store {
         action: &Action,
         now_ms: i64,
         told: &mut Vec<ServerName>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<(RunId, u64)>, StoreError> {
         match action {
             Action::Assign { run } => {
                 let taken = self.take_site(write, *run, Purpose::Run, now_ms).await?;
@@ -123,6 +163,7 @@ impl Store {
                 if let Some(run) = rollout.runs.iter().find(|other| other.id == *run) {
                     told.extend(run.parts.keys().cloned());
                 }
+                return Ok(Some((*run, fence)));
             }
             Action::Advance {
                 run,
@@ -205,6 +246,6 @@ impl Store {
             Action::EndWave { wave } => self.end_wave(write, rollout.id, *wave, now_ms).await?,
             Action::BeginWave { wave } => self.begin_wave(write, rollout.id, *wave).await?,
         }
-        Ok(())
+        Ok(None)
     }
 }

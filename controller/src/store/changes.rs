@@ -1,4 +1,6 @@
-//! What operators changed, and when.
+//! What operators changed, and when: entries of the audit trail.
+
+use mailmend_proto::wire::trail_item::What;
 
 use super::{Store, StoreError, Write};
 
@@ -33,30 +35,31 @@ impl Store {
         write: &mut Write<'_>,
         change: &Change,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO changes (at_ms, operator, what, target, why) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(change.at_ms)
-        .bind(&change.operator)
-        .bind(&change.what)
-        .bind(&change.target)
-        .bind(&change.why)
-        .execute(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        Ok(())
+        self.write_change_of(write, change, Vec::new()).await
     }
 
-    /// All changes, oldest first.
+    /// The same, with what it allows or changes beyond its words.
+    pub(super) async fn write_change_of(
+        &self,
+        write: &mut Write<'_>,
+        change: &Change,
+        items: Vec<What>,
+    ) -> Result<(), StoreError> {
+        self.write_entry(write, change.into(), items).await
+    }
+
+    /// All changes by operators, oldest first.
     ///
     /// # Errors
     /// Where the store fails.
     pub async fn changes(&self) -> Result<Vec<Change>, StoreError> {
-        let rows: Vec<(i64, String, String, String, String)> =
-            sqlx::query_as("SELECT at_ms, operator, what, target, why FROM changes ORDER BY id")
-                .fetch_all(&self.readers)
-                .await
-                .map_err(|fault| self.fault(fault))?;
+        let rows: Vec<(i64, String, String, String, String)> = sqlx::query_as(
+            "SELECT at_ms, actor, kind, target, why FROM audit
+                 WHERE role NOT IN ('agent', 'controller') ORDER BY seq",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
         Ok(rows
             .into_iter()
             .map(|(at_ms, operator, what, target, why)| Change {

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row;
 
+use super::trail::{Actor, Deed};
 use super::{Store, StoreError, TokenRefused, Write};
 use crate::store::changes::Change;
+use crate::trail::line;
 use crate::trust::Named;
 use crate::trust::known::{Known, Revocation};
 use crate::trust::role::Role;
@@ -215,6 +217,14 @@ impl Store {
         .execute(&mut **write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Controller,
+            kind: "issue-certificate",
+            target: &whom.to_string(),
+            why: &format!("serial {} until {}", new.serial, line::time(new.until_ms)),
+        };
+        self.write_entry(write, deed, Vec::new()).await?;
         if let Named::Agent(agent) = whom {
             sqlx::query("UPDATE agents SET certificate_until_ms = $2 WHERE name = $1")
                 .bind(agent.as_str())

@@ -7,9 +7,11 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::row::{from_json, parsed, signed, unsigned};
+use super::trail::{Actor, Deed};
 use super::{Change, Store, StoreError};
 use crate::lock::{Purpose, Taken, Word};
 use crate::rollout::Told;
+use crate::trail::item;
 
 /// A person's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,7 +180,10 @@ impl Store {
             }
             Err(fault) => return Err(self.fault(fault)),
         }
-        self.write_change(&mut write, change).await?;
+        let (what, bytes) = (new.kind.name(), &new.bytes);
+        let ordered = item::ordered(new.id, new.run, &new.agent, what, fence, bytes);
+        self.write_change_of(&mut write, change, vec![ordered])
+            .await?;
         self.commit(write).await?;
         Ok(Ordered::Stored(PersonOrder {
             fence,
@@ -220,7 +225,7 @@ impl Store {
             OrderAnswer::Refused { code, why } => ("refused", code.as_str(), why.as_str()),
         };
         let mut write = self.write().await?;
-        sqlx::query(
+        let answered = sqlx::query(
             "UPDATE person_orders SET state = $3, code = $4, why = $5, answered_ms = $6
              WHERE id = $1 AND agent = $2 AND state = 'waiting'",
         )
@@ -233,6 +238,24 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        if answered.rows_affected() == 0 {
+            return Ok(());
+        }
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Agent(agent.as_str()),
+            kind: if state == "taken" {
+                "take-order"
+            } else {
+                "refuse-order"
+            },
+            target: &id.to_string(),
+            why: &match answer {
+                OrderAnswer::Refused { code, why } => format!("{code}: {why}"),
+                OrderAnswer::Waiting | OrderAnswer::Taken => String::new(),
+            },
+        };
+        self.write_entry(&mut write, deed, Vec::new()).await?;
         if state == "refused" {
             let refused = sqlx::query(
                 "SELECT run, fence FROM person_orders

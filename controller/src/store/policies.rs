@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::row::{parsed, unsigned};
+use super::trail::{Actor, Deed};
 use super::{Store, StoreError};
 
 /// A published policy.
@@ -116,6 +117,14 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        let deed = Deed {
+            at_ms: new.published_ms,
+            actor: Actor::Operator(&new.by),
+            kind: "publish-policy",
+            target: &format!("{} {}", new.name, new.version),
+            why: &format!("digest {}", new.digest),
+        };
+        self.write_entry(&mut write, deed, Vec::new()).await?;
         self.commit(write).await?;
         Ok(Published::Stored(new.clone()))
     }

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::row::{from_json, parsed, to_json, unsigned};
+use super::trail::{Actor, Deed};
 use super::{Change, NewRollout, Store, StoreError, Write};
 use crate::react::{Decided, Proposal};
 use crate::rollout::RolloutId;
@@ -109,6 +110,14 @@ impl Store {
                 .await?;
             }
         }
+        let deed = Deed {
+            at_ms: new.proposed_ms,
+            actor: Actor::Controller,
+            kind: "propose",
+            target: &new.id.to_string(),
+            why: &new.why,
+        };
+        self.write_entry(&mut write, deed, Vec::new()).await?;
         self.commit(write).await
     }
 
@@ -138,6 +147,14 @@ impl Store {
     pub async fn lapse_proposal(&self, id: Uuid, now_ms: i64) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         self.lapse(&mut write, id, now_ms).await?;
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Controller,
+            kind: "lapse-proposal",
+            target: &id.to_string(),
+            why: "",
+        };
+        self.write_entry(&mut write, deed, Vec::new()).await?;
         self.commit(write).await
     }
 
@@ -214,7 +231,8 @@ impl Store {
             .execute(&mut *write)
             .await
             .map_err(|fault| self.fault(fault))?;
-        self.write_change(&mut write, change).await?;
+        self.write_change_of(&mut write, change, vec![new.told()])
+            .await?;
         self.commit(write).await?;
         Ok(rollout)
     }

@@ -94,7 +94,8 @@ impl Store {
         }
         self.lapse_all(&mut write, policy, site, new.started_ms)
             .await?;
-        self.write_change(&mut write, change).await?;
+        self.write_change_of(&mut write, change, vec![new.told()])
+            .await?;
         self.commit(write).await?;
         Ok(rollout)
     }

@@ -1,10 +1,13 @@
 //! Policies that must not run any more, for ever.
 
 use mailmend_policy::name::PolicyName;
+use mailmend_proto::wire;
+use mailmend_proto::wire::trail_item::What;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::row::{parsed, unsigned};
+use super::trail::Deed;
 use super::{Change, Store, StoreError, Write};
 use crate::rollout::RolloutId;
 
@@ -108,6 +111,23 @@ impl Store {
         }
         let (rollouts, unbound) = self.stop_recalled(&mut write, change).await?;
         self.write_change(&mut write, change).await?;
+        for rollout in &rollouts {
+            let turned = wire::TrailTurned {
+                rollout: rollout.to_string(),
+                state: "aborting".to_owned(),
+                why: format!("the policy was recalled: {}", change.why),
+                cause: "recall".to_owned(),
+                accepted_failures: 0,
+                accepted_gate: None,
+            };
+            let deed = Deed {
+                kind: "abort-rollout",
+                target: &rollout.to_string(),
+                ..Deed::from(change)
+            };
+            self.write_entry(&mut write, deed, vec![What::Turned(turned)])
+                .await?;
+        }
         self.commit(write).await?;
         Ok(RecallOutcome {
             revisions,

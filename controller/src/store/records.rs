@@ -3,16 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::chain::Link;
 use mailmend_proto::convert::{record_from_wire, record_to_wire};
 use mailmend_proto::run::{BatchId, Custody, Event, Record, RunId};
 use mailmend_proto::wire;
+use mailmend_proto::wire::trail_item::What;
 use prost::Message;
 use sqlx::{QueryBuilder, Row, Sqlite};
+use uuid::Uuid;
 
-use super::row::{parsed, signed, to_json};
+use super::row::{parsed, signed, to_json, unsigned};
+use super::trail::{Actor, Deed};
 use super::{Store, StoreError, Write};
 use crate::lock::Word;
 use crate::rollout::{RolloutId, Told};
+
+/// What an agent raises where the trail is not the one that it saw.
+const CONTRADICTS: &str = "A150-trail-contradicts";
 
 /// A run whose state changed by a report.
 #[derive(Debug, Clone)]
@@ -34,6 +41,10 @@ pub struct Tail<'a> {
     pub journal: &'a str,
     /// The last seq that is stored.
     pub after: u64,
+    /// The hash of the journal at the last of the records; none where that is not known.
+    pub chain: Option<[u8; 32]>,
+    /// Whether the audit trail notes that hash.
+    pub noted: bool,
 }
 
 /// A record of a run with the agent that wrote it.
@@ -81,10 +92,12 @@ impl Store {
             site,
             journal,
             after,
+            chain,
+            noted,
         } = tail;
         let mut write = self.write().await?;
         let moved = sqlx::query(
-            "UPDATE agents SET acknowledged = $4, head = max(head, $4), last_seen_ms = $5
+            "UPDATE agents SET acknowledged = $4, head = max(head, $4), last_seen_ms = $5, chain = $6
              WHERE name = $1 AND journal = $2 AND acknowledged = $3",
         )
         .bind(agent.as_str())
@@ -92,6 +105,7 @@ impl Store {
         .bind(signed("agents", after)?)
         .bind(signed("agents", last.seq)?)
         .bind(now_ms)
+        .bind(chain.map(|hash| hash.to_vec()))
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
@@ -109,6 +123,18 @@ impl Store {
             match &record.event {
                 Event::Alarm { code, text } => {
                     self.write_alarm(&mut write, agent, &run, code, text, (record.at_ms, now_ms))
+                        .await?;
+                }
+                Event::TrailWitnessed {
+                    seq,
+                    hash,
+                    contradicts: true,
+                } => {
+                    let text = format!(
+                        "it was told that the audit trail reaches {seq}:{hash}, which contradicts what it saw before"
+                    );
+                    let times = (record.at_ms, now_ms);
+                    self.write_alarm(&mut write, agent, "", CONTRADICTS, &text, times)
                         .await?;
                 }
                 Event::DutyBegan { duty, service, why } => {
@@ -134,7 +160,7 @@ impl Store {
                 Event::Admitted { .. } => {
                     // It took on what it had refused: nothing was released to it, so it only has to
                     // be closed again.
-                    sqlx::query(
+                    let closes = sqlx::query(
                         "UPDATE parts SET down_to = 0, last = 1
                          WHERE run = $1 AND agent = $2 AND refused IS NOT NULL",
                     )
@@ -143,6 +169,9 @@ impl Store {
                     .execute(&mut *write)
                     .await
                     .map_err(|fault| self.fault(fault))?;
+                    if closes.rows_affected() > 0 {
+                        self.allow_closing(&mut write, &run, agent, now_ms).await?;
+                    }
                 }
                 Event::Closed { how, .. } => {
                     sqlx::query(
@@ -165,6 +194,23 @@ impl Store {
                 _ => {}
             }
         }
+        if let Some(hash) = chain.filter(|_| noted) {
+            let seen = wire::TrailHeadSeen {
+                agent: agent.to_string(),
+                journal: journal.to_owned(),
+                seq: last.seq,
+                hash: hash.to_vec(),
+            };
+            let deed = Deed {
+                at_ms: now_ms,
+                actor: Actor::Agent(agent.as_str()),
+                kind: "report",
+                target: agent.as_str(),
+                why: "",
+            };
+            self.write_entry(&mut write, deed, vec![What::HeadSeen(seen)])
+                .await?;
+        }
         for run in runs {
             sqlx::query("UPDATE parts SET told = $3 WHERE run = $1 AND agent = $2")
                 .bind(run.run.to_string())
@@ -184,6 +230,38 @@ impl Store {
             }
         }
         self.commit(write).await
+    }
+
+    /// That an agent is to close again what it took on after it had refused it.
+    async fn allow_closing(
+        &self,
+        write: &mut Write<'_>,
+        run: &str,
+        agent: &ServerName,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let row = sqlx::query("SELECT rollout, fence FROM runs WHERE id = $1")
+            .bind(run)
+            .fetch_one(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        let fence: Option<i64> = row.get("fence");
+        let unwound = wire::TrailUnwound {
+            run: run.to_owned(),
+            agent: agent.to_string(),
+            fence: unsigned("runs", fence.unwrap_or(0))?,
+            down_to: 0,
+            last: true,
+        };
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Controller,
+            kind: "decide",
+            target: row.get::<Option<&str>, _>("rollout").unwrap_or(run),
+            why: "it took the run on after it had refused it",
+        };
+        self.write_entry(write, deed, vec![What::Unwound(unwound)])
+            .await
     }
 
     async fn write_records(
@@ -219,6 +297,76 @@ impl Store {
                 .map_err(|fault| self.fault(fault))?;
         }
         Ok(())
+    }
+
+    /// The hash of an agent's journal at a record, from the records that are stored.
+    ///
+    /// # Errors
+    /// Where the store fails, or records are missing.
+    pub async fn chain_at(
+        &self,
+        agent: &ServerName,
+        journal: Uuid,
+        seq: u64,
+    ) -> Result<Link, StoreError> {
+        let mut link = Link::first(journal);
+        while link.seq < seq {
+            let rows: Vec<Vec<u8>> = sqlx::query_scalar(
+                "SELECT record FROM records WHERE agent = $1 AND journal = $2 AND seq > $3 AND seq <= $4
+                 ORDER BY seq LIMIT 1000",
+            )
+            .bind(agent.as_str())
+            .bind(journal.to_string())
+            .bind(signed("records", link.seq)?)
+            .bind(signed("records", seq)?)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+            if rows.is_empty() {
+                return Err(StoreError::Row {
+                    table: "records",
+                    why: format!("record {} of {agent} is missing", link.seq + 1),
+                });
+            }
+            link = rows.iter().fold(link, |link, bytes| link.after(bytes));
+        }
+        Ok(link)
+    }
+
+    /// Notes that an agent's journal is not what is stored of it: an alarm and an entry of the trail, once.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn journal_contradicts(
+        &self,
+        agent: &ServerName,
+        code: &str,
+        text: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let known: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM alarms WHERE agent = $1 AND code = $2 AND text = $3",
+        )
+        .bind(agent.as_str())
+        .bind(code)
+        .bind(text)
+        .fetch_one(&mut *write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        self.write_alarm(&mut write, agent, "", code, text, (now_ms, now_ms))
+            .await?;
+        if known == 0 {
+            let deed = Deed {
+                at_ms: now_ms,
+                actor: Actor::Agent(agent.as_str()),
+                kind: code,
+                target: agent.as_str(),
+                why: text,
+            };
+            self.write_entry(&mut write, deed, Vec::new()).await?;
+        }
+        self.commit(write).await
     }
 
     /// The bytes kept of one record, to tell a repetition from a second history.
@@ -263,6 +411,32 @@ impl Store {
         .map_err(|fault| self.fault(fault))?
         .iter()
         .map(|bytes| decoded(bytes).map(|record| record.event))
+        .collect()
+    }
+
+    /// What the agents of a run had reported by a time, by the controller's clock: in order for each agent.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn events_until(
+        &self,
+        run: RunId,
+        at_ms: i64,
+    ) -> Result<Vec<(ServerName, Event)>, StoreError> {
+        sqlx::query(
+            "SELECT agent, record FROM records WHERE run = $1 AND stored_ms <= $2
+             ORDER BY agent, stored_ms, seq",
+        )
+        .bind(run.to_string())
+        .bind(at_ms)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(|row| {
+            let agent = parsed("records", row.get("agent"))?;
+            Ok((agent, decoded(row.get("record"))?.event))
+        })
         .collect()
     }
 

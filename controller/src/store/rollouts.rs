@@ -7,6 +7,8 @@ use mailmend_policy::name::{PolicyName, ServerName};
 use mailmend_policy::plan::{Plan, Server};
 use mailmend_policy::strategy::{Resolved, Strategy};
 use mailmend_proto::run::RunId;
+use mailmend_proto::wire;
+use mailmend_proto::wire::trail_item::What;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -57,6 +59,23 @@ pub struct NewRun {
     pub servers: Vec<Server>,
 }
 
+impl NewRollout {
+    /// That it was started, for the audit trail.
+    pub(super) fn told(&self) -> What {
+        let runs = self.runs.iter().map(|run| wire::TrailStartedRun {
+            run: run.id.to_string(),
+            site: run.plan.site.to_string(),
+            plan_digest: run.plan.digest().as_bytes().to_vec(),
+        });
+        What::Started(wire::TrailStarted {
+            rollout: self.id.to_string(),
+            policy: self.policy.to_string(),
+            version: self.version,
+            runs: runs.collect(),
+        })
+    }
+}
+
 impl Store {
     /// Freezes and starts a rollout, or answers the one that the same request started before.
     ///
@@ -78,7 +97,8 @@ impl Store {
             return parsed("rollouts", &before).map(RolloutId);
         }
         self.write_rollout(&mut write, new).await?;
-        self.write_change(&mut write, change).await?;
+        self.write_change_of(&mut write, change, vec![new.told()])
+            .await?;
         self.commit(write).await?;
         Ok(new.id)
     }

@@ -1,4 +1,5 @@
 mod pictured;
+mod trail;
 mod waves;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ fn tail<'a>(agent: &'a ServerName, site: &'a mailmend_policy::name::SiteName) ->
         site,
         journal: "one",
         after: 0,
+        chain: None,
+        noted: false,
     }
 }
 
@@ -470,7 +473,9 @@ async fn what_was_decided_before_an_operators_change_is_void() {
     let after = store.rollout(id).await.unwrap().unwrap();
     assert_eq!(after.runs[0].phase, RunPhase::Waiting);
     assert_eq!(store.minted().await.unwrap(), 0, "nothing of it was stored");
-    assert_eq!(store.changes().await.unwrap().len(), 2);
+    let changes = store.changes().await.unwrap();
+    let changes: Vec<&str> = changes.iter().map(|one| one.what.as_str()).collect();
+    assert_eq!(changes, ["publish-policy", "start-rollout", "start-rollout"]);
 }
 
 #[tokio::test]
@@ -493,7 +498,10 @@ async fn an_agent_is_told_only_what_is_open_and_a_refusal_never_beats_a_record()
         code: "A001-x".into(),
         why: "no".into(),
     };
-    store.refuse(run, &name("oslo-A"), &refusal).await.unwrap();
+    store
+        .refuse(run, &name("oslo-A"), &refusal, 30)
+        .await
+        .unwrap();
     assert_eq!(store.orders(&name("oslo-A")).await.unwrap(), []);
     assert_eq!(store.orders(&name("oslo-B")).await.unwrap().len(), 1);
 

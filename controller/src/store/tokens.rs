@@ -4,6 +4,7 @@ use mailmend_policy::name::{ServerName, SiteName};
 use sqlx::Row;
 
 use super::row::{Labels, to_json};
+use super::trail::{Actor, Deed};
 use super::{NewCertificate, Store, StoreError};
 use crate::trust::Named;
 
@@ -60,6 +61,14 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
+        let deed = Deed {
+            at_ms: new.created_ms,
+            actor: Actor::Operator(&new.by),
+            kind: "create-token",
+            target: new.agent.as_str(),
+            why: "",
+        };
+        self.write_entry(&mut write, deed, Vec::new()).await?;
         self.commit(write).await
     }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::name::{PolicyName, ServerName};
+use mailmend_proto::wire;
+use mailmend_proto::wire::trail_item::What;
 use sqlx::Row;
 
 use super::row::{digest, parsed, unsigned};
@@ -69,7 +71,16 @@ impl Store {
             .await
             .map_err(|fault| self.fault(fault))?;
         }
-        self.write_change(&mut write, change).await?;
+        let turned = wire::TrailTurned {
+            rollout: id.to_string(),
+            state: changed.state.name().to_owned(),
+            why: change.why.clone(),
+            cause: changed.cause.name().to_owned(),
+            accepted_failures: changed.accepted_failures,
+            accepted_gate: changed.accepted_gate,
+        };
+        self.write_change_of(&mut write, change, vec![What::Turned(turned)])
+            .await?;
         self.commit(write).await
     }
 
@@ -133,7 +144,13 @@ impl Store {
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
-        self.write_change(&mut write, change).await?;
+        let approved = wire::TrailApproved {
+            wave,
+            digest: approval.digest.as_bytes().to_vec(),
+            generation: approval.generation,
+        };
+        self.write_change_of(&mut write, change, vec![What::Approved(approved)])
+            .await?;
         self.commit(write).await
     }
 

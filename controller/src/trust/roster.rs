@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Named;
 use super::known::{Barred, Known};
+use super::refusals::Refusals;
 use super::role::Role;
 
 /// Shared by the door, which asks, and the services, which change what is known. Cloning is cheap.
@@ -19,6 +20,7 @@ struct Inner {
     known: RwLock<Known>,
     open: Mutex<HashMap<u64, Open>>,
     next: AtomicU64,
+    refusals: Refusals,
 }
 
 /// A connection whose caller showed a certificate.
@@ -55,6 +57,12 @@ impl Roster {
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the door refused to callers that it knows by name.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
     }
 
     /// [`Known::verdict`] by what is known now.

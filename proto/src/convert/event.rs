@@ -436,6 +436,11 @@ pub(super) fn from_wire(event: Wire) -> Result<Event, WireFault> {
                 })
                 .collect::<Result<_, _>>()?,
         },
+        Wire::TrailWitnessed(e) => Event::TrailWitnessed {
+            seq: e.seq,
+            hash: digest_from_wire("trail_witnessed.hash", &e.hash)?,
+            contradicts: e.contradicts,
+        },
     })
 }
 
@@ -852,6 +857,15 @@ pub(super) fn to_wire(event: &Event) -> Wire {
                     fingerprint: fingerprint.to_string(),
                 })
                 .collect(),
+        }),
+        Event::TrailWitnessed {
+            seq,
+            hash,
+            contradicts,
+        } => Wire::TrailWitnessed(wire::TrailWitnessed {
+            seq,
+            hash: hash.as_bytes().to_vec(),
+            contradicts,
         }),
     }
 }

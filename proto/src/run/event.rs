@@ -15,6 +15,11 @@ use super::search::{SearchObservation, SearchSuspect};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub Uuid);
 
+impl RunId {
+    /// Of records that belong to no run.
+    pub const NONE: Self = Self(Uuid::nil());
+}
+
 /// A batch of files in custody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub Uuid);
@@ -382,6 +387,15 @@ pub enum Event {
         /// The entries, each with the fingerprint.
         entries: Vec<(u32, Uuid)>,
     },
+    /// How far the controller's audit trail reached. It belongs to no run: [`RunId::NONE`].
+    TrailWitnessed {
+        /// The trail's newest entry.
+        seq: u64,
+        /// The trail's hash there.
+        hash: Digest,
+        /// It contradicts what was witnessed before.
+        contradicts: bool,
+    },
 }
 
 /// How a step or an undo ended.
@@ -479,6 +493,7 @@ impl Event {
             Self::EscrowOrdered { .. } => "escrow-ordered",
             Self::PoisonProven { .. } => "poison-proven",
             Self::Immunized { .. } => "immunized",
+            Self::TrailWitnessed { .. } => "trail-witnessed",
         }
     }
 }

@@ -171,6 +171,10 @@ impl RunState {
                 why,
             })
         };
+        // It belongs to no run and changes none.
+        if matches!(event, Event::TrailWitnessed { .. }) {
+            return Ok(self);
+        }
         match event {
             Event::Admitted { .. } | Event::DutyBegan { .. } if self.begun => {
                 return illegal("the run has begun already".into());
@@ -549,7 +553,7 @@ impl RunState {
                 let marked = self.immunized.entry(*batch).or_default();
                 marked.extend(entries.iter().copied());
             }
-            Event::IndexSetAside { .. } | Event::Alarm { .. } => {}
+            Event::IndexSetAside { .. } | Event::Alarm { .. } | Event::TrailWitnessed { .. } => {}
             Event::Closed { how, .. } => {
                 if let Some(open) = &self.section {
                     return illegal(format!("section {} is open", open.section));

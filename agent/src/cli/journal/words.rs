@@ -202,6 +202,18 @@ pub(super) fn of<'n>(event: &Event, name: impl Fn(u32) -> Option<&'n str>) -> St
             entries.len(),
             short(batch)
         ),
+        Event::TrailWitnessed {
+            seq,
+            hash,
+            contradicts,
+        } => format!(
+            "the controller's audit trail reached {seq}:{hash}{}",
+            if *contradicts {
+                ", which contradicts what it was before"
+            } else {
+                ""
+            }
+        ),
     }
 }
 

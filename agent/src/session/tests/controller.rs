@@ -101,6 +101,8 @@ pub(super) struct Line {
     outgoing: mpsc::Sender<Result<wire::ToAgent, Status>>,
     /// The agent's certificate on this connection.
     pub(super) certificate: Vec<u8>,
+    /// The journal's head that the agent told last.
+    pub(super) journal_head: Option<wire::JournalHead>,
 }
 
 impl Line {
@@ -111,10 +113,15 @@ impl Line {
 
     /// The agent's next message; `None` when it has ended the session.
     pub(super) async fn heard_or_end(&mut self) -> Option<from_agent::Message> {
-        let message = tokio::time::timeout(LONG, self.incoming.recv()).await;
-        message
-            .expect("a message in time")
-            .map(|m| m.message.unwrap())
+        loop {
+            let message = tokio::time::timeout(LONG, self.incoming.recv()).await;
+            let message = message.expect("a message in time")?.message.unwrap();
+            // Told once after each welcome; the tests of it look for it themselves.
+            match message {
+                from_agent::Message::JournalHead(head) => self.journal_head = Some(head),
+                other => return Some(other),
+            }
+        }
     }
 
     pub(super) async fn say(&self, message: to_agent::Message) {
@@ -302,6 +309,7 @@ impl Agents for Service {
             }
         });
         let line = Line {
+            journal_head: None,
             incoming,
             outgoing,
             certificate,

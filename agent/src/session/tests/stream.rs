@@ -688,3 +688,62 @@ async fn the_queues_are_told_at_each_connect_and_when_they_change_at_most_every_
     line.welcome(0, "").await;
     told(6, line.heard().await);
 }
+
+fn trail(seq: u64, byte: u8) -> to_agent::Message {
+    to_agent::Message::TrailHead(wire::TrailHead {
+        seq,
+        hash: vec![byte; 32],
+    })
+}
+
+/// What the next report says of the trail: seq, first byte of the hash, whether it contradicts.
+async fn witnessed(line: &mut Line) -> (u64, u8, bool) {
+    match line.heard().await {
+        from_agent::Message::Report(report) => match &report.records[0].event {
+            Some(wire::record::Event::TrailWitnessed(one)) => {
+                (one.seq, one.hash[0], one.contradicts)
+            }
+            other => panic!("{other:?} is reported instead of what was witnessed"),
+        },
+        other => panic!("{other:?} instead of a report"),
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_the_trail_is_noted_and_one_that_contradicts_it_too_and_the_agent_goes_on() {
+    let mut controller = Controller::new().await;
+    let agent = Agent::running(&controller);
+    let mut line = controller.session().await;
+    line.welcome(0, "").await;
+    line.say(trail(5, 5)).await;
+    assert_eq!(witnessed(&mut line).await, (5, 5, false));
+    line.acknowledge(1).await;
+    // Known, and a little further: noted a moment ago.
+    line.say(trail(5, 5)).await;
+    line.say(trail(6, 6)).await;
+    // It was put back from a backup, and written anew.
+    line.say(trail(4, 4)).await;
+    assert_eq!(witnessed(&mut line).await, (4, 4, true));
+    line.say(trail(4, 9)).await;
+    assert_eq!(witnessed(&mut line).await, (4, 9, true));
+    line.acknowledge(3).await;
+    line.say(trail(4, 9)).await;
+    line.say(assignment("a", 10)).await;
+    assert!(answer(line.heard().await).admitted, "its duty goes on");
+    assert_eq!(agent.journal.head(), 3);
+    assert_eq!(agent.journal.open_runs(), [], "it belongs to no run");
+}
+
+#[tokio::test]
+async fn the_journals_hash_at_what_the_controller_has_is_told_after_each_welcome() {
+    let mut controller = Controller::new().await;
+    let mut agent = Agent::new(&controller, (-1, 30));
+    agent.write(3, 10);
+    agent.start();
+    let mut line = controller.session().await;
+    line.welcome(2, "").await;
+    assert_eq!(line.report().await, [3, 4]);
+    let told = line.journal_head.clone().unwrap();
+    assert_eq!(told.seq, 2);
+    assert_eq!(told.hash, agent.journal.hash_at(2).unwrap());
+}

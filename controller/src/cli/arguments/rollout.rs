@@ -78,11 +78,17 @@ Examples:
     List,
     /// Show a rollout and its runs
     #[command(after_help = "\
+With --at it is told from the audit trail and from what agents had reported by then.
+
 Examples:
-  mailmend rollout show 0198c5")]
+  mailmend rollout show 0198c5
+  mailmend rollout show 0198c5 --at 2026-05-01T03:12:00Z")]
     Show {
         #[command(flatten)]
         which: Which,
+        /// As it stood at this time, RFC 3339 such as 2026-05-01T10:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = super::trail::time)]
+        at: Option<i64>,
     },
     /// Follow a rollout until it is at rest; the exit code tells how it ended
     #[command(after_help = with_codes("\

@@ -48,7 +48,7 @@ pub(super) async fn watch(
     face.leave();
     let (rollout, exit) = ended?;
     if !output.is_json() {
-        output.text(&format!("\n{}", told(&rollout, output)))?;
+        output.text(&format!("\n{}", told(&rollout, now_ms(), output)))?;
         if exit == Exit::Waiting {
             let id = short(&rollout.id);
             output.note(&format!(

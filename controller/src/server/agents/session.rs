@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use mailmend_policy::name::ServerName;
 use mailmend_proto::convert::run_from_wire;
 use mailmend_proto::wire::from_agent::Message;
+use mailmend_proto::wire::record::Event;
 use mailmend_proto::wire::{self, to_agent};
 use mailmend_telemetry::trace::Span;
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use tonic::Status;
 
 use super::traced;
 use crate::immunity::Fingerprint;
-use crate::ingest::{IngestFault, Ledger};
+use crate::ingest::{IngestFault, Ledger, Weight};
 use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
 use crate::sessions::{Session, Telling};
@@ -85,6 +86,7 @@ async fn session(
         journal: agent.journal,
     });
     tell(outgoing, welcome).await?;
+    tell_head(controller, outgoing).await?;
     session.greeted();
     controller.liveness().heard(name, controller.now_ms());
     controller.symptoms_changed();
@@ -147,16 +149,27 @@ async fn listen(
     mut incoming: impl Stream<Item = Result<wire::FromAgent, Status>> + Unpin + Send,
     outgoing: &Outgoing,
 ) -> Result<(), Status> {
+    // The head of the trail was told right after the welcome.
+    let mut headed_ms = controller.now_ms();
     while let Some(message) = incoming.next().await {
         controller.liveness().heard(name, controller.now_ms());
         match message?.message {
             Some(Message::Report(report)) => {
+                let weight = weight(&report);
                 let seq = take_in(controller, name, ledger, report).await?;
                 tell(
                     outgoing,
                     to_agent::Message::Acknowledge(wire::Acknowledge { seq }),
                 )
                 .await?;
+                let now_ms = controller.now_ms();
+                if weight.is_due(Some(headed_ms), now_ms) {
+                    headed_ms = now_ms;
+                    tell_head(controller, outgoing).await?;
+                }
+            }
+            Some(Message::JournalHead(head)) => {
+                same_journal(controller, name, ledger, &head).await?;
             }
             Some(Message::Answer(answer)) if answer.admitted => {}
             Some(Message::Answer(answer)) => {
@@ -167,7 +180,10 @@ async fn listen(
                     code: answer.code,
                     why: answer.why,
                 };
-                controller.store().refuse(run, name, &refusal).await?;
+                controller
+                    .store()
+                    .refuse(run, name, &refusal, controller.now_ms())
+                    .await?;
                 controller.changed();
             }
             Some(Message::Facts(facts)) => {
@@ -262,6 +278,50 @@ async fn take_in(
     Ok(seq)
 }
 
+/// What a report is worth to the audit trail, before it is understood.
+fn weight(report: &wire::Report) -> Weight {
+    let each = report.records.iter().map(|record| match record.event {
+        Some(Event::TrailWitnessed(_)) => Weight::Nothing,
+        Some(Event::Closed(_)) => Weight::Closed,
+        _ => Weight::Something,
+    });
+    each.max().unwrap_or(Weight::Nothing)
+}
+
+/// Tells how far the audit trail reaches, for the agent to note.
+async fn tell_head(controller: &Controller, outgoing: &Outgoing) -> Result<(), Status> {
+    let head = controller.store().trail_head().await?;
+    let head = wire::TrailHead {
+        seq: head.seq,
+        hash: head.hash.to_vec(),
+    };
+    tell(outgoing, to_agent::Message::TrailHead(head)).await
+}
+
+/// Whether the agent's journal is what is stored of it. An alarm where it is not; the agent is served all the same:
+/// mail must not wait for the past to be settled.
+async fn same_journal(
+    controller: &Controller,
+    name: &ServerName,
+    ledger: &mut Ledger,
+    told: &wire::JournalHead,
+) -> Result<(), Status> {
+    let store = controller.store();
+    match ledger.is_same(store, told).await {
+        Ok(()) => Ok(()),
+        Err(IngestFault::Store(fault)) => Err(fault.into()),
+        Err(fault) => {
+            let text = fault.to_string();
+            tracing::error!(agent = %name, "{text}");
+            let (code, why) = text.split_once(": ").unwrap_or(("", &text));
+            store
+                .journal_contradicts(name, code, why, controller.now_ms())
+                .await?;
+            Ok(())
+        }
+    }
+}
+
 async fn refuse_report(controller: &Controller, name: &ServerName, fault: IngestFault) -> Status {
     if fault.is_alarm() {
         let text = fault.to_string();
@@ -280,6 +340,7 @@ async fn refuse_report(controller: &Controller, name: &ServerName, fault: Ingest
         IngestFault::Malformed { .. } => Status::invalid_argument(fault.to_string()),
         IngestFault::SecondHistory { .. }
         | IngestFault::Foreign { .. }
+        | IngestFault::Contradicts { .. }
         | IngestFault::Illegal { .. } => Status::failed_precondition(fault.to_string()),
     }
 }

@@ -152,11 +152,14 @@ impl Line {
             .map(|message| message.message.unwrap())
     }
 
-    /// The next message but what is to be watched and what is poison, which come with every connection.
+    /// The next message but what is to be watched, what is poison and the head of the trail, which come with every
+    /// connection.
     async fn hear(&mut self) -> Result<to_agent::Message, Status> {
         loop {
             match self.hear_anything().await? {
-                to_agent::Message::Watches(_) | to_agent::Message::Immunity(_) => {}
+                to_agent::Message::Watches(_)
+                | to_agent::Message::Immunity(_)
+                | to_agent::Message::TrailHead(_) => {}
                 other => return Ok(other),
             }
         }
@@ -618,3 +621,4 @@ async fn the_last_word_about_the_queues_is_what_counts() {
 
 mod immunity;
 mod orders;
+mod trail;

@@ -1,0 +1,363 @@
+//! The audit trail's rows. An entry is written in the transaction of what it tells of; only one transaction is open
+//! at a time, so the chain cannot fork.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mailmend_proto::wire;
+use mailmend_proto::wire::trail_item::What;
+use prost::Message as _;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use super::row::{signed, unsigned};
+use super::{Change, Store, StoreError, Write};
+use crate::trail::item::encoded;
+use crate::trail::{CONTROLLER, Head};
+use crate::trust::Named;
+use crate::trust::refusals::Refused;
+
+/// Entries read at once while all of them are read.
+const PAGE: u32 = 1000;
+
+/// Who did something, and to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deed<'a> {
+    /// When, milliseconds since 1970 UTC.
+    pub(super) at_ms: i64,
+    pub(super) actor: Actor<'a>,
+    pub(super) kind: &'a str,
+    pub(super) target: &'a str,
+    /// In words; empty: nothing was said.
+    pub(super) why: &'a str,
+}
+
+/// Who.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Actor<'a> {
+    /// The operator of this name, with the role that the name has now.
+    Operator(&'a str),
+    /// An agent.
+    Agent(&'a str),
+    /// The controller by itself.
+    Controller,
+}
+
+/// An entry as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrailRow {
+    /// The entry.
+    pub entry: wire::TrailEntry,
+    /// The hash that stands with it.
+    pub hash: Vec<u8>,
+}
+
+/// Which entries are wanted; none holds for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrailFilter {
+    /// Only from then on, milliseconds since 1970 UTC.
+    pub since_ms: Option<i64>,
+    /// Only before then.
+    pub until_ms: Option<i64>,
+    /// Only of this actor.
+    pub actor: Option<String>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only with targets that begin so.
+    pub target: Option<String>,
+}
+
+/// Where the chain ends, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct End(Mutex<Ends>);
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// The durable end; not known before the first entry, and while a write that adds to it is under way: whatever
+    /// becomes of that, it is read again then.
+    durable: Option<Head>,
+    /// What the write that is under way has added.
+    added: Option<Head>,
+}
+
+impl End {
+    fn locked(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A write begins: what an earlier one added and did not commit is gone.
+    pub(super) fn begin(&self) {
+        self.locked().added = None;
+    }
+
+    /// What the write that is about to be committed has added. Asked while it still has the one connection:
+    /// right after the commit another write may have begun.
+    pub(super) fn added(&self) -> Option<Head> {
+        self.locked().added.take()
+    }
+
+    /// This is durable. A write that came after may have said more already.
+    pub(super) fn durable(&self, added: Option<Head>) {
+        let mut ends = self.locked();
+        if added.map(|head| head.seq) > ends.durable.map(|head| head.seq) {
+            ends.durable = added;
+        }
+    }
+
+    /// The end to go on from, where it is known.
+    fn take(&self) -> Option<Head> {
+        let mut ends = self.locked();
+        let durable = ends.durable.take();
+        ends.added.or(durable)
+    }
+}
+
+fn row(row: &SqliteRow) -> Result<TrailRow, StoreError> {
+    Ok(TrailRow {
+        entry: wire::TrailEntry {
+            seq: unsigned("audit", row.get("seq"))?,
+            at_ms: row.get("at_ms"),
+            actor: row.get("actor"),
+            role: row.get("role"),
+            kind: row.get("kind"),
+            target: row.get("target"),
+            why: row.get("why"),
+            detail: row.get("detail"),
+        },
+        hash: row.get("hash"),
+    })
+}
+
+fn head(row: Option<(i64, Vec<u8>)>) -> Result<Head, StoreError> {
+    let Some((seq, hash)) = row else {
+        return Ok(Head::NONE);
+    };
+    Ok(Head {
+        seq: unsigned("audit", seq)?,
+        hash: hash.try_into().map_err(|_| StoreError::Row {
+            table: "audit",
+            why: format!("the hash of entry {seq} has not 32 bytes"),
+        })?,
+    })
+}
+
+const END: &str = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+
+impl Store {
+    /// Appends an entry as a part of a write.
+    pub(super) async fn write_entry(
+        &self,
+        write: &mut Write<'_>,
+        deed: Deed<'_>,
+        items: Vec<What>,
+    ) -> Result<(), StoreError> {
+        let former = match self.held.end.take() {
+            Some(former) => former,
+            None => head(
+                sqlx::query_as(END)
+                    .fetch_optional(&mut **write)
+                    .await
+                    .map_err(|fault| self.fault(fault))?,
+            )?,
+        };
+        let (actor, role) = match deed.actor {
+            Actor::Controller => (CONTROLLER, "controller".to_owned()),
+            Actor::Agent(name) => (name, "agent".to_owned()),
+            // Reactions are told as if the controller were an operator.
+            Actor::Operator(CONTROLLER) => (CONTROLLER, "controller".to_owned()),
+            Actor::Operator(name) => {
+                let role: Option<String> =
+                    sqlx::query_scalar("SELECT role FROM operators WHERE name = $1")
+                        .bind(name)
+                        .fetch_optional(&mut **write)
+                        .await
+                        .map_err(|fault| self.fault(fault))?;
+                (name, role.unwrap_or_default())
+            }
+        };
+        let entry = wire::TrailEntry {
+            seq: former.seq + 1,
+            at_ms: deed.at_ms,
+            actor: actor.to_owned(),
+            role,
+            kind: deed.kind.to_owned(),
+            target: deed.target.to_owned(),
+            why: deed.why.to_owned(),
+            detail: encoded(items),
+        };
+        let head = former.after(&entry.encode_to_vec());
+        sqlx::query(
+            "INSERT INTO audit (seq, at_ms, actor, role, kind, target, why, detail, hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(signed("audit", entry.seq)?)
+        .bind(entry.at_ms)
+        .bind(entry.actor)
+        .bind(entry.role)
+        .bind(entry.kind)
+        .bind(entry.target)
+        .bind(entry.why)
+        .bind(entry.detail)
+        .bind(head.hash.to_vec())
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        self.held.end.locked().added = Some(head);
+        Ok(())
+    }
+
+    /// Begins the trail of a store that has none, with what was noted before there was one.
+    pub(super) async fn begin_trail(&self, now_ms: i64) -> Result<(), StoreError> {
+        if self.trail_head().await?.seq > 0 {
+            return Ok(());
+        }
+        let mut write = self.write().await?;
+        let before: Vec<(i64, String, String, String, String)> =
+            sqlx::query_as("SELECT at_ms, operator, what, target, why FROM changes ORDER BY id")
+                .fetch_all(&mut *write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        let trail = Uuid::new_v4().to_string();
+        let begun = wire::TrailBegun {
+            trail: trail.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            copied: before.len() as u64,
+        };
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Controller,
+            kind: "begin-trail",
+            target: &trail,
+            why: "",
+        };
+        self.write_entry(&mut write, deed, vec![What::Begun(begun)])
+            .await?;
+        for (at_ms, operator, kind, target, why) in &before {
+            let deed = Deed {
+                at_ms: *at_ms,
+                actor: Actor::Operator(operator),
+                kind,
+                target,
+                why,
+            };
+            self.write_entry(&mut write, deed, Vec::new()).await?;
+        }
+        self.commit(write).await
+    }
+
+    /// Notes calls that were refused; nothing is written where there are none.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn note_refusals(&self, refused: &[Refused], now_ms: i64) -> Result<(), StoreError> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.write().await?;
+        for one in refused {
+            let deed = Deed {
+                at_ms: now_ms,
+                actor: match &one.whom {
+                    Named::Agent(name) => Actor::Agent(name.as_str()),
+                    Named::Operator(name) => Actor::Operator(name),
+                },
+                kind: "refused-call",
+                target: one.call,
+                why: &format!("{} times; {}", one.times, one.why),
+            };
+            self.write_entry(&mut write, deed, Vec::new()).await?;
+        }
+        self.commit(write).await
+    }
+
+    /// Where the trail ends.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn trail_head(&self) -> Result<Head, StoreError> {
+        let known = self.held.end.locked().durable;
+        match known {
+            Some(known) => Ok(known),
+            None => head(
+                sqlx::query_as(END)
+                    .fetch_optional(&self.readers)
+                    .await
+                    .map_err(|fault| self.fault(fault))?,
+            ),
+        }
+    }
+
+    /// The next entries after one, in order; at most [`PAGE`].
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn trail_after(&self, after: u64) -> Result<Vec<TrailRow>, StoreError> {
+        sqlx::query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
+            .bind(signed("audit", after)?)
+            .bind(PAGE)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?
+            .iter()
+            .map(row)
+            .collect()
+    }
+
+    /// The newest entries that fit, oldest first.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn trail(
+        &self,
+        filter: &TrailFilter,
+        limit: u32,
+    ) -> Result<Vec<TrailRow>, StoreError> {
+        let mut rows = sqlx::query(
+            "SELECT * FROM audit WHERE at_ms >= coalesce($1, at_ms) AND at_ms < coalesce($2, at_ms + 1)
+               AND actor = coalesce($3, actor) AND kind = coalesce($4, kind)
+               AND ($5 IS NULL OR substr(target, 1, length($5)) = $5)
+             ORDER BY seq DESC LIMIT $6",
+        )
+        .bind(filter.since_ms)
+        .bind(filter.until_ms)
+        .bind(&filter.actor)
+        .bind(&filter.kind)
+        .bind(&filter.target)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?
+        .iter()
+        .map(row)
+        .collect::<Result<Vec<_>, _>>()?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// Every entry about exactly this, in order.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn trail_of(&self, target: &str) -> Result<Vec<TrailRow>, StoreError> {
+        sqlx::query("SELECT * FROM audit WHERE target = $1 ORDER BY seq")
+            .bind(target)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?
+            .iter()
+            .map(row)
+            .collect()
+    }
+}
+
+impl<'a> From<&'a Change> for Deed<'a> {
+    fn from(change: &'a Change) -> Self {
+        Self {
+            at_ms: change.at_ms,
+            actor: Actor::Operator(&change.operator),
+            kind: &change.what,
+            target: &change.target,
+            why: &change.why,
+        }
+    }
+}
