@@ -98,19 +98,34 @@ fn a_rollout_is_verified_by_files_alone_and_what_is_changed_behind_the_controlle
     });
     assert!(over.is_ok(), "{last:#}");
 
-    // Each agent has noted the head of the trail when its run had closed.
+    // Whoever cuts the end off has a whole trail, which agents contradict once they have noted its head after their
+    // runs had closed.
+    let (trail, cut) = (
+        folder.path().join("trail.jsonl"),
+        folder.path().join("cut.jsonl"),
+    );
+    export(&operator, &trail);
+    let text = std::fs::read_to_string(&trail).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(&cut, lines[..12].join("\n") + "\n").unwrap();
+    let (code, verdict) = verified(&operator, &cut, &[]);
+    assert_eq!(code, Some(0), "by itself it is whole: {verdict:#}");
     let mut exported = Vec::new();
-    let trail = folder.path().join("trail.jsonl");
-    let mut head = String::new();
-    awaited::or_fail("all agents to witness the end", LIMIT, || {
+    awaited::or_fail("agents to witness the end", LIMIT, || {
         exported = journals(&world, &programs);
-        head = export(&operator, &trail);
-        exported.iter().all(|file| {
-            let text = std::fs::read_to_string(file).unwrap();
-            text.lines().count() > 8
-        })
+        let (code, verdict) = verified(&operator, &cut, &exported);
+        let found = verdict["found"].as_array().unwrap();
+        let by_witness = |one: &Value| {
+            one["what"]
+                .as_str()
+                .unwrap()
+                .contains("of its journal) saw it")
+        };
+        code == Some(FOUND) && found.iter().any(by_witness)
     })
     .unwrap();
+    // After the journals: what they saw is in it.
+    let head = export(&operator, &trail);
     let (code, verdict) = verified(&operator, &trail, &exported);
     assert_eq!(code, Some(0), "{verdict:#}");
     assert_eq!(verdict["found"], Value::Array(Vec::new()));
@@ -156,15 +171,7 @@ fn a_rollout_is_verified_by_files_alone_and_what_is_changed_behind_the_controlle
     let (code, verdict) = verified(&operator, &forged, &[]);
     assert_eq!(code, Some(FOUND), "{verdict:#}");
 
-    // Whoever cuts the end off has a whole trail, which every agent contradicts.
-    let text = std::fs::read_to_string(&trail).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    std::fs::write(&forged, lines[..12].join("\n") + "\n").unwrap();
-    let (code, verdict) = verified(&operator, &forged, &[]);
-    assert_eq!(code, Some(0), "by itself it is whole: {verdict:#}");
-    let (code, verdict) = verified(&operator, &forged, &exported);
-    assert_eq!(code, Some(FOUND), "{verdict:#}");
-    let cut = ["audit", "verify", forged.to_str().unwrap(), "--head", &head];
+    let cut = ["audit", "verify", cut.to_str().unwrap(), "--head", &head];
     assert_eq!(operator.ended(&cut).unwrap().0, Some(FOUND));
     assert_eq!(fleet.stop(), Vec::<String>::new());
 }

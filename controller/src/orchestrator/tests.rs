@@ -1,5 +1,6 @@
 //! The whole controller, on a store on disk, with agents that talk to it as over the wire.
 
+mod trail;
 mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -500,6 +501,7 @@ async fn with_a_death_at(kill: usize, ends: &Ends, expected: RolloutState) -> bo
             let agent = agent.lock().unwrap();
             assert!(agent.runs.values().all(|(_, state)| state.closed.is_some()));
         }
+        trail::assert_authorised(controller.store(), &site, &ended).await;
         controller.stop().await;
         return deaths > 0;
     }
@@ -625,6 +627,7 @@ async fn answered_with_a_death_at(kill: usize, answer: Answer) -> bool {
                 assert_eq!(rollouts.len(), 1, "killed at {kill}");
                 assert_eq!(rollouts[0].state, RolloutState::Succeeded, "{rollouts:?}");
                 assert_eq!(rollouts[0].by, "mailmend");
+                trail::assert_authorised(controller.store(), &site, &rollouts[0]).await;
                 assert!(
                     site.begun().values().all(|times| *times == 1),
                     "killed at {kill}"

@@ -475,7 +475,10 @@ async fn what_was_decided_before_an_operators_change_is_void() {
     assert_eq!(store.minted().await.unwrap(), 0, "nothing of it was stored");
     let changes = store.changes().await.unwrap();
     let changes: Vec<&str> = changes.iter().map(|one| one.what.as_str()).collect();
-    assert_eq!(changes, ["publish-policy", "start-rollout", "start-rollout"]);
+    assert_eq!(
+        changes,
+        ["publish-policy", "start-rollout", "start-rollout"]
+    );
 }
 
 #[tokio::test]
