@@ -102,6 +102,17 @@ trait Storage: Send {
     fn acknowledge(&mut self, seq: u64) -> Result<(), JournalError>;
 }
 
+/// A row as it is, for others to verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The record's number.
+    pub seq: u64,
+    /// The hash of the chain at it.
+    pub hash: [u8; 32],
+    /// The record's exact bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// The agent's journal. Clones share it.
 #[derive(Clone)]
 pub struct Journal(Arc<Shared>);
@@ -295,20 +306,19 @@ impl Journal {
         Ok(self.books().storage.row(seq)?.link.hash)
     }
 
-    /// The rows after `seq`, in order, about `max_bytes` of them: number, hash and exact bytes of each, for others to
-    /// verify.
+    /// The rows after `seq`, in order, about `max_bytes` of them, for others to verify.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn rows_after(
-        &self,
-        seq: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<(u64, [u8; 32], Vec<u8>)>, JournalError> {
+    pub fn rows_after(&self, seq: u64, max_bytes: usize) -> Result<Vec<Exported>, JournalError> {
         let rows = self.books().storage.rows(seq + 1, max_bytes)?;
         let rows = rows.into_iter();
         Ok(rows
-            .map(|row| (row.link.seq, row.link.hash, row.bytes))
+            .map(|row| Exported {
+                seq: row.link.seq,
+                hash: row.link.hash,
+                bytes: row.bytes,
+            })
             .collect())
     }
 

@@ -200,6 +200,7 @@ impl Store {
                 journal: journal.to_owned(),
                 seq: last.seq,
                 hash: hash.to_vec(),
+                before: false,
             };
             let deed = Deed {
                 at_ms: now_ms,

@@ -3,6 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use mailmend_policy::digest::Digest;
 use mailmend_proto::wire;
 use mailmend_proto::wire::trail_item::What;
 use prost::Message as _;
@@ -242,7 +243,87 @@ impl Store {
             };
             self.write_entry(&mut write, deed, Vec::new()).await?;
         }
+        let standing = self.standing(&mut write).await?;
+        if !standing.is_empty() {
+            let deed = Deed {
+                at_ms: now_ms,
+                actor: Actor::Controller,
+                kind: "carry-over",
+                target: &trail,
+                why: "what was stored and allowed before there was a trail",
+            };
+            self.write_entry(&mut write, deed, standing).await?;
+        }
         self.commit(write).await
+    }
+
+    /// What was stored of journals, and what agents were allowed and have not done, when the trail begins.
+    async fn standing(&self, write: &mut Write<'_>) -> Result<Vec<What>, StoreError> {
+        let mut items = Vec::new();
+        let journals = sqlx::query(
+            "SELECT agent, journal, max(seq) AS seq FROM records GROUP BY agent, journal ORDER BY agent, journal",
+        )
+        .fetch_all(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        for row in journals {
+            items.push(What::HeadSeen(wire::TrailHeadSeen {
+                agent: row.get("agent"),
+                journal: row.get("journal"),
+                seq: unsigned("records", row.get("seq"))?,
+                hash: Vec::new(),
+                before: true,
+            }));
+        }
+        let parts = sqlx::query(
+            "SELECT p.run, p.agent, p.through, p.down_to, p.last, r.fence FROM parts p JOIN runs r ON r.id = p.run
+             WHERE r.fence IS NOT NULL AND json_extract(p.told, '$.closed') IS NULL ORDER BY r.fence, p.agent",
+        )
+        .fetch_all(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        for row in parts {
+            let (run, agent): (String, String) = (row.get("run"), row.get("agent"));
+            let fence = unsigned("runs", row.get("fence"))?;
+            items.push(What::Assigned(wire::TrailAssigned {
+                run: run.clone(),
+                fence,
+                agents: vec![agent.clone()],
+            }));
+            items.push(What::Advanced(wire::TrailAdvanced {
+                run: run.clone(),
+                agent: agent.clone(),
+                fence,
+                through: unsigned("parts", row.get("through"))?,
+            }));
+            if let Some(down_to) = row.get::<Option<i64>, _>("down_to") {
+                items.push(What::Unwound(wire::TrailUnwound {
+                    run,
+                    agent,
+                    fence,
+                    down_to: unsigned("parts", down_to)?,
+                    last: row.get("last"),
+                }));
+            }
+        }
+        for order in
+            sqlx::query("SELECT * FROM person_orders WHERE state <> 'refused' ORDER BY at_ms, id")
+                .fetch_all(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?
+        {
+            let fence: Option<i64> = order.get("fence");
+            let bytes: Vec<u8> = order.get("bytes");
+            items.push(What::Ordered(wire::TrailOrdered {
+                order: order.get("id"),
+                run: order.get("run"),
+                agent: order.get("agent"),
+                what: order.get("kind"),
+                fence: unsigned("person_orders", fence.unwrap_or(0))?,
+                digest: Digest::of(&bytes).as_bytes().to_vec(),
+            }));
+        }
+        Ok(items)
     }
 
     /// Notes calls that were refused; nothing is written where there are none.

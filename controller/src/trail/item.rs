@@ -173,6 +173,10 @@ pub fn told(what: &What) -> String {
             u64::from(one.wave) + 1,
             hex(&one.digest)
         ),
+        What::HeadSeen(one) if one.before => format!(
+            "the journal {} of {} was stored up to {} before",
+            one.journal, one.agent, one.seq
+        ),
         What::HeadSeen(one) => format!(
             "the journal {} of {} is stored up to {}, hash {}",
             one.journal,

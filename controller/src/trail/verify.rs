@@ -41,6 +41,13 @@ impl Finding {
     }
 }
 
+/// A run and an agent of it, or an agent and its journal.
+type Pair = (String, String);
+/// An entry, a fence, and a watermark or how far down.
+type Limit = (u64, u64, u32);
+/// An entry that tells of a record, the record, and the journal's hash there.
+type Seen = (u64, u64, Vec<u8>);
+
 /// A trail that is being verified, with what the checks of journals need of it.
 #[derive(Debug, Clone)]
 pub struct Trail {
@@ -48,19 +55,21 @@ pub struct Trail {
     /// The hash at each entry, from the first on.
     hashes: Vec<[u8; 32]>,
     pub(super) allowed: Allowed,
-    /// By agent and journal: the entry that tells of it, the record and its hash.
-    pub(super) seen: BTreeMap<(String, String), Vec<(u64, u64, Vec<u8>)>>,
+    /// By agent and journal.
+    pub(super) seen: BTreeMap<Pair, Vec<Seen>>,
+    /// By agent and journal: the last record that is older than the trail.
+    pub(super) older: BTreeMap<Pair, u64>,
 }
 
 /// What agents were allowed to do: each with the entry that says so.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Allowed {
     /// By run and agent: entry and fence.
-    pub(super) assigned: BTreeMap<(String, String), Vec<(u64, u64)>>,
+    pub(super) assigned: BTreeMap<Pair, Vec<(u64, u64)>>,
     /// By run and agent: entry, fence and watermark.
-    pub(super) advanced: BTreeMap<(String, String), Vec<(u64, u64, u32)>>,
+    pub(super) advanced: BTreeMap<Pair, Vec<Limit>>,
     /// By run and agent: entry, fence and how far down.
-    pub(super) unwound: BTreeMap<(String, String), Vec<(u64, u64, u32)>>,
+    pub(super) unwound: BTreeMap<Pair, Vec<Limit>>,
     /// By order: entry, run and agent.
     pub(super) ordered: BTreeMap<String, (u64, String, String)>,
 }
@@ -72,6 +81,7 @@ impl Default for Trail {
             hashes: Vec::new(),
             allowed: Allowed::default(),
             seen: BTreeMap::new(),
+            older: BTreeMap::new(),
         }
     }
 }
@@ -158,6 +168,9 @@ impl Trail {
             }
             What::Ordered(one) => {
                 ordered.insert(one.order, (seq, one.run, one.agent));
+            }
+            What::HeadSeen(one) if one.before => {
+                self.older.insert((one.agent, one.journal), one.seq);
             }
             What::HeadSeen(one) => {
                 let all = self.seen.entry((one.agent, one.journal)).or_default();

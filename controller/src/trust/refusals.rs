@@ -25,7 +25,10 @@ pub struct Refused {
 
 /// What was refused since it was taken last.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<BTreeMap<(Named, &'static str), (String, u64)>>);
+pub struct Refusals(Mutex<Counted>);
+
+/// By caller and call: why, the last time, and how often.
+type Counted = BTreeMap<(Named, &'static str), (String, u64)>;
 
 impl Refusals {
     /// Counts a refusal.

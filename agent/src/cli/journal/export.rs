@@ -30,10 +30,10 @@ pub(super) fn write(journal: &Journal, agent: &ServerName, file: &Path) -> Resul
     let (mut after, head) = (0, journal.head());
     while after < head {
         let rows = journal.rows_after(after, READ_BYTES)?;
-        let Some((last, ..)) = rows.last() else { break };
-        after = *last;
-        for (seq, hash, bytes) in rows.iter().filter(|(seq, ..)| *seq <= head) {
-            let (hash, record) = (hex(hash), hex(bytes));
+        let Some(last) = rows.last() else { break };
+        after = last.seq;
+        for row in rows.iter().filter(|row| row.seq <= head) {
+            let (seq, hash, record) = (row.seq, hex(&row.hash), hex(&row.bytes));
             writeln!(
                 out,
                 r#"{{"seq":{seq},"hash":"{hash}","record":"{record}"}}"#

@@ -67,7 +67,8 @@ Examples:
     #[command(after_help = with_codes("\
 Asks no controller where a file is named. Each entry must follow from those before it. With an agent's journal \
 (`mailmend-agent journal export`) it also tells whether what each saw of the other is still so, and whether \
-everything the agent did was allowed by an earlier entry. The first place that is not as it must be is told \
+everything the agent did was allowed by an earlier entry. Export journals first and the trail last, or what they \
+saw meanwhile is missing in it. The first place that is not as it must be is told \
 first, with what it means. Exit code 3: something was found.
 
 Examples:

@@ -236,6 +236,50 @@ async fn what_was_noted_before_there_was_a_trail_is_copied_into_it_once() {
 }
 
 #[tokio::test]
+async fn a_trail_that_begins_in_the_middle_of_a_run_takes_over_what_was_allowed_and_stored() {
+    let (_folder, store) = store().await;
+    let id = rollout(&store, &["oslo"]).await;
+    let loaded = store.rollout(id).await.unwrap().unwrap();
+    let run_id = loaded.runs[0].id;
+    let actions = [
+        Action::Assign { run: run_id },
+        Action::Advance {
+            run: run_id,
+            server: name("oslo-A"),
+            through: 1,
+        },
+    ];
+    store.carry_out(&loaded, &actions, 9).await.unwrap();
+    let mut database = behind(&store).await;
+    run(
+        &mut database,
+        "DROP TRIGGER audit_is_never_removed; DELETE FROM audit;
+         INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record)
+           VALUES ('oslo-A', 'one', 1, 'r', 'alarm', 1, 1, x'00'), ('oslo-A', 'one', 2, 'r', 'alarm', 1, 1, x'00')",
+    )
+    .await
+    .unwrap();
+    let path = store.path().to_owned();
+    store.close().await;
+    let store = Store::open(&path).await.unwrap();
+    assert_eq!(kinds(&store).await, ["begin-trail", "carry-over"]);
+    let rows = store.trail_after(1).await.unwrap();
+    let carried = crate::trail::item::decoded(&rows[0].entry.detail).unwrap();
+    let told: Vec<String> = carried.iter().map(crate::trail::item::told).collect();
+    assert_eq!(
+        told,
+        [
+            "the journal one of oslo-A was stored up to 2 before".to_owned(),
+            format!("run {run_id} may be taken on by oslo-A with fence 1"),
+            format!("oslo-A may go on in run {run_id} below step 1 with fence 1"),
+            format!("run {run_id} may be taken on by oslo-B with fence 1"),
+            format!("oslo-B may go on in run {run_id} below step 0 with fence 1"),
+        ]
+    );
+    verified(&store).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_rollout_is_told_as_it_stood_at_each_of_its_entries() {
     let (_folder, store) = store().await;
     let id = rollout(&store, &["oslo", "bergen"]).await;

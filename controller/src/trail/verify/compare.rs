@@ -1,7 +1,7 @@
 //! A trail and an agent's journal against each other.
 
 use super::journal::{Did, Effect};
-use super::{Finding, Journal, Trail};
+use super::{Finding, Journal, Seen, Trail};
 
 /// Everything in which a verified trail and a verified journal contradict each other, in the journal's order.
 #[must_use]
@@ -14,7 +14,9 @@ pub fn compare(trail: &Trail, journal: &Journal) -> Vec<Finding> {
     let key = (journal.agent.clone(), journal.id.to_string());
     let seen = trail.seen.get(&key).map_or(&[][..], Vec::as_slice);
     found.extend(seen.iter().filter_map(|one| journal_was(journal, one)));
-    found.extend(journal.effects.iter().filter_map(|effect| {
+    let older = trail.older.get(&key).copied().unwrap_or(0);
+    let effects = journal.effects.iter().filter(|one| one.seq > older);
+    found.extend(effects.filter_map(|effect| {
         let allowed = allowed(trail, journal, effect);
         not_before(journal, effect, allowed, seen)
     }));
@@ -22,7 +24,7 @@ pub fn compare(trail: &Trail, journal: &Journal) -> Vec<Finding> {
 }
 
 /// Whether the journal is still what the controller had stored of it.
-fn journal_was(journal: &Journal, (entry, record, hash): &(u64, u64, Vec<u8>)) -> Option<Finding> {
+fn journal_was(journal: &Journal, (entry, record, hash): &Seen) -> Option<Finding> {
     let place = format!("record {record} of the journal of {}", journal.agent);
     let index = usize::try_from(record.checked_sub(1)?).unwrap_or(usize::MAX);
     match journal.hashes.get(index) {
@@ -84,7 +86,7 @@ fn not_before(
     journal: &Journal,
     effect: &Effect,
     allowed: Vec<u64>,
-    seen: &[(u64, u64, Vec<u8>)],
+    seen: &[Seen],
 ) -> Option<Finding> {
     let place = format!("record {} of the journal of {}", effect.seq, journal.agent);
     let did = match effect.what {

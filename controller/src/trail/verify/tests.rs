@@ -161,6 +161,7 @@ fn seen(journal: &Journal, seq: u64) -> What {
         journal: journal.id.to_string(),
         seq,
         hash: journal.hashes[usize::try_from(seq).unwrap() - 1].to_vec(),
+        before: false,
     })
 }
 
@@ -209,6 +210,25 @@ fn an_authorisation_that_was_written_after_the_fact_is_found() {
         findings[0].means,
         "the authorisation was written after the fact"
     );
+}
+
+#[test]
+fn what_was_stored_before_there_was_a_trail_needs_no_entry_and_what_came_after_does() {
+    let journal = journal(run());
+    let before = |seq| {
+        What::HeadSeen(wire::TrailHeadSeen {
+            agent: AGENT.into(),
+            journal: journal.id.to_string(),
+            seq,
+            hash: Vec::new(),
+            before: true,
+        })
+    };
+    assert_eq!(compare(&trail(vec![before(3)]), &journal), []);
+    assert_eq!(compare(&trail(vec![before(2)]), &journal).len(), 1);
+    // What was allowed by then is copied.
+    let carried = trail(vec![before(2), assigned(), advanced(4, 2)]);
+    assert_eq!(compare(&carried, &journal), []);
 }
 
 #[test]

@@ -117,6 +117,7 @@ async fn a_journals_head_is_noted_as_it_follows_from_the_records_and_witnessing_
         journal: Uuid::from_u128(JOURNAL).to_string(),
         seq: 3,
         hash: agent.link.hash.to_vec(),
+        before: false,
     });
     assert_eq!(decoded(&noted[1].entry.detail).unwrap(), [expected]);
     // The clock of these tests stands still: five minutes are not over.
