@@ -128,27 +128,28 @@ async fn list(
     let head = head(answer.head, &answer.head_hash)?;
     output.answer(
         &json!({ "entries": entries, "head": head.to_string() }),
-        |output| {
-            let now = now_ms();
-            let rows = entries.iter().map(|entry| {
-                vec![
-                    entry.seq.into(),
-                    column(entry.at_ms, now).into(),
-                    (&entry.actor).into(),
-                    (&entry.kind).into(),
-                    entry.target.as_deref().unwrap_or("-").into(),
-                    says(entry).into(),
-                ]
-            });
-            let table = output.table(
-                &["SEQ", "AT", "WHO", "DID", "TO", "WHAT IT SAYS"],
-                rows.collect(),
-                "no entry fits",
-            );
-            format!("{table}head {head}\n")
-        },
+        |output| listed(&entries, head, now_ms(), output),
     )?;
     Ok(Exit::Success)
+}
+
+fn listed(entries: &[EntryView], head: Head, now: i64, output: &Output) -> String {
+    let rows = entries.iter().map(|entry| {
+        vec![
+            entry.seq.into(),
+            column(entry.at_ms, now).into(),
+            (&entry.actor).into(),
+            (&entry.kind).into(),
+            entry.target.as_deref().unwrap_or("-").into(),
+            says(entry).into(),
+        ]
+    });
+    let table = output.table(
+        &["SEQ", "AT", "WHO", "DID", "TO", "WHAT IT SAYS"],
+        rows.collect(),
+        "no entry fits",
+    );
+    format!("{table}head {head}\n")
 }
 
 fn head(seq: u64, hash: &[u8]) -> Result<Head, Failure> {
@@ -278,4 +279,64 @@ fn exported(row: &wire::TrailRow) -> Result<(Head, String), Failure> {
         Failure::new("C162-audit-file", text)
     })?;
     Ok((head(entry.seq, &row.hash)?, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use mailmend_proto::wire::trail_item::What;
+    use prost::Message as _;
+
+    use super::*;
+
+    fn row(seq: u64, items: Vec<What>) -> wire::TrailRow {
+        let entry = wire::TrailEntry {
+            seq,
+            at_ms: 1_780_000_000_000,
+            actor: "anna".into(),
+            role: "operator".into(),
+            kind: "pause-rollout".into(),
+            target: "0198c5e2-0000-7000-8000-000000000001".into(),
+            why: "board meeting until noon".into(),
+            detail: item::encoded(items),
+        };
+        wire::TrailRow {
+            entry: entry.encode_to_vec(),
+            hash: vec![7; 32],
+        }
+    }
+
+    #[test]
+    fn a_listing_fits_a_terminal_and_ends_with_the_head() {
+        let began = |wave| What::WaveBegan(wire::TrailWaveBegan { wave });
+        let rows = [
+            row(1, Vec::new()),
+            row(2, vec![began(0), began(1), began(2)]),
+        ];
+        let entries: Vec<EntryView> = rows.iter().map(|row| view(row).unwrap()).collect();
+        assert_eq!(says(&entries[0]), "board meeting until noon");
+        let all = "board meeting until noon; wave 1 may begin; and 2 more";
+        assert_eq!(says(&entries[1]), all);
+        let head = head(2, &[7; 32]).unwrap();
+        let text = listed(&entries, head, 1_780_000_060_000, &Output::fixed(100));
+        let (table, last) = text.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(last, format!("head 2:{}", "07".repeat(32)));
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 100),
+            "{table}"
+        );
+        let json = serde_json::to_value(&entries[1]).unwrap();
+        assert_eq!(json["detail"][2], "wave 3 may begin");
+        assert_eq!(json["at"], "2026-05-28T20:26:40.000Z");
+    }
+
+    #[test]
+    fn a_row_that_is_no_entry_is_refused() {
+        let mut bad = row(1, Vec::new());
+        bad.entry.push(0);
+        assert!(view(&bad).is_err());
+        assert!(exported(&bad).is_err());
+        let (at, line) = exported(&row(1, Vec::new())).unwrap();
+        assert_eq!(at.seq, 1);
+        assert!(line.contains(r#""kind":"pause-rollout""#), "{line}");
+    }
 }
