@@ -84,6 +84,20 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The run that it is about; none where it is about the rollout.
+    #[must_use]
+    pub const fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Assign { run }
+            | Self::Advance { run, .. }
+            | Self::Unwind { run, .. }
+            | Self::Enter { run, .. } => Some(*run),
+            Self::Turn { .. } | Self::EndWave { .. } | Self::BeginWave { .. } => None,
+        }
+    }
+}
+
 /// What follows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {

@@ -6,6 +6,7 @@ use mailmend_policy::strategy::Gate;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 
+use super::at_work::Touched;
 use super::row::{parsed, signed};
 use super::{Store, StoreError, Write};
 use crate::decide::Action;
@@ -91,7 +92,8 @@ impl Store {
             self.carry_out_one(&mut write, rollout, action, now_ms, &mut told)
                 .await?;
         }
-        self.commit(write).await?;
+        let runs = actions.iter().filter_map(Action::run).collect();
+        self.commit_of(write, Touched::Decided(runs)).await?;
         told.sort();
         told.dedup();
         Ok(told)

@@ -9,6 +9,8 @@ use mailmend_proto::wire;
 use prost::Message;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
+use super::at_work::Touched;
+use super::gathered::is_plain;
 use super::row::{parsed, signed, to_json};
 use super::{Store, StoreError, Write};
 use crate::lock::Word;
@@ -61,12 +63,8 @@ pub fn kept(record: &Record) -> Vec<u8> {
 }
 
 impl Store {
-    /// Appends the next records of an agent's journal, all or none, with what they add up to.
-    /// Durable when it returns.
-    ///
-    /// # Errors
-    /// [`StoreError::Changed`] where the stored journal does not end at `tail.after`.
-    pub async fn append(
+    /// As [`Store::append`], in a transaction of its own.
+    pub(super) async fn append_alone(
         &self,
         tail: Tail<'_>,
         records: &[Record],
@@ -150,13 +148,7 @@ impl Store {
                          WHERE id = $1 AND rollout IS NULL",
                     )
                     .bind(&run)
-                    .bind(match how {
-                        mailmend_proto::run::Ended::Committed
-                        | mailmend_proto::run::Ended::Unwound
-                        | mailmend_proto::run::Ended::Released => "succeeded",
-                        mailmend_proto::run::Ended::NotNeeded => "not-needed",
-                        mailmend_proto::run::Ended::AtRest => "needs-person",
-                    })
+                    .bind(super::gathered::phase(*how))
                     .bind(record.at_ms)
                     .execute(&mut *write)
                     .await
@@ -183,7 +175,13 @@ impl Store {
                 self.hear(&mut write, run.run, word).await?;
             }
         }
-        self.commit(write).await
+        // Records of other kinds write what others keep too: fingerprints, custody, duties.
+        let touched = if records.iter().all(|record| is_plain(&record.event)) {
+            Touched::Told(runs.iter().map(|run| run.run).collect())
+        } else {
+            Touched::Anything
+        };
+        self.commit_of(write, touched).await
     }
 
     async fn write_records(
