@@ -2,10 +2,17 @@
 
 use std::error::Error as _;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::CertificateError;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{CertificateError, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
 use crate::identity::{Identity, time};
@@ -16,6 +23,12 @@ const CONTROLLER: &str = "mailmend-controller";
 const DIAL: Duration = Duration::from_secs(10);
 /// How often the controller is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How the protocol is called in TLS.
+const HTTP2: &[u8] = b"h2";
+/// The port where an address has none.
+const HTTPS: u16 = 443;
+/// Tickets that are kept: the controller gives some at each handshake, and each is shown once.
+const TICKETS: usize = 8;
 /// How long one call may take.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
 /// The largest message that is read; an assignment carries a policy of at most 1 MiB.
@@ -84,6 +97,72 @@ pub enum ConnectionError {
     },
 }
 
+/// This agent's side of TLS, with the tickets that the controller gave it: whoever keeps it from one connection to the
+/// next resumes, and signs once. It is of one certificate; a renewed one begins anew.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    config: Arc<rustls::ClientConfig>,
+    certificate_pem: Option<String>,
+    ca_pem: String,
+}
+
+impl Tls {
+    /// TLS that trusts the authority `ca_pem`, and shows the identity where there is one. It has no ticket yet.
+    ///
+    /// # Errors
+    /// Where a certificate or the key cannot be used.
+    pub fn new(ca_pem: &str, identity: Option<&Identity>) -> Result<Self, rustls::Error> {
+        let unusable = |why: rustls::pki_types::pem::Error| rustls::Error::General(why.to_string());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+            roots.add(certificate.map_err(unusable)?)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let chain = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes())
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(unusable)?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(unusable)?;
+                builder.with_client_auth_cert(chain, key)?
+            }
+        };
+        config.alpn_protocols = vec![HTTP2.to_vec()];
+        config.resumption = Resumption::in_memory_sessions(TICKETS);
+        Ok(Self {
+            config: Arc::new(config),
+            certificate_pem: identity.map(|identity| identity.certificate_pem.clone()),
+            ca_pem: ca_pem.to_owned(),
+        })
+    }
+
+    /// Whether it is of this identity: the same certificate, the same authority.
+    #[must_use]
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        self.certificate_pem.as_ref() == Some(&identity.certificate_pem)
+            && self.ca_pem == identity.ca_pem
+    }
+
+    async fn connect(self, host: String, port: u16) -> io::Result<TokioIo<Stream>> {
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(CONTROLLER).map_err(io::Error::other)?;
+        let secured = TlsConnector::from(self.config).connect(name, stream);
+        let stream = tokio::time::timeout(DIAL, secured).await??;
+        if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
+            return Err(io::Error::other("it does not speak HTTP/2 over TLS"));
+        }
+        Ok(TokioIo::new(stream))
+    }
+}
+
+type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+
 /// Dials the controller. Without an identity only enrolment can be called.
 ///
 /// # Errors
@@ -94,28 +173,46 @@ pub async fn dial(
     identity: Option<&Identity>,
     now_ms: i64,
 ) -> Result<Channel, ConnectionError> {
-    let mut tls = ClientTlsConfig::new()
-        .domain_name(CONTROLLER)
-        .ca_certificate(Certificate::from_pem(ca_pem))
-        .timeout(DIAL);
-    if let Some(identity) = identity {
-        let (certificate, key) = (&identity.certificate_pem, &identity.key_pem);
-        tls = tls.identity(tonic::transport::Identity::from_pem(certificate, key));
-    }
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .and_then(|endpoint| endpoint.tls_config(tls))
-        .map_err(|error| diagnose(address, &error, now_ms))?
+    let tls = Tls::new(ca_pem, identity).map_err(|error| diagnose(address, &error, now_ms))?;
+    dial_again(address, &tls, now_ms).await
+}
+
+/// As [`dial`], with the tickets of earlier connections.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn dial_again(address: &str, tls: &Tls, now_ms: i64) -> Result<Channel, ConnectionError> {
+    let failed = |error: &(dyn std::error::Error + 'static)| diagnose(address, error, now_ms);
+    let origin: Uri = address
+        .parse()
+        .map_err(|error: tonic::codegen::http::uri::InvalidUri| failed(&error))?;
+    let (host, port) = (
+        origin
+            .host()
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_owned(),
+        origin.port_u16().unwrap_or(HTTPS),
+    );
+    // TLS is made below, where the tickets are: to tonic the connection is plain, and its calls are those of `origin`.
+    let plain = address.replacen("https://", "http://", 1);
+    let endpoint = Endpoint::from_shared(plain)
+        .and_then(|endpoint| {
+            let version = concat!("mailmend-agent/", env!("CARGO_PKG_VERSION"));
+            endpoint.user_agent(version)
+        })
+        .map_err(|error| failed(&error))?
+        .origin(origin)
         .connect_timeout(DIAL)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .user_agent(concat!("mailmend-agent/", env!("CARGO_PKG_VERSION")))
-        .map_err(|error| diagnose(address, &error, now_ms))?;
+        .keep_alive_while_idle(true);
+    let tls = tls.clone();
+    let connector = tower::service_fn(move |_: Uri| tls.clone().connect(host.clone(), port));
     endpoint
-        .connect()
+        .connect_with_connector(connector)
         .await
-        .map_err(|error| diagnose(address, &error, now_ms))
+        .map_err(|error| failed(&error))
 }
 
 /// What a failed call means.
@@ -153,7 +250,7 @@ pub fn of_status(address: &str, status: &Status, now_ms: i64) -> ConnectionError
 }
 
 /// What a failure of the transport means: the innermost cause decides.
-fn diagnose(
+pub(crate) fn diagnose(
     address: &str,
     error: &(dyn std::error::Error + 'static),
     now_ms: i64,

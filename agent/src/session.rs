@@ -24,7 +24,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
-use crate::connection::{CALL, ConnectionError, LARGEST, dial, of_status};
+use crate::connection::{CALL, ConnectionError, LARGEST, Tls, diagnose, dial_again, of_status};
 use crate::depths::Depths;
 use crate::faults::known;
 use crate::host::Facts;
@@ -75,6 +75,8 @@ pub struct Session {
     renewed: bool,
     /// When this process noted a head of the controller's audit trail.
     witnessed: Option<Instant>,
+    /// With the tickets of the sessions before.
+    tls: Option<Tls>,
 }
 
 /// Why a session ended.
@@ -119,6 +121,7 @@ impl Session {
             settings,
             renewed: false,
             witnessed: None,
+            tls: None,
         }
     }
 
@@ -203,15 +206,16 @@ impl Session {
         .await
     }
 
-    async fn dial(&self, identity: &Identity) -> Result<Channel, ConnectionError> {
-        let now_ms = (self.settings.now_ms)();
-        dial(
-            &self.settings.address,
-            &identity.ca_pem,
-            Some(identity),
-            now_ms,
-        )
-        .await
+    async fn dial(&mut self, identity: &Identity) -> Result<Channel, ConnectionError> {
+        let (now_ms, address) = ((self.settings.now_ms)(), &self.settings.address);
+        let known = self.tls.take().filter(|tls| tls.is_of(identity));
+        let tls = match known {
+            Some(tls) => tls,
+            None => Tls::new(&identity.ca_pem, Some(identity))
+                .map_err(|error| diagnose(address, &error, now_ms))?,
+        };
+        let tls = self.tls.insert(tls);
+        dial_again(address, tls, now_ms).await
     }
 
     fn hello(&self, facts: Facts) -> wire::Hello {

@@ -6,6 +6,7 @@
 mod certificate;
 mod key_file;
 pub mod person;
+mod tickets;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use certificate::{
     Purpose, authority_params, belongs, leaf, millis, serial_of, serial_text, signed_by,
     validity_of,
 };
+pub use tickets::TicketKeys;
 pub use token::{NotAToken, Token, TokenHash};
 
 use mailmend_proto::wire;
@@ -295,6 +297,14 @@ impl Authority {
             }
             Ok(params)
         })
+    }
+
+    /// The keys of TLS tickets, the next one made where it is due. Durable when it returns.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written, or others may read it.
+    pub fn ticket_keys(&self, now_ms: i64) -> Result<TicketKeys, EnrolFault> {
+        TicketKeys::open(&self.folder, &self.ca_pem, now_ms)
     }
 
     /// The folder `operator/` with `operator.pem`, `operator.key` and `ca.pem`, made anew when its

@@ -27,6 +27,7 @@ use crate::audits::Audits;
 use crate::clock::Clock;
 use crate::decide::{Action, decide};
 use crate::liveness::{Liveness, WRITTEN_EVERY};
+use crate::mail_flow::MailFlow;
 use crate::rollout::Rollout;
 use crate::sessions::Sessions;
 use crate::store::{Store, StoreError};
@@ -47,6 +48,25 @@ const SOONEST: Duration = Duration::from_millis(100);
 
 /// How long the loop rests after the store has failed.
 const REST: Duration = Duration::from_secs(1);
+
+/// How often the rollouts at work are read whole though only what changed would be: a net, too.
+const ANEW: Duration = Duration::from_secs(60);
+
+/// A look at a small fleet takes less than this, and the next one begins at once.
+const SMALL: Duration = Duration::from_millis(50);
+/// Of a large one, the time between two looks is so many times what a look takes, and at most [`LONGEST_BREATH`].
+const BREATHS: u32 = 4;
+/// See [`BREATHS`].
+const LONGEST_BREATH: Duration = Duration::from_secs(1);
+
+/// How long to wait before looking again after a look that took so long: ten thousand reports in a second are ten thousand
+/// reasons to look at ten thousand runs, and one look does for all that came meanwhile.
+fn breath(took: Duration) -> Duration {
+    if took < SMALL {
+        return Duration::ZERO;
+    }
+    took.saturating_mul(BREATHS).min(LONGEST_BREATH)
+}
 
 /// More rounds than any rollout needs to come to rest; beyond it a decision contradicts itself.
 const ROUNDS: u32 = 10_000;
@@ -83,6 +103,8 @@ struct Shared {
     audits: Arc<Audits>,
     revisions: Revisions,
     drifts: Drifts,
+    /// Who states which outbound paths, at which generation of the inventory that was read.
+    stated: Mutex<Option<(i64, MailFlow)>>,
     /// Something changed that symptoms are answered by.
     symptoms: AtomicBool,
     /// The generation of fingerprints that the sessions were woken for.
@@ -133,6 +155,7 @@ impl Controller {
             audits: Arc::default(),
             revisions: Revisions::default(),
             drifts: Drifts::default(),
+            stated: Mutex::default(),
             symptoms: AtomicBool::new(true),
             immunity: AtomicU64::new(0),
             work: Notify::new(),
@@ -282,8 +305,20 @@ impl Controller {
 
     async fn run(&self) {
         let mut due = Due::default();
+        let mut anew = Instant::now() + ANEW;
         loop {
-            let rest = match self.settle(&mut due).await {
+            let began = Instant::now();
+            if began >= anew {
+                self.0.store.look_anew();
+                anew = began + ANEW;
+            }
+            let settled = self.settle(&mut due).await;
+            // What comes meanwhile is looked at together.
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = tokio::time::sleep(breath(began.elapsed())) => {}
+            }
+            let rest = match settled {
                 Ok(true) => return,
                 Ok(false) => {
                     let decided = self.0.decided.lock();
@@ -318,7 +353,7 @@ impl Controller {
             // A run that ends frees its site, perhaps for an older rollout: again until none does.
             let mut freed = false;
             due.rollouts = None;
-            for rollout in self.0.store.open_rollouts().await? {
+            for rollout in self.0.store.at_work().await? {
                 match self.settle_one(rollout, &mut due.rollouts).await? {
                     Settled::Died => return Ok(true),
                     Settled::Freed => freed = true,
@@ -345,7 +380,7 @@ impl Controller {
 
     async fn settle_one(
         &self,
-        mut rollout: Rollout,
+        mut rollout: Arc<Rollout>,
         due_ms: &mut Option<i64>,
     ) -> Result<Settled, StoreError> {
         let store = &self.0.store;
@@ -387,7 +422,10 @@ impl Controller {
                 }
                 Err(fault) => return Err(fault),
             }
-            match store.rollout(rollout.id).await? {
+            let id = rollout.id;
+            // Let go of first: what nobody else holds is brought up to date in its place.
+            drop(rollout);
+            match store.one_at_work(id).await? {
                 Some(now) => rollout = now,
                 None => return Ok(settled),
             }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use mailmend_proto::wire::agents_server::{Agents, AgentsServer};
 use mailmend_proto::wire::enrolment_server::{Enrolment, EnrolmentServer};
 use mailmend_proto::wire::operator_server::{Operator, OperatorServer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -99,10 +99,25 @@ pub fn routes<E: Enrolment, A: Agents, O: Operator>(
         .add_service(
             OperatorServer::from_arc(operator)
                 .max_decoding_message_size(size)
-                .max_encoding_message_size(size),
+                .max_encoding_message_size(limits.answer_bytes),
         );
     health::beside(&mut routes, reporter, limits);
     routes.routes()
+}
+
+/// Connections that wait to be accepted: those of a fleet that comes back all at once. The kernel may hold fewer.
+const BACKLOG: u32 = 4096;
+
+fn listening(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart takes the address again at once; under Windows this would let others take it too.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A listener that is bound and not served yet.
@@ -117,12 +132,13 @@ impl Bound {
     ///
     /// # Errors
     /// Where somebody else has the address, or it is not for us.
+    #[expect(clippy::unused_async, reason = "a listener needs a runtime")]
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeFault> {
         let failed = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::AddrInUse => ServeFault::Taken { address },
             _ => ServeFault::Address { address, source },
         };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listening(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
     }

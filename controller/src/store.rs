@@ -5,12 +5,14 @@
 
 mod agents;
 mod alarms;
+mod at_work;
 mod bindings;
 mod carry_out;
 mod changes;
 mod custody;
 mod duties;
 mod error;
+mod gathered;
 mod history;
 mod identities;
 mod immunity;
@@ -18,6 +20,7 @@ mod in_hand;
 mod locks;
 mod mail_flow;
 mod orders;
+mod outlook;
 mod past_runs;
 mod person_orders;
 mod pictured;
@@ -50,6 +53,7 @@ pub use records::{RunRecord, StoredRun, Tail, kept};
 pub use duties::Duty;
 pub use immunity::{DueRelease, FingerprintRow, SetAsideRow};
 pub use orders::{Order, Orders, PartKey};
+pub use outlook::Outlook;
 pub use person_orders::{OrderAnswer, OrderKind, Ordered, PersonOrder};
 pub use reactions::ReactionStart;
 pub use recalls::{Recall, RecallOutcome, Recalled};
@@ -65,6 +69,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use at_work::Touched;
 use mailmend_policy::plan::Plan;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
@@ -94,6 +99,10 @@ struct Held {
     path: PathBuf,
     plans: Plans,
     end: trail::End,
+    gathered: gathered::Gathered,
+    marks: at_work::Marks,
+    kept: at_work::Kept,
+    outlook: outlook::LastOutlook,
     lock: Mutex<Option<File>>,
 }
 
@@ -112,7 +121,7 @@ impl Plans {
 }
 
 /// More plans than this are forgotten at once and read again when needed.
-const PLANS_KEPT: usize = 4096;
+const PLANS_KEPT: usize = 32_768;
 
 type Write<'a> = Transaction<'a, Sqlite>;
 
@@ -192,6 +201,10 @@ impl Store {
                 path: path.to_owned(),
                 plans: Plans::default(),
                 end: trail::End::default(),
+                gathered: gathered::Gathered::default(),
+                marks: at_work::Marks::default(),
+                kept: at_work::Kept::default(),
+                outlook: outlook::LastOutlook::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         };
@@ -265,11 +278,26 @@ impl Store {
         Ok(write)
     }
 
-    async fn commit(&self, write: Write<'_>) -> Result<(), StoreError> {
+    async fn commit(&self, write: Write<'static>) -> Result<(), StoreError> {
+        self.commit_of(write, Touched::Anything).await
+    }
+
+    /// Commits, and notes what was touched and where the trail ends now. In a task of its own: a caller that goes away in
+    /// between must not leave something committed that is not noted.
+    async fn commit_of(&self, write: Write<'static>, touched: Touched) -> Result<(), StoreError> {
+        let store = self.clone();
         let added = self.held.end.added();
-        write.commit().await.map_err(|fault| self.fault(fault))?;
-        self.held.end.durable(added);
-        Ok(())
+        let committing = tokio::spawn(async move {
+            let committed = write.commit().await.map_err(|fault| store.fault(fault));
+            store.held.marks.note(touched);
+            if committed.is_ok() {
+                store.held.end.durable(added);
+            }
+            committed
+        });
+        committing
+            .await
+            .unwrap_or_else(|_| Err(self.fault(sqlx::Error::WorkerCrashed)))
     }
 
     fn fault(&self, fault: sqlx::Error) -> StoreError {

@@ -14,7 +14,7 @@ use mailmend_policy::version::Version;
 use mailmend_proto::wire;
 
 use crate::react::Binding;
-use crate::store::{PolicyRow, Store, StoreError};
+use crate::store::{Outlook, PolicyRow, Store, StoreError};
 
 /// A published policy and what it says; `None` where this version's rules refuse it.
 #[derive(Debug)]
@@ -95,60 +95,116 @@ fn asked(policy: &Policy, server: &Server) -> bool {
     role.is_some_and(|role| role.select.selects(&server.labels))
 }
 
-/// What an agent is to look for, all of it: bound symptoms, and those that the gate of an open rollout
-/// asks for. Of those two the gate's version is looked for while its rollout is open: a binding of another
-/// version waits for so long.
-///
-/// # Errors
-/// Where the store fails.
-pub async fn watches(
-    store: &Store,
-    revisions: &Revisions,
-    agent: &ServerName,
-) -> Result<wire::Watches, StoreError> {
-    let bindings = store.bindings().await?;
-    let gated = store.gated_policies(agent).await?;
-    let mut watches = wire::Watches::default();
-    if bindings.is_empty() && gated.is_empty() {
-        return Ok(watches);
-    }
-    let Some(agent) = store.agent(agent).await? else {
-        return Ok(watches);
-    };
-    let server = agent.server();
-    let mut wanted: BTreeMap<PolicyName, Arc<Revision>> = BTreeMap::new();
-    for binding in bindings.values() {
-        if let Some(revision) = revisions.of(store, binding).await?
-            && let Some(policy) = &revision.policy
-            && concerns(binding, policy, &server)
-        {
-            wanted.insert(binding.policy.clone(), revision);
+/// An agent as its session knows it: read again when the inventory has changed.
+#[derive(Debug, Default)]
+pub struct Looking {
+    /// At which generation, the server, and the labels that operators gave it.
+    known: Option<(i64, Server, Labels)>,
+    /// What it was told to look for.
+    told: Option<Told>,
+}
+
+/// What tells one order to look from another: published policies never change.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    policies: Vec<(PolicyName, u32)>,
+    labels: Labels,
+}
+
+type Labels = BTreeMap<String, String>;
+
+impl Looking {
+    /// What the agent is to be told now; none where it was told that already.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn news(
+        &mut self,
+        store: &Store,
+        revisions: &Revisions,
+        outlook: &Outlook,
+        agent: &ServerName,
+    ) -> Result<Option<wire::Watches>, StoreError> {
+        let (wanted, labels) = self.wanted(store, revisions, outlook, agent).await?;
+        let now = Told {
+            policies: wanted
+                .keys()
+                .cloned()
+                .zip(wanted.values().map(|found| found.row.version))
+                .collect(),
+            labels,
+        };
+        if self.told.as_ref() == Some(&now) {
+            return Ok(None);
         }
-    }
-    for (name, version) in gated {
-        if let Some(revision) = revisions.get(store, &name, version).await?
-            && let Some(policy) = &revision.policy
-            && asked(policy, &server)
-        {
-            wanted.insert(name, revision);
-        }
-    }
-    for revision in wanted.into_values() {
-        watches.watches.push(wire::Watch {
+        let watch = |revision: Arc<Revision>| wire::Watch {
             policy: revision.row.name.to_string(),
             version: revision.row.version,
             digest: revision.row.digest.as_bytes().to_vec(),
             text: revision.row.text.clone(),
-        });
+        };
+        let watches = wire::Watches {
+            watches: wanted.into_values().map(watch).collect(),
+            labels: now.labels.clone().into_iter().collect(),
+        };
+        self.told = Some(now);
+        Ok(Some(watches))
     }
-    if watches.watches.is_empty() {
-        return Ok(watches);
-    }
-    watches.labels = agent.labels.into_iter().collect();
-    for named in ["site", "name"] {
-        if let Some(value) = server.labels.get(named) {
-            watches.labels.insert(named.to_owned(), value.clone());
+}
+
+impl Looking {
+    /// What the agent is to look for, all of it: bound symptoms, and those that the gate of an open rollout asks for, by
+    /// the outlook. Of those two the gate's version is looked for while its rollout is open: a binding of another version
+    /// waits for so long. With the labels that the agent is told with it.
+    async fn wanted(
+        &mut self,
+        store: &Store,
+        revisions: &Revisions,
+        outlook: &Outlook,
+        agent: &ServerName,
+    ) -> Result<(BTreeMap<PolicyName, Arc<Revision>>, Labels), StoreError> {
+        let bindings = &outlook.bindings;
+        let none = BTreeMap::new();
+        let gated = outlook.gated.get(agent).unwrap_or(&none);
+        let mut wanted: BTreeMap<PolicyName, Arc<Revision>> = BTreeMap::new();
+        if bindings.is_empty() && gated.is_empty() {
+            return Ok((wanted, Labels::new()));
         }
+        let current = |(at, ..): &&(i64, Server, Labels)| *at == outlook.generation;
+        if self.known.as_ref().filter(current).is_none() {
+            let Some(row) = store.agent(agent).await? else {
+                return Ok((wanted, Labels::new()));
+            };
+            self.known = Some((outlook.generation, row.server(), row.labels));
+        }
+        let Some((_, server, given)) = &self.known else {
+            return Ok((wanted, Labels::new()));
+        };
+        for binding in bindings.values() {
+            if let Some(revision) = revisions.of(store, binding).await?
+                && let Some(policy) = &revision.policy
+                && concerns(binding, policy, server)
+            {
+                wanted.insert(binding.policy.clone(), revision);
+            }
+        }
+        for (name, version) in gated {
+            if let Some(revision) = revisions.get(store, name, *version).await?
+                && let Some(policy) = &revision.policy
+                && asked(policy, server)
+            {
+                wanted.insert(name.clone(), revision);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok((wanted, Labels::new()));
+        }
+        let mut labels = given.clone();
+        for named in ["site", "name"] {
+            if let Some(value) = server.labels.get(named) {
+                labels.insert(named.to_owned(), value.clone());
+            }
+        }
+        Ok((wanted, labels))
     }
-    Ok(watches)
 }

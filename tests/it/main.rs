@@ -21,6 +21,7 @@ mod release;
 mod scenarios;
 mod simulation;
 mod steering;
+mod swarm;
 mod traces;
 mod unsafety;
 mod world;

@@ -1,6 +1,7 @@
 //! The command line on Linux: the lab's processes, tools and scenarios.
 
 mod run;
+mod swarm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,6 +113,11 @@ enum Command {
         #[arg(long, hide = true, requires = "life")]
         after_us: Option<u64>,
     },
+    /// Measure the controller with thousands of agents, beside a bare server of the same streams.
+    Swarm(swarm::Arguments),
+    /// The bare server of a swarm.
+    #[command(hide = true)]
+    SwarmServer(swarm::Server),
     /// A tool of a server, as an agent's guard file names it.
     #[command(subcommand)]
     Tool(Tool),
@@ -190,6 +196,8 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
     match command {
         Command::Run(arguments) => return run::run(&arguments),
         Command::Storm(arguments) => return run::storm(arguments),
+        Command::Swarm(arguments) => return swarm::run(&arguments),
+        Command::SwarmServer(server) => swarm::serve(&server)?,
         Command::Site {
             controller,
             messages,

@@ -52,6 +52,8 @@ pub mod store;
 #[cfg(unix)]
 pub mod storm;
 #[cfg(unix)]
+pub mod swarm;
+#[cfg(unix)]
 pub mod tether;
 pub mod tool;
 pub mod tracking_log;

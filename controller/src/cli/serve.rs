@@ -64,6 +64,10 @@ pub(super) async fn serve(arguments: Serve, settings: &Settings) -> Result<Exit,
         .operator_folder(clock.now_ms())
         .map_err(|why| Failure::of(&why))?;
     let config = tls::server_config(authority.ca_pem(), &own).map_err(|why| Failure::of(&why))?;
+    let tickets = authority
+        .ticket_keys(clock.now_ms())
+        .map_err(|why| Failure::of(&why))?;
+    let config = tls::resuming(&config, &tickets);
     let (renewed, following) = watch::channel(config);
     let bound = Bound::bind(address)
         .await
@@ -220,14 +224,21 @@ async fn renew(
                 }
             }
         }
+        let tickets = match authority.ticket_keys(now_ms) {
+            Ok(tickets) => tickets,
+            Err(why) => {
+                tracing::error!("could not renew the keys of tickets: {why}");
+                continue;
+            }
+        };
         match authority.server_certificate(now_ms) {
             Err(why) => tracing::error!("could not renew the server's certificate: {why}"),
-            Ok(own) if last.as_ref() == Some(&own.certificate_pem) => {}
+            Ok(own) if last == Some((own.certificate_pem.clone(), tickets.clone())) => {}
             Ok(own) => match tls::server_config(authority.ca_pem(), &own) {
                 Err(why) => tracing::error!("could not use the renewed certificate: {why}"),
                 Ok(config) => {
-                    last = Some(own.certificate_pem);
-                    renewed.send_replace(config);
+                    renewed.send_replace(tls::resuming(&config, &tickets));
+                    last = Some((own.certificate_pem, tickets));
                 }
             },
         }

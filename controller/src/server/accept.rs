@@ -59,10 +59,18 @@ pub(super) fn connections(
             cut,
         });
         loop {
-            let accepted = tokio::select! {
+            // First a place, then the connection: a fleet that comes back all at once waits with the kernel, where it
+            // costs us nothing, instead of being refused and coming again later.
+            let turn = async {
+                let handshake = gate.handshakes.clone().acquire_owned().await;
+                (handshake, listener.accept().await)
+            };
+            let (handshake, accepted) = tokio::select! {
                 () = stop.cancelled() => return,
                 () = ready.closed() => return,
-                accepted = listener.accept() => accepted,
+                (Ok(handshake), accepted) = turn => (handshake, accepted),
+                // Nobody closes the semaphore.
+                else => return,
             };
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
@@ -72,10 +80,6 @@ pub(super) fn connections(
                     tokio::time::sleep(REST_WHEN_EXHAUSTED).await;
                     continue;
                 }
-            };
-            let Ok(handshake) = gate.handshakes.clone().try_acquire_owned() else {
-                tracing::warn!(%from, "refused a connection: too many handshakes at once");
-                continue;
             };
             let acceptor = TlsAcceptor::from(tls.borrow().clone());
             let (gate, ready, stop) = (gate.clone(), ready.clone(), stop.clone());
@@ -130,11 +134,9 @@ impl Gate {
         let stream = tokio::time::timeout(limit, acceptor.accept(stream))
             .await
             .map_err(|_| Refusal::Slow(limit))??;
-        let certificate = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(<[_]>::first);
+        let session = stream.get_ref().1;
+        let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
         let caller = match certificate {
             Some(certificate) => {
                 let found = identify(certificate, self.clock.now_ms())?;
@@ -197,7 +199,7 @@ impl Gate {
                 () = tokio::time::sleep(if stranger { life } else { left }) => {}
             }
         });
-        tracing::debug!(%from, peer = %caller.peer, "connected");
+        tracing::debug!(%from, peer = %caller.peer, resumed, "connected");
         Ok(Secured {
             stream,
             caller,

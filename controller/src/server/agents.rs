@@ -25,8 +25,9 @@ use crate::trust::Named;
 #[cfg(test)]
 pub(crate) use session::serve as serve_session;
 
-/// Messages to an agent that wait to be sent; more wait in the store.
-const WAITING: usize = 64;
+/// Messages to an agent that wait to be sent; more wait in the store. Few: each may have a policy in it, and an agent that
+/// reads nothing holds all of them.
+const WAITING: usize = 4;
 
 /// Who signs certificates and makes tokens. The services know nothing of keys.
 pub trait Authority: Send + Sync + 'static {

@@ -12,7 +12,7 @@ pub struct Limits {
     /// Connections without a certificate at one time. Apart, so that strangers cannot crowd out
     /// agents.
     pub anonymous_connections: usize,
-    /// TLS handshakes at one time.
+    /// TLS handshakes at one time; more connections wait with the kernel.
     pub handshakes: usize,
     /// The longest that a handshake may take.
     pub handshake_timeout: Duration,
@@ -20,6 +20,8 @@ pub struct Limits {
     pub anonymous_life: Duration,
     /// The largest message, bytes. An agent's report is at most 1 MiB, a policy too.
     pub message_bytes: usize,
+    /// The largest answer to an operator, bytes: a rollout with a run for each of ten thousand servers.
+    pub answer_bytes: usize,
     /// The largest message of a caller without a certificate, bytes.
     pub anonymous_message_bytes: usize,
     /// Streams of one connection at one time.
@@ -47,12 +49,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: 12_000,
             anonymous_connections: 128,
             handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             anonymous_life: Duration::from_secs(60),
             message_bytes: 4 * 1024 * 1024,
+            answer_bytes: 64 * 1024 * 1024,
             anonymous_message_bytes: 64 * 1024,
             streams_per_connection: 64,
             calls_per_connection: 64,

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
-use crate::enrol::KeyedCertificate;
+use crate::enrol::{KeyedCertificate, TicketKeys};
 
 /// Why TLS could not be set up from the files of the authority.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,4 +52,12 @@ pub fn server_config(
     // Agents that come back after a restart of the network resume instead of signing again.
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(fault)?;
     Ok(Arc::new(config))
+}
+
+/// The same with tickets that are taken after a restart of the controller too.
+#[must_use]
+pub fn resuming(config: &rustls::ServerConfig, keys: &TicketKeys) -> Arc<rustls::ServerConfig> {
+    let mut config = config.clone();
+    config.ticketer = keys.ticketer();
+    Arc::new(config)
 }

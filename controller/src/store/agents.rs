@@ -7,8 +7,9 @@ use mailmend_policy::plan::Server;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::at_work::Touched;
 use super::row::{Labels, from_json, parsed, signed, to_json, unsigned};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Write};
 
 /// An enrolled agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,75 +198,97 @@ impl Store {
             .transpose()
     }
 
-    /// Lets an agent in, or says why not, and notes what it says of itself. A journal other than the
-    /// known one is only accepted right after an enrolment; the agent's open parts under the old one
-    /// are lost then and need a person.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn greet(
+    /// As [`Store::greet`], in a transaction of its own.
+    pub(super) async fn greet_alone(
         &self,
         name: &ServerName,
         greeting: &Greeting,
         now_ms: i64,
     ) -> Result<Result<AgentRow, Refused>, StoreError> {
         let mut write = self.write().await?;
+        let (found, lost) = self
+            .greet_within(&mut write, name, greeting, now_ms)
+            .await?;
+        let touched = if lost {
+            Touched::Anything
+        } else {
+            Touched::Told(Vec::new())
+        };
+        if found.is_ok() {
+            self.commit_of(write, touched).await?;
+        }
+        Ok(found)
+    }
+
+    /// [`Store::greet`] as a part of a write; a refused agent changes nothing. Answers also whether the agent lost what
+    /// it was at.
+    pub(super) async fn greet_within(
+        &self,
+        write: &mut Write<'_>,
+        name: &ServerName,
+        greeting: &Greeting,
+        now_ms: i64,
+    ) -> Result<(Result<AgentRow, Refused>, bool), StoreError> {
         let row = sqlx::query("SELECT * FROM agents WHERE name = $1")
             .bind(name.as_str())
-            .fetch_optional(&mut *write)
+            .fetch_optional(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
         let Some(row) = row else {
-            return Ok(Err(Refused::Unknown(name.clone())));
+            return Ok((Err(Refused::Unknown(name.clone())), false));
         };
         let adopts: bool = row.get("adopts");
         let known = agent(&row)?;
         let mut acknowledged = known.acknowledged;
         if known.journal != greeting.journal {
             if !adopts && !known.journal.is_empty() {
-                return Ok(Err(Refused::OtherJournal {
+                let refused = Refused::OtherJournal {
                     agent: name.clone(),
                     came: greeting.journal.clone(),
                     known: known.journal,
-                }));
+                };
+                return Ok((Err(refused), false));
             }
             let stored: Option<i64> = sqlx::query_scalar(
                 "SELECT max(seq) FROM records WHERE agent = $1 AND journal = $2",
             )
             .bind(name.as_str())
             .bind(&greeting.journal)
-            .fetch_one(&mut *write)
+            .fetch_one(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
             acknowledged = unsigned("records", stored.unwrap_or(0))?;
         }
         if greeting.head < acknowledged {
-            return Ok(Err(Refused::Behind {
+            let refused = Refused::Behind {
                 agent: name.clone(),
                 head: greeting.head,
                 acknowledged,
-            }));
+            };
+            return Ok((Err(refused), false));
         }
         let minted: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'fence'")
-            .fetch_one(&mut *write)
+            .fetch_one(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
         let minted: u64 = unsigned("counters", minted)?;
         if greeting.highest_fence > minted {
             if greeting.highest_fence - minted > BELIEVED_AHEAD {
-                return Ok(Err(Refused::FenceAhead {
+                let refused = Refused::FenceAhead {
                     agent: name.clone(),
                     fence: greeting.highest_fence,
                     minted,
-                }));
+                };
+                return Ok((Err(refused), false));
             }
             sqlx::query("UPDATE counters SET value = $1 WHERE name = 'fence'")
                 .bind(signed("counters", greeting.highest_fence)?)
-                .execute(&mut *write)
+                .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
         }
-        if known.journal != greeting.journal && !known.journal.is_empty() {
+        let lost = known.journal != greeting.journal && !known.journal.is_empty();
+        if lost {
             sqlx::query(
                 "UPDATE parts SET lost = 1 WHERE agent = $1
                    AND run IN (SELECT run FROM records WHERE agent = $1 AND journal = $2)
@@ -273,7 +296,7 @@ impl Store {
             )
             .bind(name.as_str())
             .bind(&known.journal)
-            .execute(&mut *write)
+            .execute(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
         }
@@ -291,12 +314,10 @@ impl Store {
         .bind(to_json("agents", &greeting.facts)?)
         .bind(to_json("agents", &greeting.actions)?)
         .bind(now_ms)
-        .fetch_one(&mut *write)
+        .fetch_one(&mut **write)
         .await
         .map_err(|fault| self.fault(fault))?;
-        let greeted = agent(&row)?;
-        self.commit(write).await?;
-        Ok(Ok(greeted))
+        Ok((Ok(agent(&row)?), lost))
     }
 
     /// Replaces an agent's facts.
@@ -334,6 +355,6 @@ impl Store {
                 .await
                 .map_err(|fault| self.fault(fault))?;
         }
-        self.commit(write).await
+        self.commit_of(write, Touched::Told(Vec::new())).await
     }
 }

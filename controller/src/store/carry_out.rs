@@ -8,6 +8,7 @@ use mailmend_policy::strategy::Gate;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 
+use super::at_work::Touched;
 use super::row::{parsed, signed};
 use super::trail::{Actor, Deed};
 use super::{Store, StoreError, Write};
@@ -130,7 +131,8 @@ impl Store {
             why: "",
         };
         self.write_entry(&mut write, deed, items).await?;
-        self.commit(write).await?;
+        let runs = actions.iter().filter_map(Action::run).collect();
+        self.commit_of(write, Touched::Decided(runs)).await?;
         told.sort();
         told.dedup();
         Ok(told)

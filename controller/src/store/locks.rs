@@ -20,7 +20,7 @@ fn fence(row: &SqliteRow, column: &str) -> Result<Option<u64>, StoreError> {
         .transpose()
 }
 
-fn held(row: &SqliteRow) -> Result<Held, StoreError> {
+pub(super) fn held(row: &SqliteRow) -> Result<Held, StoreError> {
     Ok(Held {
         run: RunId(parsed("locks", row.get("run"))?),
         own: fence(row, "fence")?,

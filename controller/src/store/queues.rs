@@ -8,6 +8,7 @@ use mailmend_proto::wire;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::at_work::Touched;
 use super::row::{parsed, unsigned};
 use super::{Store, StoreError};
 
@@ -64,7 +65,7 @@ impl Store {
             .await
             .map_err(|fault| self.fault(fault))?;
         }
-        self.commit(write).await
+        self.commit_of(write, Touched::Told(Vec::new())).await
     }
 
     /// What all agents told last of their queues, by agent and the queue's name.

@@ -12,6 +12,8 @@ use prost::Message;
 use sqlx::{QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
+use super::at_work::Touched;
+use super::gathered::is_plain;
 use super::row::{parsed, signed, to_json, unsigned};
 use super::trail::{Actor, Deed};
 use super::{Store, StoreError, Write};
@@ -72,12 +74,8 @@ pub fn kept(record: &Record) -> Vec<u8> {
 }
 
 impl Store {
-    /// Appends the next records of an agent's journal, all or none, with what they add up to.
-    /// Durable when it returns.
-    ///
-    /// # Errors
-    /// [`StoreError::Changed`] where the stored journal does not end at `tail.after`.
-    pub async fn append(
+    /// As [`Store::append`], in a transaction of its own.
+    pub(super) async fn append_alone(
         &self,
         tail: Tail<'_>,
         records: &[Record],
@@ -93,7 +91,7 @@ impl Store {
             journal,
             after,
             chain,
-            noted,
+            ..
         } = tail;
         let mut write = self.write().await?;
         let moved = sqlx::query(
@@ -179,13 +177,7 @@ impl Store {
                          WHERE id = $1 AND rollout IS NULL",
                     )
                     .bind(&run)
-                    .bind(match how {
-                        mailmend_proto::run::Ended::Committed
-                        | mailmend_proto::run::Ended::Unwound
-                        | mailmend_proto::run::Ended::Released => "succeeded",
-                        mailmend_proto::run::Ended::NotNeeded => "not-needed",
-                        mailmend_proto::run::Ended::AtRest => "needs-person",
-                    })
+                    .bind(super::gathered::phase(*how))
                     .bind(record.at_ms)
                     .execute(&mut *write)
                     .await
@@ -194,24 +186,7 @@ impl Store {
                 _ => {}
             }
         }
-        if let Some(hash) = chain.filter(|_| noted) {
-            let seen = wire::TrailHeadSeen {
-                agent: agent.to_string(),
-                journal: journal.to_owned(),
-                seq: last.seq,
-                hash: hash.to_vec(),
-                before: false,
-            };
-            let deed = Deed {
-                at_ms: now_ms,
-                actor: Actor::Agent(agent.as_str()),
-                kind: "report",
-                target: agent.as_str(),
-                why: "",
-            };
-            self.write_entry(&mut write, deed, vec![What::HeadSeen(seen)])
-                .await?;
-        }
+        self.note_head(&mut write, &tail, last.seq, now_ms).await?;
         for run in runs {
             sqlx::query("UPDATE parts SET told = $3 WHERE run = $1 AND agent = $2")
                 .bind(run.run.to_string())
@@ -230,7 +205,42 @@ impl Store {
                 self.hear(&mut write, run.run, word).await?;
             }
         }
-        self.commit(write).await
+        // Records of other kinds write what others keep too: fingerprints, custody, duties.
+        let touched = if records.iter().all(|record| is_plain(&record.event)) {
+            Touched::Told(runs.iter().map(|run| run.run).collect())
+        } else {
+            Touched::Anything
+        };
+        self.commit_of(write, touched).await
+    }
+
+    /// Notes the head of an agent's journal in the audit trail, where that is due.
+    pub(super) async fn note_head(
+        &self,
+        write: &mut Write<'_>,
+        tail: &Tail<'_>,
+        seq: u64,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let Some(hash) = tail.chain.filter(|_| tail.noted) else {
+            return Ok(());
+        };
+        let seen = wire::TrailHeadSeen {
+            agent: tail.agent.to_string(),
+            journal: tail.journal.to_owned(),
+            seq,
+            hash: hash.to_vec(),
+            before: false,
+        };
+        let deed = Deed {
+            at_ms: now_ms,
+            actor: Actor::Agent(tail.agent.as_str()),
+            kind: "report",
+            target: tail.agent.as_str(),
+            why: "",
+        };
+        self.write_entry(write, deed, vec![What::HeadSeen(seen)])
+            .await
     }
 
     /// That an agent is to close again what it took on after it had refused it.

@@ -9,8 +9,8 @@ use mailmend_policy::strategy::{Resolved, Strategy};
 use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 use mailmend_proto::wire::trail_item::What;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::orders::unwinding;
@@ -234,15 +234,29 @@ impl Store {
     }
 
     async fn with_runs(&self, row: &SqliteRow) -> Result<Rollout, StoreError> {
-        const TABLE: &str = "rollouts";
-        let id: String = row.get("id");
+        let runs = self.runs_of(row.get("id")).await?;
+        self.rollout_of_row(row, runs).await
+    }
+
+    /// The runs of a rollout, in order.
+    pub(super) async fn runs_of(&self, rollout: &str) -> Result<Vec<Run>, StoreError> {
+        self.runs_where("rollout = $1", rollout).await
+    }
+
+    /// Runs with their parts, in order; `which` is a condition on the table of runs with one value.
+    pub(super) async fn runs_where(
+        &self,
+        which: &'static str,
+        value: &str,
+    ) -> Result<Vec<Run>, StoreError> {
         let mut parts: BTreeMap<String, BTreeMap<ServerName, Part>> = BTreeMap::new();
-        let rows =
-            sqlx::query("SELECT p.* FROM parts p JOIN runs r ON r.id = p.run WHERE r.rollout = $1")
-                .bind(&id)
-                .fetch_all(&self.readers)
-                .await
-                .map_err(|fault| self.fault(fault))?;
+        let text =
+            format!("SELECT p.* FROM parts p WHERE p.run IN (SELECT id FROM runs WHERE {which})");
+        let rows = sqlx::query(AssertSqlSafe(text))
+            .bind(value)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
         for part in rows {
             let refused: Option<String> = part.get("refused");
             parts.entry(part.get("run")).or_default().insert(
@@ -260,14 +274,15 @@ impl Store {
             );
         }
         // Without plans and servers, which are large and never change.
-        let rows = sqlx::query(
+        let text = format!(
             "SELECT id, site, subject, phase, fence, why, since_ms, started_ms, ended_ms
-             FROM runs WHERE rollout = $1 ORDER BY position",
-        )
-        .bind(&id)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|fault| self.fault(fault))?;
+             FROM runs WHERE {which} ORDER BY position"
+        );
+        let rows = sqlx::query(AssertSqlSafe(text))
+            .bind(value)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|fault| self.fault(fault))?;
         let mut runs = Vec::with_capacity(rows.len());
         for run in rows {
             let run_id: &str = run.get("id");
@@ -291,6 +306,17 @@ impl Store {
                 parts: parts.remove(run_id).unwrap_or_default(),
             });
         }
+        Ok(runs)
+    }
+
+    /// A rollout of its row and its runs.
+    pub(super) async fn rollout_of_row(
+        &self,
+        row: &SqliteRow,
+        runs: Vec<Run>,
+    ) -> Result<Rollout, StoreError> {
+        const TABLE: &str = "rollouts";
+        let id: String = row.get("id");
         let (approvals, accepted) = self.words_on_waves(&id).await?;
         Ok(Rollout {
             id: RolloutId(parsed(TABLE, &id)?),

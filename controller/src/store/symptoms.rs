@@ -5,6 +5,7 @@ use mailmend_policy::name::ServerName;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::at_work::Touched;
 use super::row::{digest, from_json, parsed, to_json, unsigned};
 use super::{Store, StoreError};
 use crate::react::Word;
@@ -36,11 +37,8 @@ fn symptom(row: &SqliteRow) -> Result<SymptomRow, StoreError> {
 }
 
 impl Store {
-    /// Replaces all that an agent said.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn replace_symptoms(
+    /// As [`Store::replace_symptoms`], in a transaction of its own.
+    pub(super) async fn symptoms_alone(
         &self,
         agent: &ServerName,
         said: &[SymptomRow],
@@ -70,7 +68,7 @@ impl Store {
             .await
             .map_err(|fault| self.fault(fault))?;
         }
-        self.commit(write).await
+        self.commit_of(write, Touched::Told(Vec::new())).await
     }
 
     /// What all agents said last, by agent and policy.

@@ -1,3 +1,4 @@
+mod gathered;
 mod pictured;
 mod trail;
 mod waves;

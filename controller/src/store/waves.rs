@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailmend_policy::name::{PolicyName, ServerName};
 use mailmend_proto::wire;
 use mailmend_proto::wire::trail_item::What;
 use sqlx::Row;
@@ -164,35 +163,6 @@ impl Store {
             .fetch_one(&self.readers)
             .await
             .map_err(|fault| self.fault(fault))
-    }
-
-    /// The policies whose symptom an agent looks for because the gate of an open rollout asks it.
-    ///
-    /// # Errors
-    /// Where the store fails or a row is damaged.
-    pub async fn gated_policies(
-        &self,
-        agent: &ServerName,
-    ) -> Result<BTreeMap<PolicyName, u32>, StoreError> {
-        sqlx::query(
-            "SELECT DISTINCT o.policy, o.version
-             FROM parts p JOIN runs r ON r.id = p.run JOIN rollouts o ON o.id = r.rollout
-             WHERE p.agent = $1 AND o.state NOT IN ('succeeded', 'failed', 'aborted')
-               AND json_extract(o.strategy, '$.gate') = 'health'
-             ORDER BY o.started_ms",
-        )
-        .bind(agent.as_str())
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|fault| self.fault(fault))?
-        .iter()
-        .map(|row| {
-            Ok((
-                parsed("rollouts", row.get("policy"))?,
-                unsigned("rollouts", row.get("version"))?,
-            ))
-        })
-        .collect()
     }
 
     /// What people approved, and which gates they accepted.

@@ -177,8 +177,11 @@ async fn the_agents_of_a_gated_rollout_look_for_its_symptom_until_it_ends_and_no
     }
     let watched = async |name: &str| {
         let name: ServerName = name.parse().unwrap();
-        let watches = crate::watches::watches(controller.store(), controller.revisions(), &name);
-        watches.await.unwrap().watches.len()
+        let (store, revisions) = (controller.store(), controller.revisions());
+        let outlook = store.outlook().await.unwrap();
+        let mut looking = crate::watches::Looking::default();
+        let watches = looking.news(store, revisions, &outlook, &name);
+        watches.await.unwrap().map_or(0, |now| now.watches.len())
     };
     assert_eq!(watched("EXB1").await, 0, "nothing is bound");
     let ungated = start_over(&controller, 2, "site", b"waves = [\"1 site\", \"100%\"]\n").await;

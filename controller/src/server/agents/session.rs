@@ -20,7 +20,7 @@ use crate::orchestrator::{Controller, Point};
 use crate::rollout::Refusal;
 use crate::sessions::{Session, Telling};
 use crate::store::{AgentRow, Greeting, OrderAnswer};
-use crate::watches::watches;
+use crate::watches::Looking;
 
 /// How long an agent may take to say hello, and to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -354,34 +354,33 @@ async fn talk(
     pause: Duration,
 ) -> Result<(), Status> {
     let mut telling = Telling::default();
-    let mut watched = None;
+    let mut looking = Looking::default();
     let mut immune = None;
     let (mut again, mut due) = (false, None);
     loop {
         // Before the orders: a withdrawal is known before what it set aside is given back.
         let store = controller.store();
-        let stands = (
-            store.immunity_generation().await?,
-            store.is_in_hand(name).await?,
-        );
+        let outlook = store.outlook().await?;
+        let stands = (outlook.immunity, outlook.in_hand.contains(name));
         if immune != Some(stands) {
-            let fingerprints = store.standing_fingerprints().await?;
+            let fingerprints = outlook.fingerprints.iter();
             let message = wire::Immunity {
                 generation: stands.0,
                 in_hand: stands.1,
-                fingerprints: fingerprints.iter().map(Fingerprint::to_wire).collect(),
+                fingerprints: fingerprints.map(Fingerprint::to_wire).collect(),
             };
             tell(outgoing, to_agent::Message::Immunity(message)).await?;
             immune = Some(stands);
         }
-        let lacking = telling.lacking(controller.store(), name, again);
-        for mut message in lacking.await? {
-            let tracer = controller.tracer();
-            let span = traced::order(tracer, name, &mut message, controller.now_ms());
-            sent(outgoing, Ok(message)).await?;
-            if let Some(span) = span {
-                let ended = SystemTime::now().max(span.begun);
-                tracer.tell(Span { ended, ..span });
+        if telling.is_unheard() || store.is_ordered(name).await? {
+            for mut message in telling.lacking(store, name, again).await? {
+                let tracer = controller.tracer();
+                let span = traced::order(tracer, name, &mut message, controller.now_ms());
+                sent(outgoing, Ok(message)).await?;
+                if let Some(span) = span {
+                    let ended = SystemTime::now().max(span.begun);
+                    tracer.tell(Span { ended, ..span });
+                }
             }
         }
         if again || !telling.is_unheard() {
@@ -393,10 +392,9 @@ async fn talk(
         for audit in session.asked() {
             tell(outgoing, to_agent::Message::Audit(audit)).await?;
         }
-        let watches = watches(controller.store(), controller.revisions(), name).await?;
-        if watched.as_ref() != Some(&watches) {
-            tell(outgoing, to_agent::Message::Watches(watches.clone())).await?;
-            watched = Some(watches);
+        let news = looking.news(store, controller.revisions(), &outlook, name);
+        if let Some(watches) = news.await? {
+            tell(outgoing, to_agent::Message::Watches(watches)).await?;
         }
         again = match due {
             Some(due) => timeout_at(due, session.woken()).await.is_err(),

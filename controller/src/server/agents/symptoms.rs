@@ -1,8 +1,8 @@
 //! What an agent says of the symptoms that it looks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mailmend_policy::name::ServerName;
+use mailmend_policy::name::{PolicyName, ServerName};
 use mailmend_proto::convert::digest_from_wire;
 use mailmend_proto::wire::{self, SymptomState};
 use tonic::Status;
@@ -31,16 +31,18 @@ pub(super) async fn heard(
         ));
     }
     let store = controller.store();
-    let bound = store.bindings().await?.into_keys();
-    let gated = store.gated_policies(name).await?.into_keys();
-    let bound: BTreeSet<String> = bound
-        .chain(gated)
-        .map(|policy| policy.to_string())
+    let outlook = store.outlook().await?;
+    let gated = outlook.gated.get(name);
+    let bound: BTreeSet<&str> = outlook
+        .bindings
+        .keys()
+        .chain(gated.into_iter().flat_map(BTreeMap::keys))
+        .map(PolicyName::as_str)
         .collect();
     let rows = said
         .symptoms
         .into_iter()
-        .filter(|symptom| bound.contains(&symptom.policy))
+        .filter(|symptom| bound.contains(symptom.policy.as_str()))
         .map(|symptom| row(name, symptom, controller.now_ms()))
         .collect::<Result<Vec<_>, Status>>()?;
     store.replace_symptoms(name, &rows).await?;

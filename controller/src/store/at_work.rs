@@ -1,0 +1,191 @@
+//! The rollouts that have not ended, kept as they were read: of ten thousand runs only those are read again that changed.
+//!
+//! Every commit says what it touched. What says nothing of it touched everything: then all is read again, as if nothing had
+//! been kept. So a new kind of write is slow at first and never wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mailmend_proto::run::RunId;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::row::{parsed, to_json};
+use super::{Store, StoreError};
+use crate::rollout::{Rollout, RolloutId, Run};
+
+/// What a commit touched, as far as it matters to what is kept.
+#[derive(Debug)]
+pub(super) enum Touched {
+    /// Nobody has thought about it: anything.
+    Anything,
+    /// What agents told of these runs.
+    Told(Vec<RunId>),
+    /// What agents are to do in these runs, and their rollouts.
+    Decided(Vec<RunId>),
+}
+
+/// What was touched since it was read last.
+#[derive(Debug)]
+pub(super) struct Marks(Mutex<Marked>);
+
+#[derive(Debug)]
+struct Marked {
+    anything: bool,
+    runs: BTreeSet<RunId>,
+    /// Rises with each commit but those of what agents told.
+    version: u64,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self(Mutex::new(Marked {
+            anything: true,
+            runs: BTreeSet::new(),
+            version: 0,
+        }))
+    }
+}
+
+impl Marks {
+    fn lock(&self) -> MutexGuard<'_, Marked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a commit. Called when it is over and before anybody hears of it.
+    pub(super) fn note(&self, touched: Touched) {
+        let mut marked = self.lock();
+        match touched {
+            Touched::Anything => marked.anything = true,
+            Touched::Told(runs) => {
+                marked.runs.extend(runs);
+                return;
+            }
+            Touched::Decided(runs) => marked.runs.extend(runs),
+        }
+        marked.version += 1;
+    }
+
+    /// See [`Marked::version`].
+    pub(super) fn version(&self) -> u64 {
+        self.lock().version
+    }
+}
+
+/// A look that was given up half way, by an error or because whoever asked has gone: what was noted is used up, so next
+/// time everything is read.
+struct Unfinished<'a>(&'a Marks);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.lock().anything = true;
+    }
+}
+
+/// The rollouts as they were read.
+#[derive(Debug, Default)]
+pub(super) struct Kept(tokio::sync::Mutex<BTreeMap<RolloutId, Arc<Rollout>>>);
+
+impl Store {
+    /// All rollouts that have not ended, oldest first, as they are now.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn at_work(&self) -> Result<Vec<Arc<Rollout>>, StoreError> {
+        self.refreshed(None).await
+    }
+
+    /// One rollout as it is now; none once it has ended.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn one_at_work(&self, id: RolloutId) -> Result<Option<Arc<Rollout>>, StoreError> {
+        Ok(self.refreshed(Some(id)).await?.pop())
+    }
+
+    /// Forgets what is kept: a net under a kind of write that was noted wrongly.
+    pub fn look_anew(&self) {
+        self.held.marks.lock().anything = true;
+    }
+
+    async fn refreshed(&self, only: Option<RolloutId>) -> Result<Vec<Arc<Rollout>>, StoreError> {
+        let mut kept = self.held.kept.0.lock().await;
+        let unfinished = Unfinished(&self.held.marks);
+        let all = self.refresh(&mut kept, only).await?;
+        std::mem::forget(unfinished);
+        Ok(all)
+    }
+
+    async fn refresh(
+        &self,
+        kept: &mut BTreeMap<RolloutId, Arc<Rollout>>,
+        only: Option<RolloutId>,
+    ) -> Result<Vec<Arc<Rollout>>, StoreError> {
+        // Taken before anything is read: what is committed from here on is noted for the next time.
+        let (anything, runs) = {
+            let mut marked = self.held.marks.lock();
+            let anything = std::mem::take(&mut marked.anything);
+            (anything, std::mem::take(&mut marked.runs))
+        };
+        if anything {
+            kept.clear();
+        }
+        let rows = sqlx::query(
+            "SELECT * FROM rollouts WHERE state NOT IN ('succeeded', 'failed', 'aborted')
+             ORDER BY started_ms, id",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let ids = rows.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+        kept.retain(|id, _| ids.contains(id));
+        if !runs.is_empty() && !kept.is_empty() {
+            self.read_runs(kept, &runs).await?;
+        }
+        let mut all = Vec::with_capacity(rows.len());
+        for (row, id) in rows.iter().zip(ids) {
+            if only.is_some_and(|only| only != id) {
+                continue;
+            }
+            let runs = match kept.remove(&id) {
+                Some(known) => Arc::unwrap_or_clone(known).runs,
+                None => self.runs_of(&id.to_string()).await?,
+            };
+            let rollout = Arc::new(self.rollout_of_row(row, runs).await?);
+            kept.insert(id, rollout.clone());
+            all.push(rollout);
+        }
+        Ok(all)
+    }
+
+    /// Reads these runs again where they are kept.
+    async fn read_runs(
+        &self,
+        kept: &mut BTreeMap<RolloutId, Arc<Rollout>>,
+        runs: &BTreeSet<RunId>,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<String> = runs.iter().map(ToString::to_string).collect();
+        let ids = to_json("runs", &ids)?;
+        let mut fresh: BTreeMap<RunId, Run> = self
+            .runs_where("id IN (SELECT value FROM json_each($1))", &ids)
+            .await?
+            .into_iter()
+            .map(|run| (run.id, run))
+            .collect();
+        for rollout in kept.values_mut() {
+            if !rollout.runs.iter().any(|run| fresh.contains_key(&run.id)) {
+                continue;
+            }
+            for run in &mut Arc::make_mut(rollout).runs {
+                if let Some(now) = fresh.remove(&run.id) {
+                    *run = now;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn id(row: &SqliteRow) -> Result<RolloutId, StoreError> {
+    parsed("rollouts", row.get("id")).map(RolloutId)
+}

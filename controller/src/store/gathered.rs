@@ -1,0 +1,565 @@
+//! What many agents say at once, in one transaction: a sync to disk for each report would be most of what ten thousand
+//! agents cost.
+//!
+//! Whoever has something to store puts it down and waits. While one transaction is being made durable the next one is
+//! gathered; at rest a report is stored alone and at once. A caller hears of it when it is durable, as before: what is
+//! gathered together is committed together. Where anything in it is not as expected, nothing of it is stored, and each is
+//! stored by itself, so that one agent's trouble is no other's.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mailmend_policy::name::{ServerName, SiteName};
+use mailmend_proto::run::{Ended, Event, Record, RunId};
+use sqlx::{QueryBuilder, Row, Sqlite};
+use tokio::sync::oneshot;
+
+use super::at_work::Touched;
+use super::records::kept;
+use super::row::{signed, to_json};
+use super::{AgentRow, Greeting, Refused, Store, StoreError, StoredRun, SymptomRow, Tail, Write};
+use crate::lock::{self, Word};
+use crate::trail::chain::hex;
+
+/// At most so many callers are served by one transaction: readers of the store wait for nobody, but the next caller does.
+const MOST: usize = 512;
+/// Rows of one insertion. Few sizes, so that few statements are prepared; 8 columns each stay below SQLite's 32766 values.
+const ROWS: [usize; 4] = [256, 32, 4, 1];
+
+/// What waits to be stored, and whether somebody is at it.
+#[derive(Debug, Default)]
+pub(super) struct Gathered(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    busy: bool,
+}
+
+impl Gathered {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+enum Job {
+    Append(Append, Answer<()>),
+    Greet(Greet, Answer<Result<AgentRow, Refused>>),
+    Symptoms(Symptoms, Answer<()>),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// The next records of an agent's journal.
+#[derive(Debug, Clone)]
+struct Append {
+    agent: ServerName,
+    site: SiteName,
+    journal: String,
+    after: u64,
+    chain: Option<[u8; 32]>,
+    noted: bool,
+    records: Vec<Record>,
+    runs: Vec<StoredRun>,
+    now_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Greet {
+    agent: ServerName,
+    greeting: Greeting,
+    now_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Symptoms {
+    agent: ServerName,
+    said: Vec<SymptomRow>,
+}
+
+impl Job {
+    /// Whether nobody waits for it any more: the stream of its agent has ended, and the next one says it again.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Append(_, answer) | Self::Symptoms(_, answer) => answer.is_closed(),
+            Self::Greet(_, answer) => answer.is_closed(),
+        }
+    }
+}
+
+/// Whether the record changes nothing beyond its agent, its run and its part: of the others each has tables of its own.
+pub(super) const fn is_plain(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Admitted { .. }
+            | Event::Advanced { .. }
+            | Event::Fenced { .. }
+            | Event::UnwindOrdered { .. }
+            | Event::StepIntended { .. }
+            | Event::StepSkipped { .. }
+            | Event::StepFinished { .. }
+            | Event::SectionBegan { .. }
+            | Event::SectionEnded { .. }
+            | Event::ServiceChanged { .. }
+            | Event::UndoIntended { .. }
+            | Event::UndoFinished { .. }
+            | Event::Closed { .. }
+            | Event::TrailWitnessed {
+                contradicts: false,
+                ..
+            }
+    )
+}
+
+/// The rest of a transaction that nobody finishes any more is left to others.
+struct AtIt<'a>(&'a Store);
+
+impl Drop for AtIt<'_> {
+    fn drop(&mut self) {
+        self.0.held.gathered.lock().busy = false;
+    }
+}
+
+impl Store {
+    /// Appends the next records of an agent's journal, all or none, with what they add up to.
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] where the stored journal does not end at `tail.after`.
+    pub async fn append(
+        &self,
+        tail: Tail<'_>,
+        records: &[Record],
+        runs: &[StoredRun],
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        if !records.iter().all(|record| is_plain(&record.event)) {
+            return self.append_alone(tail, records, runs, now_ms).await;
+        }
+        let append = Append {
+            agent: tail.agent.clone(),
+            site: tail.site.clone(),
+            journal: tail.journal.to_owned(),
+            after: tail.after,
+            chain: tail.chain,
+            noted: tail.noted,
+            records: records.to_vec(),
+            runs: runs.to_vec(),
+            now_ms,
+        };
+        self.gather(|answer| Job::Append(append, answer)).await
+    }
+
+    /// Lets an agent in, or says why not, and notes what it says of itself. A journal other than the
+    /// known one is only accepted right after an enrolment; the agent's open parts under the old one
+    /// are lost then and need a person.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn greet(
+        &self,
+        name: &ServerName,
+        greeting: &Greeting,
+        now_ms: i64,
+    ) -> Result<Result<AgentRow, Refused>, StoreError> {
+        let greet = Greet {
+            agent: name.clone(),
+            greeting: greeting.clone(),
+            now_ms,
+        };
+        self.gather(|answer| Job::Greet(greet, answer)).await
+    }
+
+    /// Replaces all that an agent said of symptoms.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn replace_symptoms(
+        &self,
+        agent: &ServerName,
+        said: &[SymptomRow],
+    ) -> Result<(), StoreError> {
+        let symptoms = Symptoms {
+            agent: agent.clone(),
+            said: said.to_vec(),
+        };
+        self.gather(|answer| Job::Symptoms(symptoms, answer)).await
+    }
+
+    /// Has something stored with what others have, and waits for it.
+    async fn gather<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let idle = {
+            let mut waiting = self.held.gathered.lock();
+            waiting.jobs.push(job(answer));
+            !std::mem::replace(&mut waiting.busy, true)
+        };
+        if idle {
+            // A task of its own: the caller's stream may end while others wait for the same transaction.
+            let store = self.clone();
+            tokio::spawn(async move { store.store_gathered().await });
+        }
+        answered
+            .await
+            .unwrap_or_else(|_| Err(self.fault(sqlx::Error::WorkerCrashed)))
+    }
+
+    async fn store_gathered(&self) {
+        let at_it = AtIt(self);
+        loop {
+            let mut jobs = {
+                let mut waiting = self.held.gathered.lock();
+                if waiting.jobs.is_empty() {
+                    waiting.busy = false;
+                    std::mem::forget(at_it);
+                    return;
+                }
+                let count = waiting.jobs.len().min(MOST);
+                waiting.jobs.drain(..count).collect::<Vec<_>>()
+            };
+            jobs.retain(|job| !job.is_given_up());
+            if jobs.len() > 1 {
+                match self.store_together(&jobs).await {
+                    Ok(greeted) => {
+                        answer(jobs, greeted);
+                        continue;
+                    }
+                    Err(fault) => {
+                        tracing::debug!(%fault, "storing one by one what was gathered");
+                    }
+                }
+            }
+            for job in jobs {
+                self.store_alone(job).await;
+            }
+        }
+    }
+
+    async fn store_alone(&self, job: Job) {
+        // Whoever does not wait any more has gone with its stream.
+        match job {
+            Job::Append(append, answer) => {
+                let tail = Tail {
+                    agent: &append.agent,
+                    site: &append.site,
+                    journal: &append.journal,
+                    after: append.after,
+                    chain: append.chain,
+                    noted: append.noted,
+                };
+                let stored = self.append_alone(tail, &append.records, &append.runs, append.now_ms);
+                drop(answer.send(stored.await));
+            }
+            Job::Greet(greet, answer) => {
+                let greeted = self.greet_alone(&greet.agent, &greet.greeting, greet.now_ms);
+                drop(answer.send(greeted.await));
+            }
+            Job::Symptoms(symptoms, answer) => {
+                let stored = self.symptoms_alone(&symptoms.agent, &symptoms.said).await;
+                drop(answer.send(stored));
+            }
+        }
+    }
+
+    /// Stores all of it in one transaction; answers what came of the greetings, in order.
+    async fn store_together(
+        &self,
+        jobs: &[Job],
+    ) -> Result<Vec<Result<AgentRow, Refused>>, StoreError> {
+        let mut write = self.write().await?;
+        let (mut appends, mut symptoms, mut greeted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut beyond = false;
+        for job in jobs {
+            match job {
+                Job::Append(append, _) => appends.push(append),
+                Job::Symptoms(said, _) => symptoms.push(said),
+                Job::Greet(greet, _) => {
+                    let (agent, greeting) = (&greet.agent, &greet.greeting);
+                    let (found, lost) = self
+                        .greet_within(&mut write, agent, greeting, greet.now_ms)
+                        .await?;
+                    beyond |= lost;
+                    greeted.push(found);
+                }
+            }
+        }
+        if !symptoms.is_empty() {
+            self.write_symptoms(&mut write, &symptoms).await?;
+        }
+        if !appends.is_empty() {
+            self.write_appends(&mut write, &appends).await?;
+        }
+        let runs = appends
+            .iter()
+            .flat_map(|append| append.runs.iter().map(|run| run.run));
+        let touched = if beyond {
+            Touched::Anything
+        } else {
+            Touched::Told(runs.collect())
+        };
+        self.commit_of(write, touched).await?;
+        Ok(greeted)
+    }
+
+    async fn write_symptoms(
+        &self,
+        write: &mut Write<'_>,
+        symptoms: &[&Symptoms],
+    ) -> Result<(), StoreError> {
+        let agents: Vec<&str> = symptoms.iter().map(|one| one.agent.as_str()).collect();
+        let mut rows = Vec::new();
+        for SymptomRow { word, digest } in symptoms.iter().flat_map(|one| &one.said) {
+            rows.push((
+                word.agent.as_str(),
+                word.policy.as_str(),
+                word.version,
+                hex(digest.as_bytes()),
+                word.standing.name(),
+                word.since_ms,
+                word.looked_ms,
+                word.heard_ms,
+                to_json("symptoms", &word.evidence)?,
+            ));
+        }
+        sqlx::query("DELETE FROM symptoms WHERE agent IN (SELECT value FROM json_each($1))")
+            .bind(to_json("symptoms", &agents)?)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        sqlx::query(
+            "INSERT OR REPLACE INTO symptoms
+               (agent, policy, version, digest, state, since_ms, looked_ms, heard_ms, evidence)
+             SELECT value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5,
+               value ->> 6, value ->> 7, value ->> 8
+             FROM json_each($1)",
+        )
+        .bind(to_json("symptoms", &rows)?)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(())
+    }
+
+    /// As [`Store::append_alone`] for many agents, whose records are all plain.
+    async fn write_appends(
+        &self,
+        write: &mut Write<'_>,
+        appends: &[&Append],
+    ) -> Result<(), StoreError> {
+        let mut tails = Vec::with_capacity(appends.len());
+        for append in appends {
+            let last = append.records.last().map_or(append.after, |last| last.seq);
+            tails.push((
+                append.agent.as_str(),
+                append.journal.as_str(),
+                signed("agents", append.after)?,
+                signed("agents", last)?,
+                append.now_ms,
+                append.chain.map(|hash| hex(&hash)),
+            ));
+        }
+        let moved = sqlx::query(
+            "UPDATE agents SET acknowledged = tail.value ->> 3, head = max(head, tail.value ->> 3),
+               last_seen_ms = tail.value ->> 4, chain = unhex(tail.value ->> 5)
+             FROM json_each($1) AS tail
+             WHERE agents.name = tail.value ->> 0 AND agents.journal = tail.value ->> 1
+               AND agents.acknowledged = tail.value ->> 2",
+        )
+        .bind(to_json("agents", &tails)?)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        if moved.rows_affected() != appends.len() as u64 {
+            return Err(StoreError::Changed("one of many agents".to_owned()));
+        }
+        self.insert_records(write, appends).await?;
+        self.note_heads(write, appends).await?;
+        let (mut admitted, mut closed) = (Vec::new(), Vec::new());
+        for append in appends {
+            for record in &append.records {
+                let run = record.run.to_string();
+                match &record.event {
+                    Event::Admitted { .. } => admitted.push((run, append.agent.as_str())),
+                    Event::Closed { how, .. } => closed.push((run, phase(*how), record.at_ms)),
+                    _ => {}
+                }
+            }
+        }
+        if !admitted.is_empty() {
+            // Rare, and the trail has to say that it may be closed again: that is `append_alone`'s to do.
+            let refused: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM json_each($1) AS taken JOIN parts
+                   ON run = taken.value ->> 0 AND agent = taken.value ->> 1 WHERE refused IS NOT NULL)",
+            )
+            .bind(to_json("parts", &admitted)?)
+            .fetch_one(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+            if refused {
+                return Err(StoreError::Changed("a refused part".to_owned()));
+            }
+        }
+        if !closed.is_empty() {
+            sqlx::query(
+                "UPDATE runs SET phase = over.value ->> 1, since_ms = over.value ->> 2,
+                   ended_ms = over.value ->> 2
+                 FROM json_each($1) AS over
+                 WHERE id = over.value ->> 0 AND rollout IS NULL",
+            )
+            .bind(to_json("runs", &closed)?)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        }
+        let (mut told, mut words) = (Vec::new(), Vec::new());
+        for append in appends {
+            for StoredRun { run, told: now } in &append.runs {
+                let json = to_json("parts", now)?;
+                told.push((run.to_string(), append.agent.as_str(), json));
+                // After all of the records: another release may have been taken right after this closing.
+                if now.closed.is_some() && now.releasing.is_none() {
+                    let fence = now.fence;
+                    words.push((*run, Word::Closed { run: *run, fence }));
+                }
+            }
+        }
+        sqlx::query(
+            "UPDATE parts SET told = part.value ->> 2 FROM json_each($1) AS part
+             WHERE run = part.value ->> 0 AND agent = part.value ->> 1",
+        )
+        .bind(to_json("parts", &told)?)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        self.hear_all(write, &words).await
+    }
+
+    /// Notes the heads of journals in the audit trail where that is due, as [`Store::append_alone`] does.
+    async fn note_heads(
+        &self,
+        write: &mut Write<'_>,
+        appends: &[&Append],
+    ) -> Result<(), StoreError> {
+        for append in appends.iter().filter(|append| append.noted) {
+            let tail = Tail {
+                agent: &append.agent,
+                site: &append.site,
+                journal: &append.journal,
+                after: append.after,
+                chain: append.chain,
+                noted: append.noted,
+            };
+            if let Some(last) = append.records.last() {
+                self.note_head(write, &tail, last.seq, append.now_ms).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert_records(
+        &self,
+        write: &mut Write<'_>,
+        appends: &[&Append],
+    ) -> Result<(), StoreError> {
+        let mut rows = Vec::new();
+        for append in appends {
+            for record in &append.records {
+                rows.push((*append, record, signed("records", record.seq)?));
+            }
+        }
+        let mut left = &rows[..];
+        for size in ROWS {
+            while left.len() >= size {
+                let (now, later) = left.split_at(size);
+                left = later;
+                let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+                    "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
+                );
+                insert.push_values(now, |mut row, (append, record, seq)| {
+                    row.push_bind(append.agent.to_string())
+                        .push_bind(append.journal.clone())
+                        .push_bind(*seq)
+                        .push_bind(record.run.to_string())
+                        .push_bind(record.event.name())
+                        .push_bind(record.at_ms)
+                        .push_bind(append.now_ms)
+                        .push_bind(kept(record));
+                });
+                insert
+                    .build()
+                    .execute(&mut **write)
+                    .await
+                    .map_err(|fault| self.fault(fault))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Store::hear`] for many runs: those that have a lock are read at once.
+    pub(super) async fn hear_all(
+        &self,
+        write: &mut Write<'_>,
+        words: &[(RunId, Word)],
+    ) -> Result<(), StoreError> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        let runs: Vec<String> = words.iter().map(|(run, _)| run.to_string()).collect();
+        let rows = sqlx::query(
+            "SELECT run, fence, release FROM locks WHERE run IN (SELECT value FROM json_each($1))",
+        )
+        .bind(to_json("locks", &runs)?)
+        .fetch_all(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let mut free = Vec::new();
+        for row in &rows {
+            let before = super::locks::held(row)?;
+            let mut spoken = words.iter().filter(|(run, _)| *run == before.run);
+            let now = spoken.try_fold(before, |held, (_, word)| lock::after(held, *word));
+            match now {
+                None => free.push(row.get::<String, _>("run")),
+                Some(now) if now == before => {}
+                // Rare: a part of the lock is freed.
+                Some(_) => {
+                    for (run, word) in words.iter().filter(|(run, _)| *run == before.run) {
+                        self.hear(write, *run, *word).await?;
+                    }
+                }
+            }
+        }
+        if free.is_empty() {
+            return Ok(());
+        }
+        sqlx::query("DELETE FROM locks WHERE run IN (SELECT value FROM json_each($1))")
+            .bind(to_json("locks", &free)?)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        Ok(())
+    }
+}
+
+/// The phase of a duty that ended so.
+pub(super) const fn phase(how: Ended) -> &'static str {
+    match how {
+        Ended::Committed | Ended::Unwound | Ended::Released => "succeeded",
+        Ended::NotNeeded => "not-needed",
+        Ended::AtRest => "needs-person",
+    }
+}
+
+/// Tells everybody that it is durable.
+fn answer(jobs: Vec<Job>, greeted: Vec<Result<AgentRow, Refused>>) {
+    let mut greeted = greeted.into_iter();
+    for job in jobs {
+        match job {
+            Job::Append(_, answer) | Job::Symptoms(_, answer) => drop(answer.send(Ok(()))),
+            Job::Greet(_, answer) => {
+                if let Some(found) = greeted.next() {
+                    drop(answer.send(Ok(found)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What all sessions ask the store for, read once for all of them whenever it may have changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mailmend_policy::name::{PolicyName, ServerName};
+use sqlx::Row;
+
+use super::row::{parsed, unsigned};
+use super::{Store, StoreError};
+use crate::immunity::Fingerprint;
+use crate::react::Binding;
+
+/// What is the same for all sessions.
+#[derive(Debug)]
+pub struct Outlook {
+    version: u64,
+    /// The inventory's generation; it may be a newer one by now, through what agents said of themselves at their hello.
+    pub generation: i64,
+    /// The generation of fingerprints.
+    pub immunity: u64,
+    /// Those that stand, oldest first.
+    pub fingerprints: Vec<Fingerprint>,
+    /// The servers that a person has in hand.
+    pub in_hand: BTreeSet<ServerName>,
+    /// How policies answer to their symptoms.
+    pub bindings: BTreeMap<PolicyName, Binding>,
+    /// The policies whose symptom an agent looks for because the gate of an open rollout asks it.
+    pub gated: HashMap<ServerName, BTreeMap<PolicyName, u32>>,
+}
+
+/// The last one that was read.
+#[derive(Debug, Default)]
+pub(super) struct LastOutlook(tokio::sync::Mutex<Option<Arc<Outlook>>>);
+
+impl Store {
+    /// What all sessions ask for, as it is now.
+    ///
+    /// # Errors
+    /// Where the store fails or a row is damaged.
+    pub async fn outlook(&self) -> Result<Arc<Outlook>, StoreError> {
+        let mut last = self.held.outlook.0.lock().await;
+        // Before anything is read: what is committed from here on makes it an old one.
+        let version = self.held.marks.version();
+        if let Some(known) = last.as_ref().filter(|known| known.version == version) {
+            return Ok(known.clone());
+        }
+        let found = Arc::new(Outlook {
+            version,
+            // First, so that what is read after it is not older.
+            generation: self.generation().await?,
+            immunity: self.immunity_generation().await?,
+            fingerprints: self.standing_fingerprints().await?,
+            in_hand: self.in_hand().await?.into_keys().collect(),
+            bindings: self.bindings().await?,
+            gated: self.gated().await?,
+        });
+        *last = Some(found.clone());
+        Ok(found)
+    }
+
+    async fn gated(&self) -> Result<HashMap<ServerName, BTreeMap<PolicyName, u32>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT p.agent, o.policy, o.version, o.started_ms
+             FROM rollouts o JOIN runs r ON r.rollout = o.id JOIN parts p ON p.run = r.id
+             WHERE o.state NOT IN ('succeeded', 'failed', 'aborted')
+               AND json_extract(o.strategy, '$.gate') = 'health'
+             ORDER BY o.started_ms",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let mut gated: HashMap<ServerName, BTreeMap<PolicyName, u32>> = HashMap::new();
+        for row in &rows {
+            let agent: ServerName = parsed("parts", row.get("agent"))?;
+            let policy = parsed("rollouts", row.get("policy"))?;
+            let version = unsigned("rollouts", row.get("version"))?;
+            gated.entry(agent).or_default().insert(policy, version);
+        }
+        Ok(gated)
+    }
+
+    /// Whether there is anything that an agent is to be told of runs or by persons: see [`Store::orders`] and
+    /// [`Store::waiting_orders`].
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn is_ordered(&self, agent: &ServerName) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM parts p JOIN runs r ON r.id = p.run
+                WHERE p.agent = $1 AND r.fence IS NOT NULL AND p.lost = 0
+                  AND json_extract(p.told, '$.closed') IS NULL)
+              OR EXISTS (SELECT 1 FROM person_orders WHERE agent = $1 AND state = 'waiting')",
+        )
+        .bind(agent.as_str())
+        .fetch_one(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))
+    }
+}
