@@ -1,4 +1,6 @@
-//! How much of the guard's hourly allowance of restarts, sections and messages set aside is used up.
+//! How much of the guard's hourly allowance of restarts, sections, tool calls and messages set aside is used up.
+//!
+//! Tool calls have no record of their own: those of an earlier process are not counted. No controller can end one.
 //!
 //! What this process did is counted on the monotonic clock. What an earlier one did is known by the
 //! wall clock of its records only: a record counts while it is less than an hour away, in either
@@ -13,7 +15,7 @@ use crate::host::Clock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Restarts, sections and messages set aside, when they were.
+/// Restarts, sections, tool calls and messages set aside, when they were.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     used: Mutex<Vec<Used>>,
@@ -31,6 +33,7 @@ enum What {
     Restart,
     Section,
     Immunized,
+    Tool,
 }
 
 impl Allowance {
@@ -56,6 +59,25 @@ impl Allowance {
         };
         let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(std::iter::repeat_n(used, times));
+    }
+
+    /// Counts a call of a tool, unless `most` of them were made within an hour; how many there were.
+    ///
+    /// # Errors
+    /// How many there were, where that is `most` or more.
+    pub(crate) fn call_tool(&self, clock: &dyn Clock, most: u32) -> Result<u32, u32> {
+        let before = self.count(What::Tool, clock);
+        if before >= most {
+            return Err(before);
+        }
+        let used = Used {
+            what: What::Tool,
+            at_ms: clock.wall_ms(),
+            since_boot: Some(clock.uptime().since_boot),
+        };
+        let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(used);
+        Ok(before)
     }
 
     pub(crate) fn restarts(&self, clock: &dyn Clock) -> u32 {

@@ -351,6 +351,15 @@ impl Engine {
         if self.0.station.stopping() || !working.runs.insert(run) {
             return;
         }
+        // A thread that has ended keeps its stack until it is joined, and an agent lives for years.
+        let threads = std::mem::take(&mut working.threads);
+        let (ended, threads): (Vec<_>, Vec<_>) =
+            threads.into_iter().partition(JoinHandle::is_finished);
+        working.threads = threads;
+        for thread in ended {
+            // Its panic, if there was one, was told where it was caught.
+            let _ = thread.join();
+        }
         let engine = self.clone();
         let spawned = std::thread::Builder::new()
             .name(format!("run {run}"))

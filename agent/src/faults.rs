@@ -214,6 +214,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "Look at `RootDir` below MSExchangeIMC\\Parameters in the registry: it must name a folder that is there.",
     ),
     (
+        "A049-too-many-runs",
+        "The agent has as many runs open as it carries out at a time, and takes no further one on.",
+        "Answer or abort runs that nobody waits for: `mailmend rollout list`; an agent never needs so many.",
+    ),
+    (
         "A050-service-not-stopped",
         "A service did not stop in time, or says that it is stopped while its process is there.",
         "Look at its event log; stop it by hand if mail may wait. The section was left and service started where possible.",
@@ -257,6 +262,11 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "A058-cannot-tell",
         "A condition cannot be judged: a file, log or service does not answer.",
         "Make readable what is named; what cannot be told never counts as true.",
+    ),
+    (
+        "A059-tools-used-up",
+        "Tools would be called more often within an hour than the guard file allows.",
+        "See which runs call them so often; raise `tools_per_hour` in the guard file only if that is understood.",
     ),
     (
         "A060-budget-over",

@@ -62,6 +62,8 @@ pub struct Limits {
     pub restarts_per_hour: u32,
     /// The most sections begun within an hour, over all runs.
     pub sections_per_hour: u32,
+    /// The most calls of tools within an hour, over all runs: a test message goes out with each probe.
+    pub tools_per_hour: u32,
     /// The most files that one quarantine or replay may move.
     pub files_per_action: u64,
     /// The most bytes that one quarantine or replay may move.
@@ -84,6 +86,7 @@ impl Default for Limits {
         Self {
             restarts_per_hour: 6,
             sections_per_hour: 4,
+            tools_per_hour: 60,
             files_per_action: 100_000,
             bytes_per_action: 16 << 30,
             least_free_bytes: 64 << 20,

@@ -51,6 +51,9 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// The longest certificate, or authority, in PEM, bytes.
+const LARGEST: usize = 64 << 10;
+
 /// When a certificate holds, in milliseconds since 1970 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
@@ -258,6 +261,55 @@ pub fn store(
     Ok(validity)
 }
 
+/// Stores the certificate that a renewal brought. The authority stays what it is: a new one is taken with
+/// `mailmend-agent enrol`, on this server, by whoever administers it. Durable on return.
+///
+/// # Errors
+/// Where it does not fit or does not hold at `now_ms`, comes with another authority, or cannot be written; the old
+/// one stays.
+pub fn renewed(
+    folder: &Path,
+    name: &ServerName,
+    (certificate_pem, ca_pem): (&str, &str),
+    now_ms: i64,
+) -> Result<Validity, IdentityError> {
+    let file = folder.join(CERTIFICATE);
+    let broken = |why: String| IdentityError::Broken {
+        file: file.clone(),
+        why: format!("what the controller sent is refused, and the old one stays: {why}"),
+    };
+    let missing = |what: &str| broken(format!("this agent has no {what}"));
+    let ours = files::read(&folder.join(AUTHORITY))?.ok_or_else(|| missing("authority"))?;
+    if certificates(&ours) != certificates(ca_pem) {
+        return Err(broken(format!(
+            "it comes with another authority than `{AUTHORITY}`; a new authority is taken by enrolling on this server alone"
+        )));
+    }
+    let key = read_key(folder)?.ok_or_else(|| missing("key"))?;
+    let validity = examine(certificate_pem, &ours, &key, name).map_err(broken)?;
+    if now_ms < validity.from_ms || now_ms >= validity.until_ms {
+        return Err(broken(format!(
+            "it holds from {} until {}, and this machine's clock reads {}",
+            time(validity.from_ms),
+            time(validity.until_ms),
+            time(now_ms)
+        )));
+    }
+    files::write(&file, certificate_pem, Replaced::Whole)?;
+    Ok(validity)
+}
+
+/// The certificates of a text; none where one of them cannot be read.
+fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+    if pem.len() > LARGEST {
+        return None;
+    }
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|all| !all.is_empty())
+}
+
 fn read_key(folder: &Path) -> Result<Option<KeyPair>, IdentityError> {
     let file = folder.join(KEY);
     let Some(pem) = files::read(&file)? else {
@@ -282,6 +334,9 @@ fn examine(
     key: &KeyPair,
     name: &ServerName,
 ) -> Result<Validity, String> {
+    if certificate_pem.len() > LARGEST || ca_pem.len() > LARGEST {
+        return Err(format!("it has more than {LARGEST} bytes"));
+    }
     // TLS reads it so, and is strict; what is none must not be found out while dialling.
     CertificateDer::from_pem_slice(certificate_pem.as_bytes())
         .map_err(|why| format!("it is no certificate: {why}"))?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
 use mailmend_policy::parse::parse;
-use mailmend_policy::plan::{Plan, PlannedStep, plan};
+use mailmend_policy::plan::{Plan, PlanOf, plan_one};
 use mailmend_policy::source::PolicySource;
 use mailmend_policy::step::Action;
 use mailmend_proto::convert::{digest_from_wire, run_from_wire, server_from_wire};
@@ -78,6 +78,27 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
+/// The most runs that an agent has open at a time, each with a thread. A site has few policies, and one run each.
+pub const MOST_OPEN: usize = 64;
+
+/// The most servers of an assignment, and the most steps that a plan over all of them may come to: planning takes
+/// time and memory with their product, before anything of it can be compared with a digest.
+const MOST_SERVERS: usize = 1000;
+const MOST_STEPS: usize = 50_000;
+
+/// The most faults of planning that are told.
+const MOST_FAULTS: usize = 5;
+
+/// A fence that no controller has minted.
+pub(crate) fn too_high(known_fence: u64, came: u64) -> Refusal {
+    Refusal::new(
+        const { known("A046-assignment-malformed") },
+        format!(
+            "fence {came} is further above {known_fence} than any controller mints: it would keep every later controller out"
+        ),
+    )
+}
+
 /// What the agent knows when an assignment comes.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
@@ -87,6 +108,8 @@ pub struct Known<'a> {
     pub state: Option<&'a RunState>,
     /// The highest fence that any run was ever given.
     pub highest_fence: u64,
+    /// How many runs it has open, duties among them.
+    pub open: usize,
     /// The guard.
     pub guard: &'a Guard,
     /// Imcdata of this server, or why it is not known.
@@ -129,6 +152,18 @@ fn judge(assignment: &wire::Assignment, facts: Known<'_>) -> Result<Decision, Re
             ),
         ));
     }
+    if !fence::plausible(facts.highest_fence, assignment.fence) {
+        return Err(too_high(facts.highest_fence, assignment.fence));
+    }
+    if facts.open >= MOST_OPEN {
+        return Err(Refusal::new(
+            const { known("A049-too-many-runs") },
+            format!(
+                "{} runs are open on this server, at most {MOST_OPEN} may be",
+                facts.open
+            ),
+        ));
+    }
     let bound = bind(assignment, facts.me)?;
     let mut mine = bound
         .plan
@@ -143,7 +178,11 @@ fn judge(assignment: &wire::Assignment, facts: Known<'_>) -> Result<Decision, Re
         ));
     }
     for step in mine.filter(|_| !off(Mechanism::GuardAtAdmission)) {
-        allowed(step, facts)?;
+        let asked = Asked {
+            step: step.id.as_str(),
+            action: &step.action,
+        };
+        allowed(asked, facts.guard, facts.imcdata)?;
     }
     Ok(Decision::Admit(Box::new(bound)))
 }
@@ -180,22 +219,33 @@ pub fn bind(assignment: &wire::Assignment, me: &ServerName) -> Result<Bound, Ref
             policy.name
         )));
     }
-    let plans = plan(&policy, source.digest(), &servers).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let most = policy.steps.len().saturating_mul(servers.len());
+    if servers.len() > MOST_SERVERS || most > MOST_STEPS {
+        return Err(malformed(format!(
+            "{} servers and {} steps are more than an agent plans: at most {MOST_SERVERS} servers, and {MOST_STEPS} steps over all of them",
+            servers.len(),
+            policy.steps.len()
+        )));
+    }
+    let of = PlanOf {
+        site: &assignment.site,
+        subject: &assignment.subject,
+    };
+    let found = plan_one(&policy, source.digest(), &servers, of).map_err(|faults| {
+        let more = faults.len().saturating_sub(MOST_FAULTS);
+        let mut told: Vec<String> = faults
+            .iter()
+            .take(MOST_FAULTS)
+            .map(ToString::to_string)
+            .collect();
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
         Refusal::new(
             const { known("A040-plan-differs") },
-            format!("this agent cannot plan it: {}", faults.join("; ")),
+            format!("this agent cannot plan it: {}", told.join("; ")),
         )
     })?;
-    let subject = |plan: &Plan| {
-        plan.subject
-            .as_ref()
-            .map_or("", ServerName::as_str)
-            .to_owned()
-    };
-    let found = plans
-        .into_iter()
-        .find(|plan| plan.site.as_str() == assignment.site && subject(plan) == assignment.subject);
     let Some(plan) = found else {
         return Err(Refusal::new(
             const { known("A040-plan-differs") },
@@ -232,23 +282,39 @@ pub fn bind(assignment: &wire::Assignment, me: &ServerName) -> Result<Bound, Ref
     })
 }
 
-/// Whether this agent can and may carry out a step.
-fn allowed(step: &PlannedStep, facts: Known<'_>) -> Result<(), Refusal> {
-    let name = step.action.name();
+/// What a step asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The step, for people.
+    pub step: &'a str,
+    /// What it would do.
+    pub action: &'a Action,
+}
+
+/// Whether this agent can and may carry out a step. Judged by the action alone, whatever a parser has made sure of.
+///
+/// # Errors
+/// Where it cannot, or the guard file does not allow it.
+pub fn allowed(
+    asked: Asked<'_>,
+    guard: &Guard,
+    imcdata: &Result<PathBuf, String>,
+) -> Result<(), Refusal> {
+    let name = asked.action.name();
     if !SUPPORTED.contains(&name) {
         return Err(Refusal::new(
             const { known("A044-action-unsupported") },
             format!(
                 "step `{}` needs `{name}`, which this agent cannot carry out; update the agent or choose another server",
-                step.id
+                asked.step
             ),
         ));
     }
-    let guard = facts.guard;
-    match &step.action {
+    match asked.action {
         Action::ServiceStop { service, .. }
         | Action::ServiceStart { service, .. }
-        | Action::ServiceKill { service } => guard.allows_service(service)?,
+        | Action::ServiceKill { service }
+        | Action::QueueSearch { service, .. } => guard.allows_service(service)?,
         Action::RoutingRecalculate { tool, .. } => drop(guard.allows_tool(tool)?),
         Action::MailProbe { tool, to } => {
             let with = [("to".to_owned(), to.clone())].into();
@@ -265,20 +331,20 @@ fn allowed(step: &PlannedStep, facts: Known<'_>) -> Result<(), Refusal> {
                     const { known("A032-guard-tool") },
                     format!(
                         "step `{}` accepts the verdict `{unknown}`, which the guard file does not define for `{tool}`",
-                        step.id
+                        asked.step
                     ),
                 ));
             }
         }
         Action::QueueQuarantine { queue, .. } => {
-            let imcdata = imcdata(step, facts)?;
+            let imcdata = folder(asked, imcdata)?;
             let Some(folder) = queue.folder() else {
                 return Err(Refusal::new(
                     const { known("A044-action-unsupported") },
                     format!(
                         "queue `{}` of step `{}` is no folder",
                         queue.name(),
-                        step.id
+                        asked.step
                     ),
                 ));
             };
@@ -291,15 +357,22 @@ fn allowed(step: &PlannedStep, facts: Known<'_>) -> Result<(), Refusal> {
             guard.allows_tool(tool)?;
         }
         Action::MailEscrow { queue, .. } => {
-            let imcdata = imcdata(step, facts)?;
+            let imcdata = folder(asked, imcdata)?;
             let folder = queue.folder().unwrap_or_default();
             guard.allows_path(&imcdata.join(folder))?;
             guard.allows_path(&crate::escrow::kept_in(guard, imcdata, folder))?;
         }
         Action::QueueResetIndex {} => {
-            guard.allows_path(&imcdata(step, facts)?.join(INDEX))?;
+            guard.allows_path(&folder(asked, imcdata)?.join(INDEX))?;
         }
-        _ => {}
+        // These only look, or move what an action above has taken. Named one by one: a new action is thought about here.
+        Action::Detect { .. }
+        | Action::QueueReplay { .. }
+        | Action::QueueSettle { .. }
+        | Action::WaitUntil { .. }
+        | Action::Check { .. }
+        | Action::HumanTask { .. }
+        | Action::MailReconcile { store: None, .. } => {}
     }
     Ok(())
 }
@@ -316,11 +389,14 @@ pub fn held_root(guard: &Guard, imcdata: &std::path::Path) -> PathBuf {
     }
 }
 
-fn imcdata<'a>(step: &PlannedStep, facts: Known<'a>) -> Result<&'a PathBuf, Refusal> {
-    facts.imcdata.as_ref().map_err(|why| {
+fn folder<'a>(
+    asked: Asked<'_>,
+    imcdata: &'a Result<PathBuf, String>,
+) -> Result<&'a PathBuf, Refusal> {
+    imcdata.as_ref().map_err(|why| {
         Refusal::new(
             const { known("A048-no-imcdata") },
-            format!("step `{}` needs Imcdata: {why}", step.id),
+            format!("step `{}` needs Imcdata: {why}", asked.step),
         )
     })
 }

@@ -16,7 +16,7 @@ use mailmend_policy::name::ServerName;
 use mailmend_proto::wire;
 use mailmend_proto::wire::agents_client::AgentsClient;
 use mailmend_proto::wire::{from_agent, to_agent};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -197,6 +197,7 @@ impl Session {
             renew_in: self.renew_in(&identity),
             told: None,
             told_depths: None,
+            auditing: Arc::new(Semaphore::new(1)),
             session: self,
             channel,
             outbox,
@@ -326,8 +327,12 @@ impl Session {
             .map_err(|_| self.slow())?
             .map_err(|status| self.failed(&status))?
             .into_inner();
-        let (pem, ca) = (&certificate.certificate_pem, &certificate.ca_pem);
-        let validity = identity::store(&self.settings.data, &self.settings.name, pem, ca)?;
+        let sent = (
+            certificate.certificate_pem.as_str(),
+            certificate.ca_pem.as_str(),
+        );
+        let now_ms = (self.settings.now_ms)();
+        let validity = identity::renewed(&self.settings.data, &self.settings.name, sent, now_ms)?;
         self.renewed = true;
         info!(until = %identity::time(validity.until_ms), "the certificate was renewed");
         Ok(())

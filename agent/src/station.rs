@@ -215,6 +215,22 @@ impl Station {
         self.allowance.sections(self.host.clock())
     }
 
+    /// Counts a call of a tool, unless the guard's calls within an hour are used up.
+    ///
+    /// # Errors
+    /// Why it may not be called now.
+    pub(crate) fn call_tool(&self) -> Result<(), String> {
+        let most = self.guard.limits().tools_per_hour;
+        self.allowance
+            .call_tool(self.host.clock(), most)
+            .map(drop)
+            .map_err(|calls| {
+                format!(
+                    "A059-tools-used-up: tools were called {calls} times within an hour, the guard file allows {most}"
+                )
+            })
+    }
+
     /// Messages set aside because of a fingerprint within the last hour of uptime.
     #[must_use]
     pub fn immunized_this_hour(&self) -> u64 {

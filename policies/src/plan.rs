@@ -59,6 +59,33 @@ pub fn plan(
         .collect())
 }
 
+/// Which of a policy's plans is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanOf<'a> {
+    /// The site.
+    pub site: &'a str,
+    /// The server that the `each` role is bound to; empty: the policy has no such role.
+    pub subject: &'a str,
+}
+
+/// As [`plan`], of which one plan alone is laid out; none where no such plan is among them.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_one(
+    policy: &Policy,
+    policy_digest: Digest,
+    servers: &[Server],
+    of: PlanOf<'_>,
+) -> Result<Option<Plan>, Vec<PlanFault>> {
+    let bindings = bind::bindings(policy, servers)?;
+    let wanted = bindings.iter().find(|binding| {
+        let subject = binding.subject.as_ref().map_or("", ServerName::as_str);
+        binding.site.as_str() == of.site && subject == of.subject
+    });
+    Ok(wanted.map(|binding| lay::plan(policy, policy_digest, binding)))
+}
+
 /// A policy bound to servers of one site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

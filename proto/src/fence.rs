@@ -32,6 +32,16 @@ pub const fn admit(highest: u64, came: u64) -> Result<(), Stale> {
     })
 }
 
+/// How far a fence may be above what was seen and still be one that a controller has minted. It mints one for each
+/// grant; whoever says more wants every later controller to be taken for an old one.
+pub const MOST_AHEAD: u64 = 1 << 32;
+
+/// Whether a controller can have minted this fence after `seen`.
+#[must_use]
+pub const fn plausible(seen: u64, came: u64) -> bool {
+    came <= seen.saturating_add(MOST_AHEAD) && came < i64::MAX.unsigned_abs()
+}
+
 /// Whether an order within a grant is obeyed. `current` is the highest fence that the agent has journaled for
 /// the run.
 ///
@@ -58,5 +68,19 @@ mod tests {
         assert_eq!((admit(0, 0), admit(7, 7)), (stale(0, 0), stale(7, 7)));
         assert_eq!((obey(7, 7), obey(7, 8)), (Ok(()), Ok(())));
         assert_eq!(obey(7, 6), stale(6, 7));
+    }
+
+    #[test]
+    fn a_fence_that_nobody_minted_is_not_plausible() {
+        assert!(plausible(0, 1) && plausible(7, MOST_AHEAD));
+        let last = i64::MAX.unsigned_abs();
+        for (seen, came) in [
+            (0, u64::MAX),
+            (0, MOST_AHEAD + 1),
+            (last - 1, last),
+            (u64::MAX, u64::MAX),
+        ] {
+            assert!(!plausible(seen, came), "{came} after {seen}");
+        }
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn allowed(guard: &Guard) -> Vec<Allowed> {
             limits.restarts_per_hour.to_string(),
         ),
         ("sections an hour", limits.sections_per_hour.to_string()),
+        ("tool calls an hour", limits.tools_per_hour.to_string()),
         ("files an action", limits.files_per_action.to_string()),
         ("bytes an action", write_size(limits.bytes_per_action)),
         ("bytes that stay free", write_size(limits.least_free_bytes)),

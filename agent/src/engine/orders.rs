@@ -42,6 +42,7 @@ impl Engine {
                 me: &station.me,
                 state: state.as_deref(),
                 highest_fence: station.journal.highest_fence(),
+                open: station.journal.open_runs().len(),
                 guard: &station.guard,
                 imcdata: &imcdata,
             },
@@ -49,6 +50,7 @@ impl Engine {
         match (decision, state) {
             (Decision::Refuse(refusal), _) => return Err(refusal),
             (Decision::Admit(bound), _) => {
+                self.room()?;
                 let admitted = Event::Admitted {
                     fence: bound.fence,
                     plan: bound.digest,
@@ -63,10 +65,16 @@ impl Engine {
             (Decision::Already(run), Some(state)) => {
                 let fence = assignment.fence;
                 if fence > state.fence {
+                    if !fence::plausible(station.journal.highest_fence(), fence) {
+                        return Err(inbox::too_high(station.journal.highest_fence(), fence));
+                    }
+                    self.room()?;
                     let raised = Event::Fenced { fence };
                     station.record(run, vec![raised]).map_err(unwritten)?;
                 }
-                self.go_on(run);
+                if state.closed.is_none() {
+                    self.go_on(run);
+                }
             }
             (Decision::Already(_), None) => {}
         }
@@ -95,6 +103,9 @@ impl Engine {
         }
         let through = through.max(state.through);
         if through > state.through || fence > state.fence {
+            if through == state.through {
+                self.room()?;
+            }
             let advanced = Event::Advanced { fence, through };
             station.record(run, vec![advanced]).map_err(unwritten)?;
         }
@@ -113,6 +124,11 @@ impl Engine {
         if state.closed.is_some() {
             return Ok(());
         }
+        // Of a plan that cannot be read any more the order is taken as it came.
+        let steps = self
+            .steps_of(run)
+            .map_or(u32::MAX, |steps| u32::try_from(steps).unwrap_or(u32::MAX));
+        let down_to = down_to.min(steps);
         let down_to = state.down_to.map_or(down_to, |now| now.min(down_to));
         let last = last || state.unwind_last;
         let known_already =
@@ -138,6 +154,7 @@ impl Engine {
         let _one = lock(&self.0.orders);
         let state = self.ordered(run, fence)?;
         if fence > state.fence && !off(Mechanism::FenceOutlivesAgent) {
+            self.room()?;
             let raised = Event::Fenced { fence };
             station.record(run, vec![raised]).map_err(unwritten)?;
         }
@@ -165,7 +182,32 @@ impl Engine {
                 ),
             ));
         }
+        let highest = self.0.station.journal.highest_fence();
+        if !fence::plausible(highest, fence) && !off(Mechanism::FenceOnOrders) {
+            return Err(inbox::too_high(highest, fence));
+        }
         Ok(state)
+    }
+
+    /// Whether there is room for one more record of an order: what a controller can have written down must never
+    /// fill the volume, for a full disk stops the mail service.
+    pub(super) fn room(&self) -> Result<(), Refusal> {
+        let station = &self.0.station;
+        let Some(folder) = station.immunity.folder() else {
+            return Ok(());
+        };
+        let least = station.guard.limits().least_free_bytes;
+        match station.host.spool().free_bytes(folder) {
+            Ok(free) if free < least => Err(Refusal::new(
+                const { known("A083-no-room") },
+                format!(
+                    "`{}` has {free} bytes free, and the guard file wants {least} to stay free: nothing further is taken on",
+                    folder.display()
+                ),
+            )),
+            // What cannot be told shows when the record is written.
+            _ => Ok(()),
+        }
     }
 
     fn steps_of(&self, run: RunId) -> Result<usize, Refusal> {

@@ -86,7 +86,9 @@ impl Engine {
         if let Ok(run) = run_from_wire(&order.run)
             && let Some(state) = station.journal.state(run).map_err(unwritten)?
             && order.fence > state.fence
+            && fence::plausible(station.journal.highest_fence(), order.fence)
         {
+            self.room()?;
             let fence = order.fence;
             drop(state);
             station
@@ -120,6 +122,7 @@ impl Engine {
             }
             return Ok(());
         }
+        self.room()?;
         let fenced = match grant {
             Some(fence) => Some(self.admitted(fence)?),
             None => None,
@@ -206,6 +209,9 @@ impl Engine {
     /// What is written down of a grant that is new; the highest fence is known after a restart too.
     fn admitted(&self, fence: u64) -> Result<Event, Refusal> {
         let highest = self.0.station.journal.highest_fence();
+        if !fence::plausible(highest, fence) {
+            return Err(crate::inbox::too_high(highest, fence));
+        }
         match fence::admit(highest, fence) {
             Err(Stale { came, known: seen }) if !off(Mechanism::FenceOnReleases) => {
                 Err(Refusal::new(

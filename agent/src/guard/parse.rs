@@ -263,6 +263,7 @@ fn limits(table: &Table<'_>) -> Limits {
     limits = Limits {
         restarts_per_hour: small("restarts_per_hour", 1, limits.restarts_per_hour),
         sections_per_hour: small("sections_per_hour", 0, limits.sections_per_hour),
+        tools_per_hour: small("tools_per_hour", 0, limits.tools_per_hour),
         files_per_action: large("files_per_action", 0, limits.files_per_action),
         bytes_per_action: large("bytes_per_action", 0, limits.bytes_per_action),
         least_free_bytes: large("least_free_bytes", 0, limits.least_free_bytes),

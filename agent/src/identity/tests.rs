@@ -68,6 +68,49 @@ fn an_identity_that_was_stored_is_read_back_and_renewed_at_half_its_life() {
 }
 
 #[test]
+fn a_renewal_brings_a_certificate_that_holds_and_never_another_authority() {
+    let made = Made::enrolled();
+    let before = std::fs::read_to_string(made.path().join(CERTIFICATE)).unwrap();
+    let key = own_key(made.path()).unwrap();
+    let right = made.certificate(&["mailmend:agent:SRVB"], &key);
+    let renew = |certificate: &str, ca: &str, now| {
+        renewed(made.path(), &name(), (certificate, ca), now).map_err(|error| error.to_string())
+    };
+    let stranger = Made::new();
+    let foreign = stranger.certificate(&["mailmend:agent:SRVB"], &key);
+    let both = format!("{}{}", made.ca_pem, stranger.ca_pem);
+    let long = format!("{right}{}", "\n".repeat(LARGEST));
+    for (certificate, ca, now, why) in [
+        (&right, &made.ca_pem, NOW + 3 * DAY, "clock reads"),
+        (&right, &made.ca_pem, NOW - 3 * DAY, "clock reads"),
+        (&foreign, &stranger.ca_pem, NOW, "another authority"),
+        (&foreign, &made.ca_pem, NOW, "did not sign"),
+        (&right, &both, NOW, "another authority"),
+        (&right, &String::new(), NOW, "another authority"),
+        (&long, &made.ca_pem, NOW, "bytes"),
+        (
+            &made.certificate(&["mailmend:agent:SRVA"], &key),
+            &made.ca_pem,
+            NOW,
+            "SRVA",
+        ),
+    ] {
+        let error = renew(certificate, ca, now).unwrap_err();
+        assert!(error.starts_with("A022") && error.contains(why), "{error}");
+        let kept = |file| std::fs::read_to_string(made.path().join(file)).unwrap();
+        assert_eq!(
+            (kept(CERTIFICATE), kept(AUTHORITY)),
+            (before.clone(), made.ca_pem.clone())
+        );
+    }
+    renew(&right, &made.ca_pem, NOW).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(made.path().join(CERTIFICATE)).unwrap(),
+        right
+    );
+}
+
+#[test]
 fn the_key_is_made_once_private_and_never_replaced() {
     let made = Made::new();
     let first = own_key(made.path()).unwrap().serialize_pem();

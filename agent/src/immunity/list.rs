@@ -91,6 +91,12 @@ impl List {
         Ok(())
     }
 
+    /// The folder in which they are kept.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.file.get().and_then(|file| file.parent())
+    }
+
     /// What stands now.
     #[must_use]
     pub fn now(&self) -> Arc<Known> {

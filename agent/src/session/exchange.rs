@@ -8,8 +8,8 @@ use mailmend_proto::convert::{digest_from_wire, run_from_wire};
 use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 use mailmend_proto::wire::{from_agent, to_agent};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::{info, warn};
@@ -26,6 +26,10 @@ use crate::symptoms::{Seen, worth_telling};
 const STORE: Duration = Duration::from_secs(60);
 /// How long until a failed renewal is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
+/// The most characters of an id that are shown, and of a reason that are shown or answered: a controller can make both
+/// as long as its messages are.
+const MOST_SHOWN: usize = 64;
+const MOST_SAID: usize = 2000;
 
 pub(super) struct Exchange<'a> {
     pub(super) session: &'a mut Session,
@@ -39,6 +43,8 @@ pub(super) struct Exchange<'a> {
     pub(super) told: Option<Seen>,
     /// What this session told last of the queues.
     pub(super) told_depths: Option<Depths>,
+    /// Free while no audit of this session is under way.
+    pub(super) auditing: Arc<Semaphore>,
 }
 
 impl Exchange<'_> {
@@ -144,9 +150,19 @@ impl Exchange<'_> {
     }
 
     async fn send(&self, what: from_agent::Message) -> Result<(), SessionError> {
-        // Waits while the network is slow; ends when the connection does, which keepalive sees to.
-        let sent = self.outbox.send(message(what)).await;
-        sent.map_err(|_| SessionError::Ended)
+        // Waits while the network is slow; ends when the connection does, which keepalive sees to. A controller that
+        // takes nothing off a connection that stands is left, too.
+        match timeout(STORE, self.outbox.send(message(what))).await {
+            Ok(sent) => sent.map_err(|_| SessionError::Ended),
+            Err(_) => {
+                let address = self.session.settings.address.clone();
+                Err(ConnectionError::Slow {
+                    address,
+                    limit: STORE,
+                }
+                .into())
+            }
+        }
     }
 
     /// Takes one message. Orders are taken one after the other, in the order in which they came.
@@ -195,10 +211,7 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
-            to_agent::Message::Audit(request) => {
-                self.audit(request);
-                Ok(())
-            }
+            to_agent::Message::Audit(request) => self.audit(request).await,
             to_agent::Message::Assignment(assignment) => self.admit(assignment).await,
             to_agent::Message::Advance(wire::Advance {
                 run,
@@ -248,23 +261,40 @@ impl Exchange<'_> {
             code: refused
                 .as_ref()
                 .map_or_else(String::new, |r| r.code.to_owned()),
-            why: refused.map_or_else(String::new, |r| r.why),
+            why: refused.map_or_else(String::new, |r| cut(&r.why, MOST_SAID)),
         };
         self.send(from_agent::Message::Answer(answer)).await
     }
 
     /// An audit takes as long as reading all held mail: it goes on beside everything else, and ends when the
     /// session does.
-    fn audit(&self, request: wire::AuditRequest) {
+    ///
+    /// One at a time: what waits for its turn would be kept in memory, as much of it as the controller likes.
+    async fn audit(&self, request: wire::AuditRequest) -> Result<(), SessionError> {
+        let Ok(alone) = Arc::clone(&self.auditing).try_acquire_owned() else {
+            let busy = wire::Audit {
+                id: cut(&request.id, MOST_SAID),
+                found: Vec::new(),
+                messages: 0,
+                last: true,
+                failed: format!(
+                    "{}: another audit is under way",
+                    const { known("A076-audit-failed") }
+                ),
+            };
+            return self.send(from_agent::Message::Audit(busy)).await;
+        };
         let orders = Arc::clone(&self.session.settings.orders);
         let outbox = self.outbox.clone();
-        info!(id = request.id, "audits the ledger");
+        info!(id = cut(&request.id, MOST_SHOWN), "audits the ledger");
         drop(tokio::task::spawn_blocking(move || {
+            let _alone = alone;
             orders.audit(&request, &mut |piece| {
                 let piece = message(from_agent::Message::Audit(piece));
                 outbox.blocking_send(piece).is_ok()
             });
         }));
+        Ok(())
     }
 
     /// A person's order, answered each time it comes.
@@ -273,8 +303,17 @@ impl Exchange<'_> {
         let orders = Arc::clone(&self.session.settings.orders);
         let taken = blocking(move || orders.order(&order)).await;
         match &taken {
-            Ok(()) => info!(order = id, run, "a person's order taken"),
-            Err(refused) => warn!(order = id, run, "a person's order refused: {refused}"),
+            Ok(()) => info!(
+                order = cut(&id, MOST_SHOWN),
+                run = cut(&run, MOST_SHOWN),
+                "a person's order taken"
+            ),
+            Err(refused) => warn!(
+                order = cut(&id, MOST_SHOWN),
+                run = cut(&run, MOST_SHOWN),
+                "a person's order refused: {}",
+                cut(&refused.to_string(), MOST_SAID)
+            ),
         }
         let refused = taken.err();
         let answer = wire::OrderAnswer {
@@ -283,7 +322,7 @@ impl Exchange<'_> {
             code: refused
                 .as_ref()
                 .map_or_else(String::new, |r| r.code.to_owned()),
-            why: refused.map_or_else(String::new, |r| r.why),
+            why: refused.map_or_else(String::new, |r| cut(&r.why, MOST_SAID)),
         };
         self.send(from_agent::Message::OrderAnswer(answer)).await
     }
@@ -302,6 +341,14 @@ impl Exchange<'_> {
     }
 }
 
+/// A text that came from the controller, or has such a text in it, cut to so many characters.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn nonsense(why: &str) -> SessionError {
     SessionError::Message {
         why: why.to_owned(),
@@ -310,9 +357,13 @@ fn nonsense(why: &str) -> SessionError {
 
 /// Tells what became of an order; answers whether it was taken.
 fn note(order: &str, run: &str, fence: u64, taken: Result<(), OrderRefused>) -> bool {
+    let run = cut(run, MOST_SHOWN);
     match taken {
         Ok(()) => info!(run, fence, "{order} taken"),
-        Err(ref refused) => warn!(run, fence, "{order} refused: {refused}"),
+        Err(ref refused) => {
+            let refused = cut(&refused.to_string(), MOST_SAID);
+            warn!(run, fence, "{order} refused: {refused}");
+        }
     }
     taken.is_ok()
 }

@@ -65,6 +65,7 @@ verdicts = { clean = "Database clean, no errors detected", repaired = "Database 
 [limits]
 restarts_per_hour = 300
 sections_per_hour = 60
+tools_per_hour = 1000
 
 [watchdog]
 services = ["MSExchangeIMC"]

@@ -41,6 +41,7 @@ pub(super) fn run(
             "the step's time was over before the tool was run".into(),
         ));
     }
+    work.station.call_tool().map_err(refused)?;
     // The limits of tools are kept on the wall clock.
     let limit = left.div_f64(work.host().clock().pace());
     Ok(work.host().tools().run(tool.program(), &arguments, limit))

@@ -260,11 +260,8 @@ fn or_default<T>(
 }
 
 fn service(reader: &Reader<'_>) -> Option<crate::name::ServiceName> {
-    Some(
-        reader
-            .need_name("service", "service = \"MSExchangeIMC\"")?
-            .value,
-    )
+    let found = reader.need_name("service", "service = \"MSExchangeIMC\"")?;
+    super::words::spelled(found, reader.sink)
 }
 
 fn of(reader: &Reader<'_>, ctx: &Context<'_>) -> Option<StepId> {

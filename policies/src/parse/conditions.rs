@@ -158,10 +158,12 @@ pub(crate) fn of_reader(reader: &Reader<'_>, place: Place, ctx: &Context<'_>) ->
 }
 
 fn service(reader: &Reader<'_>) -> Option<Condition> {
-    let service = reader.name("service");
+    let service = reader
+        .name("service")
+        .and_then(|found| super::words::spelled(found, reader.sink));
     let is = reader.need_word("is", &SERVICE_IS);
     Some(Condition::Service {
-        service: service?.value,
+        service: service?,
         is: is?,
     })
 }

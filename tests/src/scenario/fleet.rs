@@ -411,6 +411,7 @@ services = [{service}, {mta}]
 [limits]
 restarts_per_hour = 200
 sections_per_hour = 200
+tools_per_hour = 1000
 
 [watchdog]
 services = [{watched}]
