@@ -25,6 +25,8 @@ pub struct TrailHead {
 pub struct Witnessed {
     /// The head that was noted last.
     pub last: Option<TrailHead>,
+    /// Whether that one contradicted the one before it.
+    pub contradicted: bool,
     /// What was written down since.
     pub since: Since,
 }
@@ -57,7 +59,12 @@ impl Witnessed {
     #[must_use]
     pub fn after(mut self, event: &Event) -> Self {
         match event {
-            Event::TrailWitnessed { seq, hash, .. } => {
+            Event::TrailWitnessed {
+                seq,
+                hash,
+                contradicts,
+            } => {
+                self.contradicted = *contradicts;
                 self.last = Some(TrailHead {
                     seq: *seq,
                     hash: *hash,
@@ -73,6 +80,10 @@ impl Witnessed {
     /// What to do with a head that the controller tells, `elapsed` after this process noted one; none: it never did.
     #[must_use]
     pub fn judge(&self, told: TrailHead, elapsed: Option<Duration>) -> Verdict {
+        // A controller that says one thing and another by turns must not fill the journal with it.
+        if self.contradicted && elapsed.is_some_and(|elapsed| elapsed < OFTEN) {
+            return Verdict::Nothing;
+        }
         if let Some(last) = self.last {
             if told.seq < last.seq {
                 return Verdict::Contradicts(format!(
@@ -174,5 +185,19 @@ mod tests {
             contradicts: true,
         });
         assert_eq!(warned.judge(head(2, 9), moment), Verdict::Nothing);
+    }
+    #[test]
+    fn a_controller_that_contradicts_itself_all_the_time_is_noted_once_in_a_while() {
+        let moment = Some(Duration::from_secs(1));
+        let warned = noted(3, 1).after(&Event::TrailWitnessed {
+            seq: 2,
+            hash: head(2, 9).hash,
+            contradicts: true,
+        });
+        for told in [head(1, 1), head(2, 8), head(9, 9), head(0, 0)] {
+            assert_eq!(warned.judge(told, moment), Verdict::Nothing, "{told:?}");
+        }
+        let again = warned.judge(head(1, 1), Some(OFTEN));
+        assert!(matches!(again, Verdict::Contradicts(_)), "{again:?}");
     }
 }

@@ -450,7 +450,8 @@ impl Store {
                 noted: append.noted,
             };
             if let Some(last) = append.records.last() {
-                self.note_head(write, &tail, last.seq, append.now_ms).await?;
+                self.note_head(write, &tail, last.seq, append.now_ms)
+                    .await?;
             }
         }
         Ok(())

@@ -76,7 +76,10 @@ impl Mind {
                 return;
             }
             Message::Audit(audit) => audit.failed.chars().take(18).collect(),
-            Message::Facts(_) | Message::Symptoms(_) | Message::Queues(_) => return,
+            Message::Facts(_)
+            | Message::Symptoms(_)
+            | Message::Queues(_)
+            | Message::JournalHead(_) => return,
         };
         let code = if code.is_empty() {
             "taken".to_owned()

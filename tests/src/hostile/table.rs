@@ -38,7 +38,7 @@ pub struct Honest {
 }
 
 /// How many kinds of message there are.
-pub const KINDS: usize = 10;
+pub const KINDS: usize = 11;
 
 /// The place of a message in the contract, from 0.
 #[must_use]
@@ -54,6 +54,7 @@ pub const fn kind(message: &Message) -> usize {
         Message::Watches(_) => 7,
         Message::Audit(_) => 8,
         Message::Immunity(_) => 9,
+        Message::TrailHead(_) => 10,
     }
 }
 
@@ -126,6 +127,10 @@ pub fn honest(now: &Honest) -> Vec<Message> {
         Message::Audit(wire::AuditRequest {
             id: now.order.clone(),
             run: now.run.clone(),
+        }),
+        Message::TrailHead(wire::TrailHead {
+            seq: now.seq,
+            hash: vec![7; 32],
         }),
         Message::Immunity(wire::Immunity {
             generation: 1,
@@ -272,6 +277,7 @@ pub fn abused(message: Message) -> Vec<Row> {
         Message::Watches(right) => watches(&right),
         Message::Audit(right) => audit(&right),
         Message::Immunity(right) => immunity(&right),
+        Message::TrailHead(right) => trail_head(&right),
     }
 }
 
@@ -527,6 +533,24 @@ fn acknowledge(right: wire::Acknowledge) -> Vec<Row> {
             "seq",
             true,
             Message::Acknowledge(wire::Acknowledge { seq: high }),
+        );
+    }
+    rows.rows
+}
+
+fn trail_head(right: &wire::TrailHead) -> Vec<Row> {
+    let wire::TrailHead { seq, hash } = right.clone();
+    let mut rows = Rows::new("trail_head");
+    rows.each("seq", numbers(seq), |seq| {
+        let hash = hash.clone();
+        Message::TrailHead(wire::TrailHead { seq, hash })
+    });
+    for hash in bytes(&hash) {
+        let ends = hash.len() != 32;
+        rows.add(
+            "hash",
+            ends,
+            Message::TrailHead(wire::TrailHead { seq, hash }),
         );
     }
     rows.rows

@@ -240,7 +240,10 @@ async fn what_is_kept_of_rollouts_is_what_is_stored() {
         code: "A040".into(),
         why: "no".into(),
     };
-    store.refuse(run, &name("s1-B"), &refusal).await.unwrap();
+    store
+        .refuse(run, &name("s1-B"), &refusal, 12)
+        .await
+        .unwrap();
     same("a refusal").await;
     let lost = store.greet(&server, &greeting("two", 0), 12).await.unwrap();
     assert!(lost.is_err(), "nobody enrolled it again");
