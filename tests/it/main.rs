@@ -12,6 +12,7 @@ mod evidence;
 mod faults;
 mod formats;
 mod fuzz;
+mod hostile_controller;
 mod immunity;
 mod lab_run;
 mod main_job;

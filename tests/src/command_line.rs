@@ -1,5 +1,6 @@
 //! The command line on Linux: the lab's processes, tools and scenarios.
 
+mod hostile;
 mod run;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Command {
     Run(run::Run),
     /// Run many small scenarios in which processes are killed at moments that follow from the seed.
     Storm(run::StormArguments),
+    /// Let a controller that means harm drive agents through their whole API, and tell what it brought about.
+    Hostile(hostile::Hostile),
     /// Stand a broken site up, for a controller and agents that you run yourself.
     Site {
         /// The controller's address, as the agents' configurations are to name it.
@@ -190,6 +193,7 @@ fn run(command: Command) -> Result<ExitCode, LabError> {
     match command {
         Command::Run(arguments) => return run::run(&arguments),
         Command::Storm(arguments) => return run::storm(arguments),
+        Command::Hostile(arguments) => return hostile::run(&arguments),
         Command::Site {
             controller,
             messages,

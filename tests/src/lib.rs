@@ -19,6 +19,8 @@ pub mod daemon;
 pub mod demo;
 pub mod event_log;
 pub mod fault;
+#[cfg(unix)]
+pub mod hostile;
 pub mod ims;
 pub mod lab_error;
 #[cfg(unix)]
