@@ -724,13 +724,13 @@ async fn the_head_of_the_trail_is_noted_and_one_that_contradicts_it_too_and_the_
     // It was put back from a backup, and written anew.
     line.say(trail(4, 4)).await;
     assert_eq!(witnessed(&mut line).await, (4, 4, true));
+    line.acknowledge(2).await;
+    // One that contradicts itself all the time is noted once in a while only.
     line.say(trail(4, 9)).await;
-    assert_eq!(witnessed(&mut line).await, (4, 9, true));
-    line.acknowledge(3).await;
-    line.say(trail(4, 9)).await;
+    line.say(trail(3, 3)).await;
     line.say(assignment("a", 10)).await;
     assert!(answer(line.heard().await).admitted, "its duty goes on");
-    assert_eq!(agent.journal.head(), 3);
+    assert_eq!(agent.journal.head(), 2);
     assert_eq!(agent.journal.open_runs(), [], "it belongs to no run");
 }
 
