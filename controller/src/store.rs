@@ -60,7 +60,7 @@ pub use recalls::{Recall, RecallOutcome, Recalled};
 pub use rollouts::{NewRollout, NewRun};
 pub use symptoms::SymptomRow;
 pub use tokens::{NewToken, TokenRefused};
-pub use trail::{TrailFilter, TrailRow};
+pub use trail::{TrailFile, TrailFilter, TrailRow};
 pub use waves::Changed;
 
 use std::collections::HashMap;

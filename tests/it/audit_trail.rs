@@ -170,6 +170,11 @@ fn a_rollout_is_verified_by_files_alone_and_what_is_changed_behind_the_controlle
     export(&operator, &forged);
     let (code, verdict) = verified(&operator, &forged, &[]);
     assert_eq!(code, Some(FOUND), "{verdict:#}");
+    let data = world.folder.join("controller/data");
+    let data = ["audit", "verify", "--data", data.to_str().unwrap()];
+    let (code, verdict, said) = operator.ended(&data).unwrap();
+    assert_eq!(code, Some(FOUND), "{said}");
+    assert!(verdict["entries"].as_u64().unwrap() > 0);
 
     let cut = ["audit", "verify", cut.to_str().unwrap(), "--head", &head];
     assert_eq!(operator.ended(&cut).unwrap().0, Some(FOUND));

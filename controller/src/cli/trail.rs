@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use mailmend_proto::wire;
+use prost::Message as _;
 use serde::Serialize;
 use serde_json::json;
 
@@ -18,8 +19,12 @@ use super::output::{Output, Shown};
 use super::view::some;
 use super::when::{column, now_ms};
 use crate::config::Settings;
+use crate::store::TrailFile;
 use crate::trail::chain::{self, Head, hex};
 use crate::trail::{item, line};
+
+/// The store in a controller's data folder.
+const STORE: &str = "controller.db";
 
 pub(super) async fn run(
     command: Trail,
@@ -46,12 +51,22 @@ pub(super) async fn run(
             list(&controller(settings)?, request, output).await
         }
         Trail::Show { seq } => show(&controller(settings)?, seq, output).await,
-        Trail::Export { file } => export(&controller(settings)?, &file, output).await,
+        Trail::Export { file, data } => {
+            let mut from = Source::of(data.as_deref(), settings).await?;
+            export(&mut from, &file, output).await
+        }
         Trail::Verify {
             file,
+            data,
             journals,
             heads,
-        } => verify::verify(file.as_deref(), &journals, &heads, output, settings).await,
+        } => {
+            let from = match &file {
+                Some(_) => None,
+                None => Some(Source::of(data.as_deref(), settings).await?),
+            };
+            verify::verify(file.as_deref(), from, &journals, &heads, output).await
+        }
     }
 }
 
@@ -199,12 +214,52 @@ async fn show(controller: &Controller, seq: u64, output: &Output) -> Result<Exit
     Ok(Exit::Success)
 }
 
-/// Asks for the whole trail and hands each row on.
+/// Where a whole trail comes from.
+#[derive(Debug)]
+enum Source {
+    /// A controller tells it.
+    Controller(Box<Controller>),
+    /// It is read from a store's file.
+    Store(Box<TrailFile>),
+}
+
+impl Source {
+    async fn of(data: Option<&Path>, settings: &Settings) -> Result<Self, Failure> {
+        let Some(data) = data else {
+            return controller(settings).map(|one| Self::Controller(Box::new(one)));
+        };
+        let file = TrailFile::open(&data.join(STORE)).await;
+        file.map(|file| Self::Store(Box::new(file)))
+            .map_err(|fault| Failure::of(&fault))
+    }
+}
+
+/// Hands each row of a whole trail on.
 async fn every(
-    controller: &Controller,
+    from: &mut Source,
     what: &str,
     mut each: impl FnMut(wire::TrailRow) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    let controller = match from {
+        Source::Controller(controller) => controller,
+        Source::Store(file) => {
+            let mut after = 0;
+            loop {
+                let rows = file.after(after).await;
+                let rows = rows.map_err(|fault| Failure::of(&fault).attempting(what))?;
+                let Some(last) = rows.last() else {
+                    return Ok(());
+                };
+                after = last.entry.seq;
+                for row in rows {
+                    each(wire::TrailRow {
+                        entry: row.entry.encode_to_vec(),
+                        hash: row.hash,
+                    })?;
+                }
+            }
+        }
+    };
     let request = wire::ExportTrailRequest { after: 0 };
     let mut pages = controller
         .follow(what, request, |mut client, request| async move {
@@ -220,11 +275,11 @@ async fn every(
     }
 }
 
-async fn export(controller: &Controller, file: &Path, output: &Output) -> Result<Exit, Failure> {
+async fn export(from: &mut Source, file: &Path, output: &Output) -> Result<Exit, Failure> {
     let what = "export the audit trail";
     if file == Path::new("-") {
         output.text(&format!("{}\n", line::HEADER))?;
-        every(controller, what, |row| {
+        every(from, what, |row| {
             output.text(&format!("{}\n", exported(&row)?.1))
         })
         .await?;
@@ -242,7 +297,7 @@ async fn export(controller: &Controller, file: &Path, output: &Output) -> Result
     let mut writer = std::io::BufWriter::new(new);
     let mut head = Head::NONE;
     writeln!(writer, "{}", line::HEADER).map_err(unwritable)?;
-    every(controller, what, |row| {
+    every(from, what, |row| {
         let (at, text) = exported(&row)?;
         head = at;
         writeln!(writer, "{text}").map_err(unwritable)
@@ -283,10 +338,8 @@ fn exported(row: &wire::TrailRow) -> Result<(Head, String), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use mailmend_proto::wire::trail_item::What;
-    use prost::Message as _;
-
     use super::*;
+    use mailmend_proto::wire::trail_item::What;
 
     fn row(seq: u64, items: Vec<What>) -> wire::TrailRow {
         let entry = wire::TrailEntry {

@@ -1,14 +1,15 @@
 //! The audit trail's rows. An entry is written in the transaction of what it tells of; only one transaction is open
 //! at a time, so the chain cannot fork.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mailmend_policy::digest::Digest;
 use mailmend_proto::wire;
 use mailmend_proto::wire::trail_item::What;
 use prost::Message as _;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{ConnectOptions as _, Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::row::{signed, unsigned};
@@ -368,7 +369,7 @@ impl Store {
         }
     }
 
-    /// The next entries after one, in order; at most [`PAGE`].
+    /// The next entries after one, in order; at most 1000.
     ///
     /// # Errors
     /// Where the store fails or a row is damaged.
@@ -425,6 +426,44 @@ impl Store {
             .fetch_all(&self.readers)
             .await
             .map_err(|fault| self.fault(fault))?
+            .iter()
+            .map(row)
+            .collect()
+    }
+}
+
+/// The trail in a store's file, read without opening the store: beside its controller, or when that is gone.
+#[derive(Debug)]
+pub struct TrailFile {
+    path: PathBuf,
+    database: SqliteConnection,
+}
+
+impl TrailFile {
+    /// Opens the file to read it; nothing is written, and a schema of another version is left as it is.
+    ///
+    /// # Errors
+    /// Where it is no store, or cannot be read.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        let database = options.connect().await;
+        Ok(Self {
+            path: path.to_owned(),
+            database: database.map_err(|fault| StoreError::of(path, fault))?,
+        })
+    }
+
+    /// The next entries after one, in order; at most 1000.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, has no trail or a row is damaged.
+    pub async fn after(&mut self, after: u64) -> Result<Vec<TrailRow>, StoreError> {
+        sqlx::query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
+            .bind(signed("audit", after)?)
+            .bind(PAGE)
+            .fetch_all(&mut self.database)
+            .await
+            .map_err(|fault| StoreError::of(&self.path, fault))?
             .iter()
             .map(row)
             .collect()

@@ -725,7 +725,7 @@ async fn the_head_of_the_trail_is_noted_and_one_that_contradicts_it_too_and_the_
     line.say(trail(4, 4)).await;
     assert_eq!(witnessed(&mut line).await, (4, 4, true));
     line.acknowledge(2).await;
-    // One that says something else each time is noted once in a while only.
+    // One that contradicts itself all the time is noted once in a while only.
     line.say(trail(4, 9)).await;
     line.say(trail(3, 3)).await;
     line.say(assignment("a", 10)).await;

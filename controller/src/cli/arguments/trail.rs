@@ -56,12 +56,18 @@ Examples:
 One JSON line for each entry; docs/audit.md says how its hash follows from it. A file that is there is \
 replaced only when the new one is whole.
 
+With --data it is read from the controller's own folder, whether the controller runs or is gone.
+
 Examples:
   mailmend audit export trail.jsonl
+  mailmend audit export trail.jsonl --data /var/lib/mailmend/controller
   mailmend audit export - | gzip > trail.jsonl.gz")]
     Export {
         /// The file; - is standard output
         file: PathBuf,
+        /// Read the store in this folder, without asking a controller
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Tell whether a trail, and what agents saw of it, was changed
     #[command(after_help = with_codes("\
@@ -74,12 +80,16 @@ first, with what it means. Exit code 3: something was found.
 Examples:
   mailmend audit verify
   mailmend audit verify trail.jsonl
+  mailmend audit verify --data /var/lib/mailmend/controller
   mailmend audit verify trail.jsonl --journal oslo-a.jsonl \\
       --journal oslo-b.jsonl
   mailmend audit verify trail.jsonl --head \"$(cat head-of-monday)\""))]
     Verify {
         /// An exported trail; without it the controller's, as it is now
         file: Option<PathBuf>,
+        /// The store in this folder, instead of a file
+        #[arg(long, value_name = "DIR", conflicts_with = "file")]
+        data: Option<PathBuf>,
         /// An agent's exported journal; may be given again
         #[arg(long = "journal", value_name = "FILE")]
         journals: Vec<PathBuf>,

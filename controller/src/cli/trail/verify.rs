@@ -6,12 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{every, head, read};
-use crate::cli::controller;
+use super::{Source, every, head, read};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Shown};
-use crate::config::Settings;
 use crate::trail::chain::Head;
 use crate::trail::line::HEADER;
 use crate::trail::verify::{Finding, HEADER_START, Journal, Trail, compare};
@@ -49,28 +47,28 @@ impl From<Finding> for FindingView {
 
 pub(super) async fn verify(
     file: Option<&Path>,
+    from: Option<Source>,
     journals: &[impl AsRef<Path>],
     heads: &[Head],
     output: &Output,
-    settings: &Settings,
 ) -> Result<Exit, Failure> {
     let mut trail = Trail::default();
     let mut found = Vec::new();
-    match file {
-        Some(file) => found.extend(read_trail(file, &mut trail)?),
-        None => {
-            let mut broken = None;
-            every(&controller(settings)?, "verify the audit trail", |row| {
-                if broken.is_none() {
-                    let entry = read(&row)?;
-                    let says = head(entry.seq, &row.hash)?;
-                    broken = trail.entry(&entry, &row.entry, says).err();
-                }
-                Ok(())
-            })
-            .await?;
-            found.extend(broken);
-        }
+    if let Some(file) = file {
+        found.extend(read_trail(file, &mut trail)?);
+    }
+    if let Some(mut from) = from {
+        let mut broken = None;
+        every(&mut from, "verify the audit trail", |row| {
+            if broken.is_none() {
+                let entry = read(&row)?;
+                let says = head(entry.seq, &row.hash)?;
+                broken = trail.entry(&entry, &row.entry, says).err();
+            }
+            Ok(())
+        })
+        .await?;
+        found.extend(broken);
     }
     let whole = found.is_empty();
     // Of a broken trail only its beginning is known: what it lacks then says nothing.
