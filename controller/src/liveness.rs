@@ -42,20 +42,16 @@ impl Liveness {
     /// # Errors
     /// Where the store fails; what was heard is kept for the next time.
     pub async fn write_down(&self, store: &Store) -> Result<(), StoreError> {
-        let heard: Vec<(ServerName, i64)> = {
+        let heard = {
             let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.iter().map(|(name, at)| (name.clone(), *at)).collect()
+            heard.clone()
         };
         if heard.is_empty() {
             return Ok(());
         }
         store.seen(&heard).await?;
         let mut left = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        left.retain(|name, at| {
-            heard
-                .iter()
-                .all(|(written, written_at)| written != name || written_at != at)
-        });
+        left.retain(|name, at| heard.get(name) != Some(at));
         Ok(())
     }
 }

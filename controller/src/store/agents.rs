@@ -1,6 +1,6 @@
 //! The inventory: enrolled agents and what they say of themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_policy::plan::Server;
@@ -345,16 +345,20 @@ impl Store {
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn seen(&self, agents: &[(ServerName, i64)]) -> Result<(), StoreError> {
+    pub async fn seen(&self, agents: &HashMap<ServerName, i64>) -> Result<(), StoreError> {
+        let seen: BTreeMap<&str, i64> = agents
+            .iter()
+            .map(|(name, at_ms)| (name.as_str(), *at_ms))
+            .collect();
         let mut write = self.write().await?;
-        for (name, at_ms) in agents {
-            sqlx::query("UPDATE agents SET last_seen_ms = max(last_seen_ms, $2) WHERE name = $1")
-                .bind(name.as_str())
-                .bind(at_ms)
-                .execute(&mut *write)
-                .await
-                .map_err(|fault| self.fault(fault))?;
-        }
+        sqlx::query(
+            "UPDATE agents SET last_seen_ms = max(last_seen_ms, heard.value)
+             FROM json_each($1) AS heard WHERE agents.name = heard.key",
+        )
+        .bind(to_json("agents", &seen)?)
+        .execute(&mut *write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
         self.commit_of(write, Touched::Told(Vec::new())).await
     }
 }

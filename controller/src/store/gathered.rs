@@ -33,11 +33,19 @@ pub(super) struct Gathered(Mutex<Waiting>);
 struct Waiting {
     jobs: Vec<Job>,
     busy: bool,
+    /// How often what was gathered was stored one by one.
+    apart: u64,
 }
 
 impl Gathered {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often what was gathered was stored one by one, because of something unexpected in it.
+    #[cfg(test)]
+    pub(super) fn apart(&self) -> u64 {
+        self.lock().apart
     }
 }
 
@@ -226,6 +234,7 @@ impl Store {
                     }
                     Err(fault) => {
                         tracing::debug!(%fault, "storing one by one what was gathered");
+                        self.held.gathered.lock().apart += 1;
                     }
                 }
             }
@@ -401,10 +410,10 @@ impl Store {
         }
         if !closed.is_empty() {
             sqlx::query(
-                "UPDATE runs SET phase = over.value ->> 1, since_ms = over.value ->> 2,
-                   ended_ms = over.value ->> 2
-                 FROM json_each($1) AS over
-                 WHERE id = over.value ->> 0 AND rollout IS NULL",
+                "UPDATE runs SET phase = ended.value ->> 1, since_ms = ended.value ->> 2,
+                   ended_ms = ended.value ->> 2
+                 FROM json_each($1) AS ended
+                 WHERE runs.id = ended.value ->> 0 AND rollout IS NULL",
             )
             .bind(to_json("runs", &closed)?)
             .execute(&mut **write)

@@ -160,6 +160,7 @@ async fn what_many_say_at_once_is_stored_as_if_each_had_said_it_alone() {
         let (_folder, store, id) = begun().await;
         greeted(&store).await;
         reported(&store, id, together).await;
+        assert_eq!(store.held.gathered.apart(), 0, "together, not one by one");
         found.push(everything(&store, id).await);
     }
     assert!(found[0].contains("Unwound"), "{}", found[0]);
@@ -197,6 +198,7 @@ async fn one_agents_trouble_is_no_others() {
             other => assert!(number != 7 && other.is_ok(), "{number}: {other:?}"),
         }
     }
+    assert!(store.held.gathered.apart() > 0);
     for agent in store.agents().await.unwrap() {
         let stored = u64::from(agent.name.as_str() != "s7-A");
         assert_eq!(agent.acknowledged, stored, "{}", agent.name);

@@ -153,7 +153,7 @@ async fn a_start_that_was_approved_is_refused_when_the_inventory_has_moved_thoug
     store.replace_facts(&name, &facts, 1000).await.unwrap();
     assert_eq!(store.generation().await.unwrap(), before + 2);
     store.replace_facts(&name, &facts, 1001).await.unwrap();
-    store.seen(&[(name, 1002)]).await.unwrap();
+    store.seen(&[(name, 1002)].into()).await.unwrap();
     assert_eq!(store.generation().await.unwrap(), before + 2, "nothing new");
     let request = wire::RolloutRequest {
         approved_digest: planned.digest,
