@@ -73,6 +73,8 @@ mechanisms! {
     ForbiddenStop,
     /// Room on the volume is looked for before the service is stopped.
     RoomBeforeStop,
+    /// A policy that no trusted catalogue lists by its exact bytes is not taken on.
+    PolicySigned,
     /// What the guard file does not allow is not taken on.
     GuardAtAdmission,
     /// The guard file is asked again when a step runs.

@@ -17,6 +17,7 @@ mod service_log;
 mod show;
 mod supervisor;
 mod table;
+mod trust;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -171,6 +172,11 @@ Examples:
         #[command(subcommand)]
         command: GuardCommand,
     },
+    /// Whose policies this agent carries out, and how far it has followed their signatures
+    Trust {
+        #[command(subcommand)]
+        command: trust::TrustCommand,
+    },
     /// Print a script that completes commands and options in a shell
     #[command(after_help = "\
 Neither configuration nor journal is read. The packages hold the scripts already.
@@ -275,6 +281,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Guard {
             command: GuardCommand::Check,
         } => show::guard(&Guard::read(&common.load()?.guard.value)?, output),
+        Command::Trust { command } => trust::trust(&common.load()?, &command, output),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(&out),
     }

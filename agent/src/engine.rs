@@ -4,6 +4,7 @@ mod audit;
 mod immunity;
 mod orders;
 mod person;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,7 +4,7 @@
 //! A001–A009 configuration and guard file, A010–A019 journal and data folder, A020–A029 identity
 //! and connection, A030–A039 the guard refuses, A040–A049 an assignment or order is refused, A050–A079
 //! steps, sections and services, A080–A099 custody, A100–A109 symptoms, A110–A119 starts by others, A120–A129 searches for poison,
-//! A130–A139 the agent as a service.
+//! A130–A139 the agent as a service, A160–A169 whose policies are carried out.
 
 /// Code, what it means, remedy; in order of the code.
 pub const FAULTS: &[(&str, &str, &str)] = &[
@@ -537,6 +537,51 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "A150-trail-contradicts",
         "The controller's audit trail is not the one that this agent saw before: it is shorter, or another one at the same entry.",
         "If the controller's store was put back from a backup, that is why, and it is told once; if it was not, somebody changed the trail: export it, and this agent's journal, and let `mailmend audit verify --journal` tell from where on.",
+    ),
+    (
+        "A160-policy-unsigned",
+        "The trusted catalogue does not list a policy with exactly these bytes. It is not read, not carried out and its symptom is not looked for.",
+        "Have the people with the keys sign a catalogue that lists it, and publish that with `mailmend trust publish`; if nobody here asked for it, find out who has the controller.",
+    ),
+    (
+        "A161-trust-expired",
+        "The time of root, catalogue or timestamp is over. Nothing new is begun; runs under way, exits, unwinding, recovery and looking for symptoms go on.",
+        "Publish a newer one with `mailmend trust publish`, and look at the clock of this server.",
+    ),
+    (
+        "A162-trust-incomplete",
+        "This agent takes signed policies alone, and has no signed catalogue yet. Nothing new is begun.",
+        "Publish root, catalogue and timestamp with `mailmend trust publish`; the controller sends them by itself.",
+    ),
+    (
+        "A163-trust-refused",
+        "Signed documents that the controller sent are not believed; what was trusted before stays.",
+        "The message says what is wrong. A rollback, a version with two texts or a missing signature means that somebody has the controller who should not, or that an older store was put back.",
+    ),
+    (
+        "A164-trust-damaged",
+        "What this agent trusts does not read back as it was written. Nothing new is begun.",
+        "Put the file `trust` of the data folder back from a backup, or begin anew: stop the agent, `mailmend-agent trust pin`, start it.",
+    ),
+    (
+        "A165-trust-root-changed",
+        "The root file is neither the one that this agent was pinned to nor the one that it has followed to. Nothing new is begun.",
+        "Put the former file back; if other keys shall count from now on: stop the agent, `mailmend-agent trust pin`, start it.",
+    ),
+    (
+        "A166-trust-root-unusable",
+        "The root file cannot be read, is no root, or somebody other than the administrator could change it.",
+        "Copy it anew from where the keys are kept, owned by root or the agent's account and writable for nobody else, and name it as `trust_root` in the guard file.",
+    ),
+    (
+        "A167-trust-unwritten",
+        "What was newly signed could not be written down, so it is not believed yet.",
+        "Check the data folder, its owner and the free space on its volume; the controller sends it again with the next connection.",
+    ),
+    (
+        "A168-policy-misnamed",
+        "The catalogue lists this text under another name or version than it says itself.",
+        "Sign a catalogue that `mailmend trust catalogue` made: it reads name and version from the policy.",
     ),
 ];
 

@@ -19,11 +19,13 @@ use crate::faults::known;
 
 pub use file::GuardError;
 pub use machine::Changeable;
+pub(crate) use machine::kept_from_others;
 pub use tool::{Flag, NoVerdict, Pattern, Tool};
 
 /// The agent's allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
+    policies: Policies,
     roots: Vec<PathBuf>,
     services: BTreeSet<ServiceName>,
     tools: BTreeMap<ToolName, Tool>,
@@ -31,6 +33,18 @@ pub struct Guard {
     watchdog: Watchdog,
     immunity: Immunity,
     hold: Option<PathBuf>,
+}
+
+/// Whose policies this server takes. There is no default: an administrator writes it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Policies {
+    /// Whatever the controller sends.
+    Unsigned,
+    /// Only what is signed by keys that this root leads to.
+    Signed {
+        /// The file of the root that is believed at the first start.
+        root: PathBuf,
+    },
 }
 
 /// What fleet immunity may do here: set aside messages that have the fingerprint of a poison found on another server.
@@ -179,6 +193,12 @@ impl Guard {
             what: format!("the guard file defines no tool `{name}`"),
             remedy: "define it as `[tools.NAME]` in the guard file if this agent shall run it",
         })
+    }
+
+    /// Whose policies it takes.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// The folders below which it may change something.

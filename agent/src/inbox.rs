@@ -21,6 +21,7 @@ use crate::faults::known;
 use crate::guard::{self, Guard};
 use crate::host::Facts;
 use crate::step::SUPPORTED;
+use crate::trust::Permit;
 
 /// An assignment or an order is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +113,8 @@ pub struct Known<'a> {
     pub open: usize,
     /// The guard.
     pub guard: &'a Guard,
+    /// Whether a policy with exactly the assignment's text may be begun now.
+    pub permit: &'a Result<Permit, Refusal>,
     /// Imcdata of this server, or why it is not known.
     pub imcdata: &'a Result<PathBuf, String>,
 }
@@ -164,7 +167,13 @@ fn judge(assignment: &wire::Assignment, facts: Known<'_>) -> Result<Decision, Re
             ),
         ));
     }
+    // Before the text is read at all: strangers have no say in what the parser sees.
+    let permit = match facts.permit {
+        _ if off(Mechanism::PolicySigned) => &Permit::Unasked,
+        permit => permit.as_ref().map_err(Clone::clone)?,
+    };
     let bound = bind(assignment, facts.me)?;
+    permit.is_for(bound.plan.policy.as_str(), bound.plan.policy_version)?;
     let mut mine = bound
         .plan
         .steps

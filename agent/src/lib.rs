@@ -36,4 +36,5 @@ pub mod step;
 pub mod symptoms;
 pub mod toml_file;
 pub mod traces;
+pub mod trust;
 pub mod watchdog;

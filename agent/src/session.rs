@@ -32,6 +32,7 @@ use crate::identity::{self, Identity, IdentityError, Validity};
 use crate::journal::{Journal, JournalError, TrailHead, Verdict};
 use crate::report::Reporter;
 use crate::symptoms::{Seen, Watchlist};
+use crate::trust::Held;
 
 use exchange::Exchange;
 pub use orders::{OrderRefused, Orders};
@@ -62,6 +63,8 @@ pub struct Settings {
     pub symptoms: watch::Receiver<Seen>,
     /// What each count of the queues finds.
     pub depths: watch::Receiver<Depths>,
+    /// Whose policies are taken, and how far their signatures were followed.
+    pub trust: watch::Receiver<Held>,
     /// This machine's time, milliseconds since 1970 UTC.
     pub now_ms: fn() -> i64,
     /// How long to wait between two attempts.
@@ -177,7 +180,8 @@ impl Session {
         let channel = self.dial(&identity).await?;
         let (outbox, outgoing) = mpsc::channel(OUTBOX);
         let facts = self.settings.facts.borrow_and_update().clone();
-        let hello = from_agent::Message::Hello(self.hello(facts));
+        let held = self.settings.trust.borrow_and_update().to_wire();
+        let hello = from_agent::Message::Hello(self.hello(facts, held));
         // The channel is empty and its receiver is here, so this neither waits nor fails.
         let _ = outbox.send(message(hello)).await;
         let mut client = AgentsClient::new(channel.clone())
@@ -219,7 +223,7 @@ impl Session {
         dial_again(address, tls, now_ms).await
     }
 
-    fn hello(&self, facts: Facts) -> wire::Hello {
+    fn hello(&self, facts: Facts, held: wire::TrustHeld) -> wire::Hello {
         wire::Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             journal: self.settings.journal.id().to_string(),
@@ -227,6 +231,7 @@ impl Session {
             highest_fence: self.settings.journal.highest_fence(),
             facts: facts.into_iter().collect(),
             actions: self.settings.orders.supported_actions(),
+            trust: Some(held),
         }
     }
 

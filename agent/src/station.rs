@@ -18,6 +18,7 @@ use crate::host::{Facts, Host, Uptime};
 use crate::immunity::List;
 use crate::journal::{Journal, JournalError};
 use crate::left_down::LeftDown;
+use crate::trust::Gate;
 
 /// The longest that one wait goes without a look at whether the agent is shutting down, in uptime.
 const MOST_SLEEP: Duration = Duration::from_secs(2);
@@ -37,6 +38,8 @@ pub struct Station {
     pub me: ServerName,
     /// Who keeps second names of what appears in the queues.
     pub escrow: Keeper,
+    /// Whose policies are taken.
+    pub trust: Gate,
     /// The fingerprints of poison that stand.
     pub immunity: List,
     /// The limit of immunity that was told last.
@@ -89,6 +92,7 @@ impl Station {
             }
         }
         Ok(Self {
+            trust: Gate::of(&guard),
             host,
             journal,
             guard,

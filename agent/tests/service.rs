@@ -33,7 +33,7 @@ impl Server {
         );
         fs::write(server.path("agent.toml"), config).unwrap();
         let guard = format!(
-            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\n",
+            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
             at("exchsrvr")
         );
         fs::write(server.path("guard.toml"), guard).unwrap();

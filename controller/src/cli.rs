@@ -30,6 +30,7 @@ mod run;
 mod serve;
 mod settings;
 mod trail;
+mod trust;
 mod view;
 mod waiting;
 mod when;
@@ -119,6 +120,7 @@ async fn dispatch(command: Command, output: &Output, settings: &Settings) -> Res
         Command::Audit(command) => trail::run(command, output, settings).await,
         Command::Operator(command) => operator::run(command, output, settings).await,
         Command::Health => health::run(output, settings).await,
+        Command::Trust(command) => trust::run(command, output, settings).await,
         Command::Doctor => doctor::run(output, settings).await,
         Command::Config => settings::show(output, settings),
         Command::Completions { shell } => manual::completions(shell),

@@ -133,6 +133,8 @@ pub struct Fleet {
     pub health: BTreeMap<ServerName, Health>,
     /// Which servers are outbound paths for what, and which of these are not live.
     pub mail_flow: MailFlow,
+    /// Agents that would refuse the rollout's policy now, because of what is signed, and why.
+    pub unsigned: BTreeMap<ServerName, String>,
     /// The runs that are not any more what their plan was made from, and what has changed.
     pub drift: BTreeMap<RunId, String>,
 }

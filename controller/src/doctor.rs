@@ -5,6 +5,7 @@
 
 mod agents;
 mod orders;
+mod signing;
 mod stored;
 
 use mailmend_policy::name::{ServerName, SiteName};
@@ -18,6 +19,7 @@ use crate::rollout::{RolloutId, RolloutState, RunPhase};
 
 pub use agents::AgentSeen;
 pub use orders::{OpenOrder, OpenRelease};
+pub use signing::{SignedSeen, Unfollowed};
 pub use stored::{Health, Kept, LEAST_FREE};
 
 /// All that is looked at.
@@ -41,6 +43,12 @@ pub struct Picture {
     pub rollouts: Vec<(RolloutId, RolloutState, Vec<Waiting>)>,
     /// Messages that wait for a person's word.
     pub kept: Vec<Kept>,
+    /// What is signed of policies.
+    pub signed: Vec<SignedSeen>,
+    /// Agents that do not follow what is signed.
+    pub unfollowed: Vec<Unfollowed>,
+    /// How many agents take unsigned policies.
+    pub unsigned: usize,
     /// The store.
     pub store: Health,
     /// How many runs there are in each phase, duties included.
@@ -175,6 +183,7 @@ pub fn examine(picture: &Picture) -> Vec<Matter> {
     matters.extend(agents::matters(picture));
     matters.extend(orders::matters(picture));
     matters.extend(stored::kept(picture));
+    matters.extend(signing::matters(picture));
     matters.extend(picture.proposals.iter().map(proposal));
     for (rollout, state, waiting) in &picture.rollouts {
         let own = waiting.iter().filter(|waiting| !is_listed(waiting.kind));

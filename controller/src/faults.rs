@@ -496,6 +496,41 @@ pub const FAULTS: &[(&str, &str, &str)] = &[
         "name a file of `mailmend audit export`, and with --journal one of `mailmend-agent journal export`",
     ),
     (
+        "C170-trust-refused",
+        "Signed documents are not believed: not signed by those who may, older than what is there, or they do not belong together.",
+        "`mailmend trust verify --root ROOT FILES` tells the same without a controller; have what is missing signed, and publish again",
+    ),
+    (
+        "C171-policy-unsigned",
+        "Agents that would take part take signed policies alone, and the catalogue does not list this one by its exact bytes.",
+        "have a catalogue signed that lists it (`mailmend trust catalogue`), and publish that with its timestamp",
+    ),
+    (
+        "C172-trust-missing",
+        "Agents that would take part take signed policies alone, and no signed catalogue was published.",
+        "publish root, catalogue and timestamp with `mailmend trust publish`",
+    ),
+    (
+        "C173-trust-expired",
+        "Agents that would take part take signed policies alone, and the time of root, catalogue or timestamp is over.",
+        "publish a newer one with `mailmend trust publish`; `mailmend trust show` tells which, and look at the clock of the controller",
+    ),
+    (
+        "C174-trust-file",
+        "A file of a document or its signatures cannot be read, written or understood, or is there already.",
+        "mend what the message names; documents are never replaced, give the next one a name of its own",
+    ),
+    (
+        "C175-trust-key",
+        "A secret key cannot be read or written, or others can read it.",
+        "`chmod 600` the file, and if others have accounts there consider the key known to them; a file that is there is never replaced",
+    ),
+    (
+        "C176-trust-unverified",
+        "An agent that trusts this root would refuse the documents.",
+        "the message says why; have what is missing signed with `mailmend trust sign`",
+    ),
+    (
         "C201-agent-unknown",
         "An agent has a valid certificate and is not in the inventory, perhaps because an older store was put back.",
         "enrol it again with `mailmend agent token`",

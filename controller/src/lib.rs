@@ -26,6 +26,7 @@ pub mod react;
 pub mod rollout;
 pub mod server;
 pub mod sessions;
+pub mod signing;
 pub mod simulation;
 pub mod store;
 pub mod trail;

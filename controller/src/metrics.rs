@@ -150,6 +150,26 @@ fn fleet(registry: &mut Registry, picture: &Picture, matters: &[Matter]) {
         "Agents whose stream is open",
         number(connected.count()),
     );
+    gauge(
+        registry,
+        "agents_unsigned",
+        "Agents whose guard file takes unsigned policies",
+        number(picture.unsigned),
+    );
+    let left = Family::<OfKind, Gauge>::default();
+    for kind in mailmend_trust::Kind::ALL {
+        let kind = kind.name();
+        let signed = picture.signed.iter().find(|one| one.kind == kind);
+        let left_ms = signed.map_or(0, |one| one.expires_ms.saturating_sub(picture.now_ms));
+        left.get_or_create(&OfKind { kind: Name(kind) })
+            .set(left_ms.max(0) / 1000);
+    }
+    registry.register_with_unit(
+        "trust_left",
+        "Until the signed root, catalogue or timestamp expires; 0: it has, or none was published",
+        Unit::Seconds,
+        left,
+    );
     let alarms = matters.iter().filter(|matter| matter.kind == Kind::Alarm);
     gauge(
         registry,

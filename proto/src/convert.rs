@@ -2,6 +2,7 @@
 
 mod event;
 mod record;
+mod trust;
 
 pub use event::{
     body_in as body_from_wire, body_out as body_to_wire, entry_in as entry_from_wire,
@@ -9,6 +10,7 @@ pub use event::{
     reconciled_out as reconciled_to_wire,
 };
 pub use record::{record_from_wire, record_to_wire};
+pub use trust::{offer_from_wire, offer_to_wire, signed_from_wire, signed_to_wire};
 
 use mailmend_policy::digest::Digest;
 use mailmend_policy::plan::Server;

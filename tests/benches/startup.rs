@@ -218,7 +218,7 @@ impl Bed {
         );
         std::fs::write(at("agent.toml"), config)?;
         let guard = format!(
-            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\n",
+            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
             at("exchsrvr")
         );
         std::fs::write(at("guard.toml"), guard)?;

@@ -54,15 +54,25 @@ fn dependencies_point_one_way_and_agent_and_controller_never_meet() {
     let expected: [(&str, &[&str]); 7] = [
         ("mailmend-policy", &[]),
         ("mailmend-trust", &[]),
-        ("mailmend-proto", &["mailmend-policy"]),
+        ("mailmend-proto", &["mailmend-policy", "mailmend-trust"]),
         ("mailmend-telemetry", &[]),
         (
             "mailmend-agent",
-            &["mailmend-policy", "mailmend-proto", "mailmend-telemetry"],
+            &[
+                "mailmend-policy",
+                "mailmend-proto",
+                "mailmend-telemetry",
+                "mailmend-trust",
+            ],
         ),
         (
             "mailmend",
-            &["mailmend-policy", "mailmend-proto", "mailmend-telemetry"],
+            &[
+                "mailmend-policy",
+                "mailmend-proto",
+                "mailmend-telemetry",
+                "mailmend-trust",
+            ],
         ),
         (
             "mailmend-lab",
@@ -72,6 +82,7 @@ fn dependencies_point_one_way_and_agent_and_controller_never_meet() {
                 "mailmend-policy",
                 "mailmend-proto",
                 "mailmend-telemetry",
+                "mailmend-trust",
             ],
         ),
     ];

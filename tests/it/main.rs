@@ -20,6 +20,7 @@ mod main_job;
 mod procedures;
 mod release;
 mod scenarios;
+mod signing;
 mod simulation;
 mod steering;
 mod swarm;

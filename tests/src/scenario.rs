@@ -17,6 +17,7 @@ mod report;
 mod rollout;
 mod room;
 pub mod sent_not_removed;
+pub mod signing;
 pub mod silent_loss;
 pub mod site;
 mod stage;

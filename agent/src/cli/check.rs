@@ -5,6 +5,7 @@ use std::fmt::Display;
 use clap::Args;
 use mailmend_agent::config::Config;
 use mailmend_agent::connection::dial;
+use mailmend_agent::faults::known;
 use mailmend_agent::guard::Guard;
 use mailmend_agent::host::{Host, ServiceState};
 use mailmend_agent::identity::{Identity, time};
@@ -18,6 +19,7 @@ use super::failure::Failure;
 use super::run::{host, now_ms, runtime};
 use super::show::{Allowed, allowed};
 use super::table::{json, print, say};
+use super::trust;
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -54,6 +56,16 @@ pub(super) fn check(config: &Config, what: &Check, output: Output) -> Result<(),
             time(identity.validity.until_ms)
         )
     });
+    if let Some(guard) = &guard {
+        let held = trust::held(config, guard);
+        match &held.trouble {
+            // At its first start an agent has none: the controller sends it.
+            Some(refusal) if refusal.code != known("A162-trust-incomplete") => {
+                checks.fault("policies", refusal);
+            }
+            _ => checks.good("policies", trust::line(&held)),
+        }
+    }
     journal(config, &mut checks);
     let host = host(config)?;
     machine(host.as_ref(), guard.as_ref(), &mut checks);

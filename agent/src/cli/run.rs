@@ -126,6 +126,7 @@ async fn work(config: Config, agent: Agent, mut signals: Signals) -> Result<(), 
         supervisor,
     } = agent;
     engine.keep_immunity(&config.data.value);
+    engine.keep_trust(&config.data.value);
     let (recovered, ordered) = recover(&engine, &mut signals, supervisor.as_ref()).await?;
     if let Err(error) = recovered {
         if journal.poisoned().is_some() {
@@ -144,7 +145,9 @@ async fn work(config: Config, agent: Agent, mut signals: Signals) -> Result<(), 
     info!("recovered; dials {}", config.controller.value);
     supervisor.says(&format!("at work for {}", config.controller.value));
 
-    let watchlist = Arc::new(Watchlist::open(&config.data.value));
+    let asked = engine.clone();
+    let may_watch = move |text: &[u8]| asked.may_watch(text);
+    let watchlist = Arc::new(Watchlist::open(&config.data.value, may_watch));
     let symptoms = engine.watch_symptoms(Arc::clone(&watchlist), config.look_every.value);
     let depths = engine.count_queues();
 
@@ -160,6 +163,7 @@ async fn work(config: Config, agent: Agent, mut signals: Signals) -> Result<(), 
         watchlist,
         symptoms,
         depths,
+        trust: engine.trust_held(),
         now_ms,
         retry: Retry::default(),
     });
@@ -295,8 +299,12 @@ async fn look(
             () = tokio::time::sleep(LOOK) => {}
             () = stop.cancelled() => return,
         }
-        let (host, stated) = (Arc::clone(&host), stated.clone());
-        let Ok(facts) = blocking(move || gather(host.as_ref(), &stated)).await else {
+        let (host, stated, asked) = (Arc::clone(&host), stated.clone(), engine.clone());
+        let looked = move || {
+            asked.look_at_trust();
+            gather(host.as_ref(), &stated)
+        };
+        let Ok(facts) = blocking(looked).await else {
             continue;
         };
         telling.send_if_modified(|known| {

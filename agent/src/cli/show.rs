@@ -1,7 +1,7 @@
 //! What is configured and what is allowed.
 
 use mailmend_agent::config::Config;
-use mailmend_agent::guard::Guard;
+use mailmend_agent::guard::{Guard, Policies};
 use mailmend_policy::units::write_size;
 use serde::Serialize;
 
@@ -25,7 +25,13 @@ pub(super) struct Allowed {
 /// All that the guard allows, in a fixed order.
 pub(super) fn allowed(guard: &Guard) -> Vec<Allowed> {
     let row = |what, value| Allowed { what, value };
-    let mut rows = Vec::new();
+    let mut rows = vec![row(
+        "carry out policies",
+        match guard.policies() {
+            Policies::Unsigned => "of whoever has the controller: unsigned".to_owned(),
+            Policies::Signed { root } => format!("that are signed, by the root {}", root.display()),
+        },
+    )];
     for root in guard.roots() {
         rows.push(row("change files below", root.display().to_string()));
     }

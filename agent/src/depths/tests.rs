@@ -5,7 +5,8 @@ use crate::guard::Guard;
 use crate::host::simulated::{SimSettings, SimWorld};
 use crate::journal::{Journal, MemoryJournal};
 
-const GUARD: &str = "roots = [\"/exchsrvr\"]\nservices = [\"MSExchangeIMC\"]\n";
+const GUARD: &str =
+    "roots = [\"/exchsrvr\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n";
 
 fn counter() -> (SimWorld, Counter) {
     let world = SimWorld::new(SimSettings::default());

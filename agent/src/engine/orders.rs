@@ -36,6 +36,8 @@ impl Engine {
             .host
             .root(PathRoot::Imcdata)
             .map_err(|error| format!("could not {error}"));
+        let now_ms = station.host.clock().wall_ms();
+        let permit = station.trust.admits(&assignment.policy_text, now_ms);
         let decision = inbox::decide(
             assignment,
             Known {
@@ -44,6 +46,7 @@ impl Engine {
                 highest_fence: station.journal.highest_fence(),
                 open: station.journal.open_runs().len(),
                 guard: &station.guard,
+                permit: &permit,
                 imcdata: &imcdata,
             },
         );
@@ -277,6 +280,10 @@ impl Orders for Engine {
 
     fn immunize(&self, immunity: wire::Immunity) -> Result<(), ImmunityError> {
         Engine::immunize(self, immunity)
+    }
+
+    fn trust(&self, documents: wire::TrustDocuments) -> Result<bool, OrderRefused> {
+        Ok(self.take_trust(documents)?)
     }
 
     fn supported_actions(&self) -> Vec<String> {

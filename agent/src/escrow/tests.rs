@@ -46,7 +46,7 @@ impl Bench {
     fn station(&self) -> Station {
         let journal = Journal::memory(&self.storage).unwrap();
         let text = format!(
-            "roots = [\"/exchsrvr\"]\nservices = [\"MSExchangeIMC\"]\n[limits]\n{}\n",
+            "roots = [\"/exchsrvr\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n[limits]\n{}\n",
             self.limits
         );
         let guard = Arc::new(Guard::parse("guard.toml", &text).unwrap());

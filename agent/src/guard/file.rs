@@ -49,7 +49,7 @@ impl Guard {
             file: file.to_path_buf(),
             reason,
         };
-        machine::kept_from_others(file)
+        machine::kept_from_others(file, "guard file")
             .map_err(|error| unreadable(error.to_string()))?
             .map_err(GuardError::Unsafe)?;
         let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;

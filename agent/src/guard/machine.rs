@@ -15,19 +15,19 @@ pub struct Changeable {
 }
 
 /// Whether only the administrator or this account can change a file; the inner error says who else
-/// could.
-pub(crate) fn kept_from_others(file: &Path) -> io::Result<Result<(), Changeable>> {
+/// could. `called`: what the file is for people, such as `guard file`.
+pub(crate) fn kept_from_others(file: &Path, called: &str) -> io::Result<Result<(), Changeable>> {
     let metadata = std::fs::metadata(file)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     // Whoever may write in its folder can put another file in its place.
     let whole = std::path::absolute(file)?;
-    judged(file, whole.parent())
+    judged(file, whole.parent(), called)
 }
 
 #[cfg(unix)]
-fn judged(file: &Path, folder: Option<&Path>) -> io::Result<Result<(), Changeable>> {
+fn judged(file: &Path, folder: Option<&Path>, called: &str) -> io::Result<Result<(), Changeable>> {
     use std::os::unix::fs::MetadataExt;
     let us = rustix::process::geteuid().as_raw();
     let judge = |path: &Path, what: String, is_folder: bool| {
@@ -54,10 +54,10 @@ fn judged(file: &Path, folder: Option<&Path>) -> io::Result<Result<(), Changeabl
             remedy: remedy.into(),
         }))
     };
-    let of_file = judge(file, format!("the guard file `{}`", file.display()), false)?;
+    let of_file = judge(file, format!("the {called} `{}`", file.display()), false)?;
     match (of_file, folder) {
         (Ok(()), Some(folder)) => {
-            let what = format!("the folder `{}` of the guard file", folder.display());
+            let what = format!("the folder `{}` of the {called}", folder.display());
             judge(folder, what, true)
         }
         (judged, _) => Ok(judged),
@@ -65,20 +65,20 @@ fn judged(file: &Path, folder: Option<&Path>) -> io::Result<Result<(), Changeabl
 }
 
 #[cfg(windows)]
-fn judged(file: &Path, folder: Option<&Path>) -> io::Result<Result<(), Changeable>> {
+fn judged(file: &Path, folder: Option<&Path>, called: &str) -> io::Result<Result<(), Changeable>> {
     use crate::host::access_list::{Right, listed};
     use crate::host::security;
     let trusted = security::guardians()?;
     let places = [
         (
             file,
-            format!("the guard file `{}`", file.display()),
+            format!("the {called} `{}`", file.display()),
             Right::Change,
         ),
         match folder {
             Some(folder) => (
                 folder,
-                format!("the folder `{}` of the guard file", folder.display()),
+                format!("the folder `{}` of the {called}", folder.display()),
                 Right::Replace,
             ),
             None => return Ok(Ok(())),
@@ -111,7 +111,11 @@ fn mend(path: &Path, is_folder: bool) -> String {
 }
 
 #[cfg(not(any(unix, windows)))]
-fn judged(_file: &Path, _folder: Option<&Path>) -> io::Result<Result<(), Changeable>> {
+fn judged(
+    _file: &Path,
+    _folder: Option<&Path>,
+    _called: &str,
+) -> io::Result<Result<(), Changeable>> {
     Ok(Ok(()))
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mailmend_policy::name::{ServiceName, ToolName};
 
-use super::{Flag, Guard, Immunity, Limits, Pattern, Tool, Watchdog};
+use super::{Flag, Guard, Immunity, Limits, Pattern, Policies, Tool, Watchdog};
 use crate::faults::known;
 use crate::toml_file::{Located, Sink, Span, Table, TomlFaults, absolute, listed, parse, parsed};
 
@@ -43,6 +43,7 @@ pub(super) fn from_text(text: &str, sink: &Sink) -> (Guard, Places) {
     let document = parse(text, sink);
     let table = Table::new(&document, "the guard file", sink);
     let mut places = Places::default();
+    let policies = policies(&table);
     let roots = roots(&table, &mut places);
     let services = names(&table, "services", sink);
     table.need("services", "services = [\"MSExchangeIMC\"]");
@@ -53,6 +54,7 @@ pub(super) fn from_text(text: &str, sink: &Sink) -> (Guard, Places) {
     let hold = hold(&table, &roots);
     table.finish();
     let guard = Guard {
+        policies,
         roots,
         services: services.into_iter().map(|name| name.value).collect(),
         tools,
@@ -62,6 +64,36 @@ pub(super) fn from_text(text: &str, sink: &Sink) -> (Guard, Places) {
         hold,
     };
     (guard, places)
+}
+
+/// Whose policies are taken; where it is not said the fault is noted, and nothing follows from the answer.
+fn policies(table: &Table<'_>) -> Policies {
+    table.need("policies", "policies = \"signed\", or \"unsigned\"");
+    let (said, root) = (table.text("policies"), table.path("trust_root"));
+    let sink = table.sink;
+    let Some(said) = said else {
+        return Policies::Unsigned;
+    };
+    match (said.value, root) {
+        ("signed", Some(root)) => return Policies::Signed { root: root.value },
+        ("signed", None) => sink.fault(
+            &said.span,
+            "`policies` is `signed`, and `trust_root` is missing",
+            "name the file of the root that this server shall believe: trust_root = \"/etc/mailmend/root.toml\"",
+        ),
+        ("unsigned", None) => {}
+        ("unsigned", Some(root)) => sink.fault(
+            &root.span,
+            "`trust_root` is given, and `policies` is `unsigned`",
+            "write `policies = \"signed\"` to have it count, or remove it",
+        ),
+        (other, _) => sink.fault(
+            &said.span,
+            format!("`policies` cannot be `{}`", other.escape_debug()),
+            "write `signed` with a `trust_root`, or `unsigned` to take whatever the controller sends",
+        ),
+    }
+    Policies::Unsigned
 }
 
 fn roots(table: &Table<'_>, places: &mut Places) -> Vec<PathBuf> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use super::*;
 
 const GOOD: &str = r#"
+policies = "unsigned"
 roots = ["/srv/exchsrvr", "/data/mail/"]
 services = ["MSExchangeIMC", "MSExchangeMTA"]
 
@@ -169,9 +170,22 @@ fn a_verdict_counts_where_it_is_the_only_one() {
 }
 
 #[test]
+fn whose_policies_are_taken_is_said_and_nothing_else_is_assumed() {
+    assert_eq!(*guard().policies(), Policies::Unsigned);
+    let signed = GOOD.replace(
+        "policies = \"unsigned\"",
+        "policies = \"signed\"\ntrust_root = \"/etc/mailmend/root.toml\"",
+    );
+    let guard = Guard::parse("guard.toml", &signed).unwrap();
+    let root = PathBuf::from("/etc/mailmend/root.toml");
+    assert_eq!(*guard.policies(), Policies::Signed { root });
+}
+
+#[test]
 fn each_dangerous_file_is_refused_at_its_place() {
-    let base = "services = [\"S\"]\nroots = [\"/srv/x\"]\n";
-    let root = |path: &str| format!("services = [\"S\"]\nroots = ['{path}']\n");
+    let base = "services = [\"S\"]\nroots = [\"/srv/x\"]\npolicies = \"unsigned\"\n";
+    let root =
+        |path: &str| format!("services = [\"S\"]\nroots = ['{path}']\npolicies = \"unsigned\"\n");
     let cases: Vec<(String, &str)> = vec![
         (root("/"), "2:10 the root `/` is a whole volume"),
         (root("//"), "2:10 the root `//` is a whole volume"),
@@ -201,95 +215,111 @@ fn each_dangerous_file_is_refused_at_its_place() {
             "2:10 `roots` is `/srv/../etc`, which has `.` or `..` in it",
         ),
         (
-            "services = [\"S\"]\nroots = []\n".into(),
+            "services = [\"S\"]\nroots = []\npolicies = \"unsigned\"\n".into(),
             "2:9 `roots` is empty",
         ),
         (
-            "services = [\"S\"]\n".into(),
+            "services = [\"S\"]\npolicies = \"unsigned\"\n".into(),
             "1:1 the guard file needs the key `roots`",
         ),
         (
-            "roots = [\"/srv/x\"]\n".into(),
+            "roots = [\"/srv/x\"]\npolicies = \"unsigned\"\n".into(),
             "1:1 the guard file needs the key `services`",
         ),
         (
+            "services = [\"S\"]\nroots = [\"/srv/x\"]\n".into(),
+            "1:1 the guard file needs the key `policies`",
+        ),
+        (
+            "services = [\"S\"]\nroots = [\"/srv/x\"]\npolicies = \"any\"\n".into(),
+            "3:12 `policies` cannot be `any`",
+        ),
+        (
+            "services = [\"S\"]\nroots = [\"/srv/x\"]\npolicies = \"signed\"\n".into(),
+            "3:12 `policies` is `signed`, and `trust_root` is missing",
+        ),
+        (
+            format!("{base}trust_root = \"/etc/mailmend/root.toml\"\n"),
+            "4:14 `trust_root` is given, and `policies` is `unsigned`",
+        ),
+        (
             format!("{base}shell = \"/bin/sh\"\n"),
-            "3:1 the guard file has no key `shell`",
+            "4:1 the guard file has no key `shell`",
         ),
         (
             format!("{base}[tools.t]\nprogram = \"tool\"\n"),
-            "4:11 `program` is `tool`, which is not an absolute path",
+            "5:11 `program` is `tool`, which is not an absolute path",
         ),
         (
             format!("{base}[tools.t]\n"),
-            "3:1 `[tools.t]` needs the key `program`",
+            "4:1 `[tools.t]` needs the key `program`",
         ),
         (
             format!("{base}[tools.t]\nprogram = \"/x\"\nshell = true\n"),
-            "5:1 `[tools.t]` has no key `shell`",
+            "6:1 `[tools.t]` has no key `shell`",
         ),
         (
             format!(
                 "{base}[tools.t]\nprogram = \"/x\"\nflags.a = {{ flag = \"--a\", pattern = \"regex\" }}\n"
             ),
-            "5:37 `pattern` cannot be `regex`",
+            "6:37 `pattern` cannot be `regex`",
         ),
         (
             format!(
                 "{base}[tools.t]\nprogram = \"/x\"\nflags.a = {{ flag = \"a\", pattern = \"word\" }}\n"
             ),
-            "5:20 `flag` is `a`",
+            "6:20 `flag` is `a`",
         ),
         (
             format!("{base}[tools.t]\nprogram = \"/x\"\nfresh_place = \"place\"\n"),
-            "5:15 `fresh_place` is `place`",
+            "6:15 `fresh_place` is `place`",
         ),
         (
             format!(
                 "{base}[tools.t]\nprogram = \"/x\"\nfresh_place = \"--a\"\nflags.a = {{ flag = \"--a\", pattern = \"word\" }}\n"
             ),
-            "5:15 `fresh_place` is a flag that policies may set",
+            "6:15 `fresh_place` is a flag that policies may set",
         ),
         (
             format!("{base}[tools.t]\nprogram = \"/x\"\nonly_reads = \"yes\"\n"),
-            "5:14 `only_reads` is a text",
+            "6:14 `only_reads` is a text",
         ),
         (
             format!("{base}[tools.t]\nprogram = \"/x\"\nverdicts = {{ a = \"\" }}\n"),
-            "5:18 the text of the verdict `a` is empty",
+            "6:18 the text of the verdict `a` is empty",
         ),
         (
             format!(
                 "{base}[tools.t]\nprogram = \"/x\"\nverdicts = {{ a = \"errors\", b = \"no errors\" }}\n"
             ),
-            "5:32 the text of the verdict `b` is part of another's",
+            "6:32 the text of the verdict `b` is part of another's",
         ),
         (
             format!("{base}[limits]\nrestarts_per_hour = 0\n"),
-            "4:21 `restarts_per_hour` is 0",
+            "5:21 `restarts_per_hour` is 0",
         ),
         (
             format!("{base}[limits]\nfiles_per_action = -1\n"),
-            "4:20 `files_per_action` is -1",
+            "5:20 `files_per_action` is -1",
         ),
         (
             format!("{base}[limits]\nfiles_per_action = \"many\"\n"),
-            "4:20 `files_per_action` is a text",
+            "5:20 `files_per_action` is a text",
         ),
         (
             format!("{base}[watchdog]\nservices = [\"T\"]\n"),
-            "4:13 the watchdog's `T` is not in `services`",
+            "5:13 the watchdog's `T` is not in `services`",
         ),
         (
             format!("{base}[hold]\nfolder = \"/var/held\"\n"),
-            "4:10 `/var/held` is below none of the roots",
+            "5:10 `/var/held` is below none of the roots",
         ),
         (
-            "services = [\"S\", \"s\"]\nroots = [\"/srv/x\"]\n".into(),
+            "services = [\"S\", \"s\"]\nroots = [\"/srv/x\"]\npolicies = \"unsigned\"\n".into(),
             "1:18 `s` is in `services` twice",
         ),
         (
-            "services = \"S\"\nroots = [\"/srv/x\"]\n".into(),
+            "services = \"S\"\nroots = [\"/srv/x\"]\npolicies = \"unsigned\"\n".into(),
             "1:12 `services` is a text",
         ),
     ];
@@ -300,7 +330,8 @@ fn each_dangerous_file_is_refused_at_its_place() {
 
 #[test]
 fn all_faults_are_told_at_once_with_carets_and_as_json() {
-    let text = "roots = [\"/\", \"a\"]\nservices = [\"\u{441}ервис\"]\nx = 1\n";
+    let text =
+        "roots = [\"/\", \"a\"]\nservices = [\"\u{441}ервис\"]\nx = 1\npolicies = \"unsigned\"\n";
     let faults = Guard::parse("guard.toml", text).unwrap_err();
     let places: Vec<(usize, usize)> = faults.list.iter().map(|f| (f.line, f.column)).collect();
     assert_eq!(places, [(1, 10), (1, 15), (2, 13), (3, 1)]);
@@ -376,7 +407,9 @@ mod on_this_machine {
     impl Place {
         fn text(&self) -> String {
             let (root, tool) = (self.root.display(), self.tool.display());
-            format!("services = [\"S\"]\nroots = [\"{root}\"]\n[tools.t]\nprogram = \"{tool}\"\n")
+            format!(
+                "services = [\"S\"]\nroots = [\"{root}\"]\npolicies = \"unsigned\"\n[tools.t]\nprogram = \"{tool}\"\n"
+            )
         }
         fn read(&self, text: &str, mode: u32) -> Result<Guard, GuardError> {
             let file = self.folder.path().join("guard.toml");
@@ -420,7 +453,7 @@ mod on_this_machine {
         fs::set_permissions(&place.tool, fs::Permissions::from_mode(0o644)).unwrap();
         let plain = told(place.read(&text, 0o644).unwrap_err());
         assert!(
-            plain.contains(":4:11: ") && plain.contains("not executable"),
+            plain.contains(":5:11: ") && plain.contains("not executable"),
             "{plain}"
         );
         fs::set_permissions(&place.tool, fs::Permissions::from_mode(0o757)).unwrap();

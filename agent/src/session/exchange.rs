@@ -85,6 +85,10 @@ impl Exchange<'_> {
                     let counted = depths.borrow_and_update().clone();
                     self.tell_depths(counted).await?;
                 }
+                Ok(()) = self.session.settings.trust.changed() => {
+                    let held = self.session.settings.trust.borrow_and_update().to_wire();
+                    self.send(from_agent::Message::Trust(held)).await?;
+                }
                 () = tokio::time::sleep_until(renew_at) => {
                     match self.session.renew(self.channel.clone()).await {
                         Ok(()) => return Err(SessionError::Renewed),
@@ -198,6 +202,10 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
+            to_agent::Message::Trust(documents) => {
+                self.trust(documents).await;
+                Ok(())
+            }
             to_agent::Message::Immunity(immunity) => {
                 let (count, generation) = (immunity.fingerprints.len(), immunity.generation);
                 let orders = Arc::clone(&self.session.settings.orders);
@@ -245,6 +253,22 @@ impl Exchange<'_> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Signed documents; with them other symptoms may be looked for.
+    async fn trust(&self, documents: wire::TrustDocuments) {
+        let orders = Arc::clone(&self.session.settings.orders);
+        let watchlist = Arc::clone(&self.session.settings.watchlist);
+        let taken = blocking(move || {
+            let taken = orders.trust(documents);
+            watchlist.judge_again();
+            taken
+        });
+        match taken.await {
+            Ok(true) => info!("took what is newly signed of policies"),
+            Ok(false) => {}
+            Err(refused) => warn!("{refused}"),
         }
     }
 

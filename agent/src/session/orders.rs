@@ -43,6 +43,11 @@ pub trait Orders: Send + Sync {
     /// # Errors
     /// Where they make no sense or cannot be kept; the former ones stay.
     fn immunize(&self, immunity: wire::Immunity) -> Result<(), ImmunityError>;
+    /// Takes signed documents about policies, as far as they can be believed. Whether anything changed.
+    ///
+    /// # Errors
+    /// Where some of it is refused; what was trusted before stays.
+    fn trust(&self, documents: wire::TrustDocuments) -> Result<bool, OrderRefused>;
     /// The names of the actions that can be carried out here.
     fn supported_actions(&self) -> Vec<String>;
 }

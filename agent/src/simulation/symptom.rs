@@ -11,6 +11,7 @@ use crate::host::simulated::{Harm, SimSettings, SimWorld};
 pub const IMC: &str = "MSExchangeIMC";
 
 const GUARD: &str = r#"
+policies = "unsigned"
 roots = ["/exchsrvr"]
 services = ["MSExchangeIMC", "MSExchangeMTA"]
 
@@ -86,7 +87,7 @@ pub fn guard(allows: bool, watchdog: bool) -> Guard {
             .unwrap_or_default()
             .to_owned()
     } else {
-        "roots = [\"/nowhere\"]\nservices = []\n".to_owned()
+        "policies = \"unsigned\"\nroots = [\"/nowhere\"]\nservices = []\n".to_owned()
     };
     match Guard::parse("guard.toml", &text) {
         Ok(guard) => guard,

@@ -14,9 +14,11 @@ use crate::host::Facts;
 use crate::host::simulated::{SimSettings, SimWorld};
 use crate::journal::{Journal, MemoryJournal};
 use crate::station::Station;
+use crate::trust::Permit;
 
 const POLICY: &str = "stuck-outbound-routing";
-const GUARD: &str = "roots = [\"/exchsrvr\"]\nservices = [\"MSExchangeIMC\"]\n";
+const GUARD: &str =
+    "roots = [\"/exchsrvr\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n";
 const RUN: RunId = RunId(Uuid::from_u128(7));
 
 fn of(policy: &str) -> Of {
@@ -75,7 +77,7 @@ fn server(data: &Path) -> Server {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     ));
-    let watchlist = Arc::new(Watchlist::open(data));
+    let watchlist = Arc::new(Watchlist::open(data, |_| Ok(Permit::Unasked)));
     let watcher = Watcher::new(station.clone(), watchlist.clone(), Duration::from_secs(60));
     let seen = watcher.subscribe();
     Server {
@@ -347,13 +349,13 @@ fn while_a_run_of_ours_disturbs_the_server_nothing_is_told_and_before_and_after_
 #[test]
 fn the_list_outlives_the_agent_and_a_damaged_one_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    let list = Watchlist::open(folder.path());
+    let list = Watchlist::open(folder.path(), |_| Ok(Permit::Unasked));
     assert!(list.now().watched.is_empty());
     list.take(watches()).unwrap();
     let number = list.now().number;
     list.take(watches()).unwrap();
     assert_eq!(list.now().number, number, "the same list is no change");
-    let again = Watchlist::open(folder.path());
+    let again = Watchlist::open(folder.path(), |_| Ok(Permit::Unasked));
     assert_eq!(again.now().watched.len(), 1);
     assert!(again.now().watched[0].policy.is_ok());
 
@@ -363,13 +365,26 @@ fn the_list_outlives_the_agent_and_a_damaged_one_is_none() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
         std::fs::write(&file, flipped).unwrap();
-        assert!(Watchlist::open(folder.path()).now().watched.is_empty());
+        assert!(
+            Watchlist::open(folder.path(), |_| Ok(Permit::Unasked))
+                .now()
+                .watched
+                .is_empty()
+        );
     }
     std::fs::write(&file, &bytes[..20]).unwrap();
-    assert!(Watchlist::open(folder.path()).now().watched.is_empty());
+    assert!(
+        Watchlist::open(folder.path(), |_| Ok(Permit::Unasked))
+            .now()
+            .watched
+            .is_empty()
+    );
     assert!(list.take(wire::Watches::default()).is_ok());
     assert!(
-        Watchlist::open(folder.path()).now().watched.is_empty(),
+        Watchlist::open(folder.path(), |_| Ok(Permit::Unasked))
+            .now()
+            .watched
+            .is_empty(),
         "an empty list replaces the former"
     );
 }
@@ -379,7 +394,7 @@ fn a_list_that_cannot_be_kept_or_is_too_long_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
-    let list = Watchlist::open(&data);
+    let list = Watchlist::open(&data, |_| Ok(Permit::Unasked));
     list.take(watches()).unwrap();
     let many = wire::Watches {
         watches: vec![wire::Watch::default(); 65],

@@ -15,6 +15,8 @@ use mailmend_proto::wire;
 use prost::Message;
 
 use super::Of;
+use crate::inbox::Refusal;
+use crate::trust::Permit;
 
 /// The file in the data folder: the BLAKE3 digest of what follows, 32 bytes, then a `Watches` message.
 const FILE: &str = "watches";
@@ -25,8 +27,12 @@ const MOST: usize = 64;
 /// The policies to watch. Shared by the session, which takes them, and the watcher, which looks.
 pub struct Watchlist {
     file: PathBuf,
+    may_watch: MayWatch,
     now: Mutex<Arc<Watching>>,
 }
+
+/// Whether a text may be looked into at all, and as what.
+type MayWatch = Box<dyn Fn(&[u8]) -> Result<Permit, Refusal> + Send + Sync>;
 
 /// What is watched.
 #[derive(Default)]
@@ -84,7 +90,10 @@ impl Watchlist {
     /// What was kept in the data folder; nothing where nothing was. A file that cannot be read is told
     /// of and counts as none: the controller sends the list at each connect.
     #[must_use]
-    pub fn open(data: &Path) -> Self {
+    pub fn open(
+        data: &Path,
+        may_watch: impl Fn(&[u8]) -> Result<Permit, Refusal> + Send + Sync + 'static,
+    ) -> Self {
         let file = data.join(FILE);
         let kept = read(&file).unwrap_or_else(|error| {
             tracing::error!("{error}");
@@ -92,6 +101,7 @@ impl Watchlist {
         });
         let list = Self {
             file,
+            may_watch: Box::new(may_watch),
             now: Mutex::default(),
         };
         if let Some(sent) = kept {
@@ -119,6 +129,19 @@ impl Watchlist {
         Ok(())
     }
 
+    /// Judges all that is watched anew: what is trusted may have changed.
+    pub fn judge_again(&self) {
+        let sent = self.now().sent.clone();
+        let refused = |watching: &Watching| -> Vec<bool> {
+            let all = watching.watched.iter();
+            all.map(|one| one.policy.is_err()).collect()
+        };
+        let (before, after) = (self.now(), self.watching(sent));
+        if refused(before.as_ref()) != refused(&after) {
+            self.put(after);
+        }
+    }
+
     /// What is watched now.
     #[must_use]
     pub fn now(&self) -> Arc<Watching> {
@@ -126,14 +149,25 @@ impl Watchlist {
     }
 
     fn replace(&self, sent: wire::Watches) {
-        let watched = sent.watches.iter().map(watched).collect();
-        let labels = sent.labels.clone().into_iter().collect();
+        let watching = self.watching(sent);
+        self.put(watching);
+    }
+
+    fn watching(&self, sent: wire::Watches) -> Watching {
+        let judged = |watch| watched(watch, &self.may_watch);
+        Watching {
+            number: 0,
+            watched: sent.watches.iter().map(judged).collect(),
+            labels: sent.labels.clone().into_iter().collect(),
+            sent,
+        }
+    }
+
+    fn put(&self, watching: Watching) {
         let mut now = self.lock();
         *now = Arc::new(Watching {
             number: now.number + 1,
-            watched,
-            labels,
-            sent,
+            ..watching
         });
     }
 
@@ -144,14 +178,10 @@ impl Watchlist {
 
 /// A policy by the same parser as a run's; what is wrong with it is told as a symptom that cannot be
 /// told, so that the operator sees it.
-fn watched(watch: &wire::Watch) -> Watched {
+fn watched(watch: &wire::Watch, may_watch: &MayWatch) -> Watched {
     let source = PolicySource::new(&watch.policy, watch.text.clone());
     let policy = if source.digest().as_bytes().as_slice() == watch.digest {
-        parse(&source).map(Box::new).map_err(|faults| {
-            let faults = faults.to_string();
-            let first = faults.lines().next().unwrap_or_default();
-            format!("this agent refuses the policy: {first}")
-        })
+        permitted(&source, may_watch)
     } else {
         Err("the policy's text is not the one that its digest stands for".to_owned())
     };
@@ -163,6 +193,19 @@ fn watched(watch: &wire::Watch) -> Watched {
         },
         policy,
     }
+}
+
+fn permitted(source: &PolicySource, may_watch: &MayWatch) -> Result<Box<Policy>, String> {
+    // Before the text is read at all.
+    let permit = may_watch(source.bytes()).map_err(|refusal| refusal.to_string())?;
+    let policy = parse(source).map_err(|faults| {
+        let faults = faults.to_string();
+        let first = faults.lines().next().unwrap_or_default();
+        format!("this agent refuses the policy: {first}")
+    })?;
+    let named = permit.is_for(policy.name.as_str(), policy.version);
+    named.map_err(|refusal| refusal.to_string())?;
+    Ok(Box::new(policy))
 }
 
 fn read(file: &Path) -> Result<Option<wire::Watches>, WatchlistError> {

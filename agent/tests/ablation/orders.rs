@@ -40,6 +40,17 @@ fn starts(site: &Site) -> usize {
 }
 
 #[test]
+fn a_policy_that_no_catalogue_lists_is_not_taken_on() {
+    proves(Mechanism::PolicySigned, "it was taken on", || {
+        let mut site = Site::small(1);
+        let signed = "policies = \"signed\"\ntrust_root = \"/etc/mailmend/root.toml\"";
+        site.guard = guarded("policies = \"unsigned\"", signed);
+        let answer = site.engine(0).admit(&site.assignment);
+        refused(&answer, "A162-trust-incomplete", "it was taken on");
+    });
+}
+
+#[test]
 fn what_the_guard_file_does_not_allow_is_not_taken_on() {
     proves(Mechanism::GuardAtAdmission, "it was taken on", || {
         let mut site = Site::small(1);

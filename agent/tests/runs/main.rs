@@ -28,6 +28,8 @@ mod site;
 #[cfg(test)]
 mod sweep;
 #[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod vanished;
 #[cfg(test)]
 mod whole;

@@ -31,6 +31,7 @@ use uuid::Uuid;
 pub(crate) const IMC: &str = "MSExchangeIMC";
 
 pub(crate) const GUARD: &str = r#"
+policies = "unsigned"
 roots = ["/exchsrvr"]
 services = ["MSExchangeIMC"]
 

@@ -12,6 +12,7 @@ mod run;
 mod simulation;
 mod strategy;
 mod trail;
+mod trust;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,10 @@ pub(super) use run::Run;
 pub(super) use simulation::{Harm, Simulation};
 pub(super) use strategy::StrategyFlags;
 pub(super) use trail::Trail;
+pub(super) use trust::{
+    Catalogue as TrustCatalogue, Key as TrustKey, Root as TrustRoot, Timestamp as TrustTimestamp,
+    Trust,
+};
 
 use super::exit;
 use crate::config::Flags;
@@ -147,6 +152,9 @@ agent has to enrol again.")]
     /// Say who may call, and with which role
     #[command(subcommand)]
     Operator(Operator),
+    /// Sign policies with offline keys, and say which of them agents may carry out
+    #[command(subcommand)]
+    Trust(Trust),
     /// Plan, start, follow and steer rollouts
     #[command(subcommand)]
     Rollout(Rollout),

@@ -24,6 +24,8 @@ pub enum Obstacle {
     Busy(Option<RunId>),
     /// Agents that are not connected.
     Away(Vec<ServerName>),
+    /// An agent would refuse the policy, because of what is signed: why.
+    Unsigned(String),
     /// Address spaces that would lose their last live path.
     LastPath(Vec<LastPath>),
     /// No window is open for long enough; the next one opens then, milliseconds since 1970 UTC.
@@ -98,6 +100,10 @@ impl<'a> Beginning<'a> {
             .collect();
         if !away.is_empty() {
             return Some(Obstacle::Away(away));
+        }
+        let mut agents = run.parts.keys();
+        if let Some(why) = agents.find_map(|agent| self.fleet.unsigned.get(agent)) {
+            return Some(Obstacle::Unsigned(why.clone()));
         }
         let last = self.mail_flow.beginning(run);
         if !last.is_empty() {

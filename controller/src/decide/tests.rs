@@ -30,6 +30,19 @@ fn decided(rollout: &Rollout, fleet: &Fleet) -> Vec<Action> {
 }
 
 #[test]
+fn a_run_whose_agents_would_refuse_its_policy_waits_and_says_why() {
+    let rollout = world(&[plan_of("oslo", "A:check")]).rollout;
+    let mut fleet = everybody(&rollout);
+    assert!(matches!(
+        decided(&rollout, &fleet)[..],
+        [Action::Assign { .. }]
+    ));
+    let agent = rollout.runs[0].parts.keys().next().unwrap().clone();
+    fleet.unsigned = [(agent, "C173-trust-expired: x".to_owned())].into();
+    assert_eq!(decided(&rollout, &fleet), []);
+}
+
+#[test]
 fn nothing_begins_at_a_site_in_hand_and_an_open_run_goes_no_further_than_it_was_released() {
     let mut world = world(&[plan_of("oslo", "A:detect A:check B:check")]);
     let mut fleet = everybody(&world.rollout);

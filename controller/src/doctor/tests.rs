@@ -120,6 +120,17 @@ pub(crate) fn everything() -> (Picture, Vec<(Kind, i64)>) {
     let states = [Custody::Held, Custody::InDoubt, Custody::Poison];
     picture.kept = states.map(|state| kept(Some(state))).into();
     picture.kept.push(kept(None));
+    picture.signed = vec![SignedSeen {
+        kind: "timestamp",
+        version: 7,
+        expires_ms: BEGAN + 4 * DAY,
+        lead_ms: 4 * DAY,
+    }];
+    picture.unfollowed = vec![Unfollowed {
+        agent: "EXA1".parse().unwrap(),
+        why: "A161-trust-expired: timestamp 6 expired".into(),
+        since_ms: BEGAN,
+    }];
     let rollout = RolloutId(Uuid::from_u128(8 << 96));
     let step = waiting(Kind::Step, Some(BEGAN + 5 * HOUR));
     picture.rollouts = vec![(rollout, RolloutState::Running, vec![step])];
@@ -137,6 +148,8 @@ pub(crate) fn everything() -> (Picture, Vec<(Kind, i64)>) {
         (Kind::InDoubt, BEGAN + 3 * DAY),
         (Kind::Poison, BEGAN + 7 * DAY),
         (Kind::Vanished, BEGAN + 3 * DAY),
+        (Kind::Signature, BEGAN + 2 * DAY),
+        (Kind::Unfollowed, minutes(30)),
         (Kind::Step, BEGAN + 5 * HOUR),
     ];
     (picture, expected)
@@ -273,6 +286,25 @@ fn an_alarm_that_is_not_heard_again_is_let_go_after_a_week() {
     assert_eq!(examine(&picture).len(), 1);
     picture.now_ms += 1;
     assert_eq!(examine(&picture), []);
+}
+
+#[test]
+fn what_is_signed_is_told_in_time_and_says_when_it_has_expired() {
+    let mut picture = well();
+    picture.signed = vec![SignedSeen {
+        kind: "catalogue",
+        version: 3,
+        expires_ms: BEGAN + 30 * DAY + 1,
+        lead_ms: 30 * DAY,
+    }];
+    assert_eq!(examine(&picture), []);
+    picture.now_ms += 1;
+    assert_eq!(examine(&picture).len(), 1);
+    assert!(!examine(&picture)[0].holder.contains("has expired"));
+    picture.now_ms = BEGAN + 30 * DAY + 1;
+    let matters = examine(&picture);
+    assert!(matters[0].holder.contains("has expired"), "{matters:?}");
+    assert_eq!(matters[0].severity(picture.now_ms), Some(Severity::Overdue));
 }
 
 #[test]

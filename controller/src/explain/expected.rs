@@ -183,6 +183,12 @@ kinds! {
     /// What an agent told of its queues is old.
     Telemetry = "telemetry", Within(minutes(30)),
         "it is told every 10 minutes at least; three in a row are missing";
+    /// What is signed of policies is near its end.
+    Signature = "signature", Moment("half of what was left when it is first told: 15d of a root or catalogue, a quarter of a timestamp's life"),
+        "people with keys have to meet; after its end agents that take signed policies alone begin nothing new";
+    /// An agent does not follow what is signed.
+    Unfollowed = "unfollowed", Within(minutes(30)),
+        "documents are sent at once; a clock that was wrong is looked at again within the minute";
     /// The disk of the controller's store is nearly full.
     Disk = "disk", Within(Duration::ZERO),
         "without a place to write nothing is decided any more";

@@ -156,6 +156,14 @@ pub(super) fn held(rollout: &Rollout, run: &Run, around: &Surroundings) -> Optio
                  mailmend rollout list, mailmend rollout watch {id}"
             ),
         )),
+        Obstacle::Unsigned(why) => Some(of(
+            run,
+            Kind::Unfollowed,
+            "its agents would take the policy: it is signed, and nothing of that has expired".to_owned(),
+            why,
+            "have it signed, and mailmend trust publish FILE; mailmend trust show tells what is missing"
+                .to_owned(),
+        )),
         // Whoever asks knows more of these.
         Obstacle::InHand
         | Obstacle::Busy(_)

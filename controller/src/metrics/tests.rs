@@ -38,6 +38,11 @@ fn every_series_is_there_with_0_where_nothing_waits() {
     }
     assert_eq!(value(&text, "mailmend_agents_known"), Some(2));
     assert_eq!(value(&text, "mailmend_agents_connected"), Some(2));
+    for kind in ["root", "catalogue", "timestamp"] {
+        let series = format!("mailmend_trust_left_seconds{{kind=\"{kind}\"}}");
+        assert_eq!(value(&text, &series), Some(0), "{text}");
+    }
+    assert_eq!(value(&text, "mailmend_agents_unsigned"), Some(0));
     assert_eq!(value(&text, "mailmend_store_bytes"), Some(1000));
     assert_eq!(
         value(&text, "mailmend_store_disk_free_bytes"),
@@ -93,6 +98,8 @@ fn runs_rollouts_and_custody_are_counted_by_state() {
         assert_eq!(value(&text, &series), Some(3), "{text}");
     }
     assert_eq!(value(&text, "mailmend_alarms_standing"), Some(1));
+    let left = "mailmend_trust_left_seconds{kind=\"timestamp\"}";
+    assert_eq!(value(&text, left), Some(4 * 86_400));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::decide::gate::{Health, Vitals, health, mended};
 use crate::planning::drift::drift;
 use crate::react::{Shape, Word};
 use crate::rollout::{Rollout, RolloutId, RunPhase};
+use crate::signing::would_take;
 use crate::store::{AgentRow, StoreError};
 
 /// What has drifted, by run.
@@ -46,9 +47,48 @@ impl Controller {
             servers,
             others,
             health: self.health_after(rollout).await?,
+            unsigned: self.unsigned_for(rollout).await?,
             drift: self.drift_of(rollout).await?.as_ref().clone(),
             mail_flow: self.mail_flow().await?,
         })
+    }
+
+    /// The agents of runs that have not begun which would refuse the policy now, and why: better to wait than to
+    /// have a run refused.
+    async fn unsigned_for(
+        &self,
+        rollout: &Rollout,
+    ) -> Result<BTreeMap<ServerName, String>, StoreError> {
+        let store = self.store();
+        let waiting = rollout
+            .runs
+            .iter()
+            .filter(|run| run.phase == RunPhase::Waiting);
+        let mut asking: BTreeSet<ServerName> =
+            waiting.flat_map(|run| run.parts.keys().cloned()).collect();
+        if asking.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let held = store.trust_held().await?;
+        asking.retain(|agent| held.get(agent).is_some_and(|row| row.held.signed));
+        if asking.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let revision = self
+            .revisions()
+            .get(store, &rollout.policy, rollout.version)
+            .await?;
+        let text = revision.as_ref().map_or(&[][..], |one| &one.row.text);
+        let state = store.trusted().await?;
+        Ok(
+            match would_take(state.as_ref(), &asking, text, self.now_ms()) {
+                Ok(()) => BTreeMap::new(),
+                Err(fault) => asking
+                    .into_iter()
+                    .map(|agent| (agent, fault.to_string()))
+                    .collect(),
+            },
+        )
     }
 
     /// How the servers are whose run succeeded; empty while no gate is to be judged.

@@ -110,6 +110,7 @@ fn hello(agent: &SimulatedAgent) -> from_agent::Message {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into(),
         actions: actions(),
+        trust: None,
     })
 }
 
@@ -228,6 +229,7 @@ fn take(
         to_agent::Message::Order(_)
         | to_agent::Message::Watches(_)
         | to_agent::Message::Immunity(_)
+        | to_agent::Message::Trust(_)
         | to_agent::Message::Audit(_) => {}
         to_agent::Message::Assignment(assignment) => {
             let run = run_from_wire(&assignment.run).unwrap();

@@ -66,6 +66,7 @@ pub const fn who(rpc: Rpc) -> Who {
         | Rpc::OperatorListProposals
         | Rpc::OperatorListFingerprints
         | Rpc::OperatorGetFingerprint
+        | Rpc::OperatorGetTrust
         | Rpc::OperatorWhoAmI
         | Rpc::OperatorListOperators
         | Rpc::OperatorListTrail
@@ -87,6 +88,7 @@ pub const fn who(rpc: Rpc) -> Who {
         Rpc::OperatorApproveWave => Who::Operator(Role::Approver),
         // What may run, and who may call.
         Rpc::OperatorPublishPolicy
+        | Rpc::OperatorPublishTrust
         | Rpc::OperatorBindPolicy
         | Rpc::OperatorCreateToken
         | Rpc::OperatorAddOperator

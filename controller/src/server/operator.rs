@@ -14,6 +14,7 @@ mod recalls;
 mod retries;
 mod rollouts;
 mod searched;
+mod signing;
 mod trail;
 mod waves;
 
@@ -668,6 +669,24 @@ impl Operator for OperatorService {
         self.identity_revoked(operator, request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn publish_trust(
+        &self,
+        request: Request<wire::PublishTrustRequest>,
+    ) -> Result<Response<wire::Trust>, Status> {
+        let operator = operator_of(&request)?;
+        self.trust_published(operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn get_trust(
+        &self,
+        request: Request<wire::GetTrustRequest>,
+    ) -> Result<Response<wire::Trust>, Status> {
+        operator_of(&request)?;
+        self.trust().await.map(Response::new)
     }
 
     async fn renew_operator(

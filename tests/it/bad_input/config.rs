@@ -39,24 +39,30 @@ fn a_guard_file_that_allows_too_much_or_says_what_is_not_known_is_shown() {
     let place = Place::new();
     let before = all_of(&place.path(""));
     for (text, at) in [
-        ("roots = [\"/\"]\nservices = [\"MSExchangeIMC\"]\n", "1:10"),
         (
-            "roots = [\"/tmp\"]\nservices = [\"MSExchangeIMC\"]\nrots = 1\n",
-            "3:1",
-        ),
-        (
-            "roots = [\"/tmp/../etc\"]\nservices = [\"MSExchangeIMC\"]\n",
+            "roots = [\"/\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
             "1:10",
         ),
         (
-            "roots = [\"relative\"]\nservices = [\"MSExchangeIMC\"]\n",
+            "roots = [\"/tmp\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\nrots = 1\n",
+            "4:1",
+        ),
+        (
+            "roots = [\"/tmp/../etc\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
             "1:10",
         ),
         (
-            "roots = [\"/no/such/folder\"]\nservices = [\"MSExchangeIMC\"]\n",
+            "roots = [\"relative\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
             "1:10",
         ),
-        ("roots = []\nservices = [\"MSExchangeIMC\"]\n", "1:9"),
+        (
+            "roots = [\"/no/such/folder\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
+            "1:10",
+        ),
+        (
+            "roots = []\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
+            "1:9",
+        ),
     ] {
         let guard = place.file("guard.toml", text);
         let name = guard.display().to_string();

@@ -108,7 +108,7 @@ impl Place {
             at("events.log"),
         );
         let guard = format!(
-            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\n",
+            "roots = [\"{}\"]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
             at("exchsrvr")
         );
         self.file("agent.toml", config);

@@ -10,6 +10,7 @@ use mailmend_policy::source::PolicySource;
 use mailmend_policy::step::{Action, IfStillRunning, QuarantineUndo};
 
 const GUARD: &str = r#"
+policies = "unsigned"
 roots = ["/srv/exchsrvr/imcdata/Out"]
 services = ["MSExchangeIMC"]
 [tools.submit-test-mail]
@@ -19,6 +20,7 @@ to = { flag = "--to", pattern = "address" }
 "#;
 
 const WIDE: &str = r#"
+policies = "unsigned"
 roots = ["/srv/exchsrvr", "/srv/jungle"]
 services = ["MSExchangeIMC", "MSExchangeMTA"]
 [tools.submit-test-mail]

@@ -7,6 +7,7 @@ mod broken;
 mod lists;
 mod orders;
 mod runs;
+mod signed;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use broken::broken;
 use lists::{audit, fingerprint, immunity, trail_head, watches};
 use orders::order;
 use runs::{acknowledge, advance, assignment, fence, unwind};
+use signed::{documents, trust};
 use values::{Rows, texts};
 
 /// A message with one field abused.
@@ -50,7 +52,7 @@ pub struct Honest {
 }
 
 /// How many kinds of message there are.
-pub const KINDS: usize = 11;
+pub const KINDS: usize = 12;
 
 /// The place of a message in the contract, from 0.
 #[must_use]
@@ -67,6 +69,7 @@ pub const fn kind(message: &Message) -> usize {
         Message::Audit(_) => 8,
         Message::Immunity(_) => 9,
         Message::TrailHead(_) => 10,
+        Message::Trust(_) => 11,
     }
 }
 
@@ -149,6 +152,7 @@ pub fn honest(now: &Honest) -> Vec<Message> {
             fingerprints: vec![fingerprint()],
             in_hand: false,
         }),
+        Message::Trust(documents()),
     ]
 }
 
@@ -173,6 +177,7 @@ pub fn abused(message: Message) -> Vec<Row> {
         Message::Audit(right) => audit(&right),
         Message::Immunity(right) => immunity(&right),
         Message::TrailHead(right) => trail_head(&right),
+        Message::Trust(right) => trust(&right),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::operator::{Operator, rows};
+use super::signing::Signing;
 use crate::awaited;
 use crate::clock_factor::ClockFactor;
 use crate::daemon::Daemon;
@@ -37,6 +38,8 @@ pub struct Guarded {
     pub watchdog: bool,
     /// More tools, by name, in TOML.
     pub tools: BTreeMap<String, String>,
+    /// The root that signed policies lead to, which a fleet puts here; none: unsigned policies are taken.
+    pub root: Option<PathBuf>,
 }
 
 impl Default for Guarded {
@@ -44,6 +47,7 @@ impl Default for Guarded {
         Self {
             watchdog: true,
             tools: BTreeMap::new(),
+            root: None,
         }
     }
 }
@@ -53,6 +57,8 @@ impl Default for Guarded {
 pub struct Fleet {
     /// Who asks the controller.
     pub operator: Operator,
+    /// Who signs policies.
+    pub signing: Signing,
     pub(super) controller: Daemon,
     /// In the order of the world's servers.
     pub(super) agents: Vec<Daemon>,
@@ -107,8 +113,10 @@ impl Fleet {
         }
         let operator = Operator::new(programs, &address, &data, folder.join("operator.log"));
         operator.ask(&["agent", "list"])?;
+        let signing = Signing::begin(&operator, folder.join("keys"))?;
         let mut fleet = Self {
-            operator,
+            operator: operator.signed_by(signing.clone()),
+            signing,
             controller,
             agents: Vec::new(),
             data,
@@ -138,7 +146,15 @@ impl Fleet {
     ) -> Result<Daemon, LabError> {
         let folder = server.dir.agent();
         let factor = world.spec.clock_factor;
-        let config = administer(server, programs, factor, &self.address, guard)?;
+        let root = folder.join("root.toml");
+        let text =
+            std::fs::read(self.signing.root()).attempting(|| "read the first root".to_owned())?;
+        whole_file::write(&root, &text)?;
+        let guard = Guarded {
+            root: Some(root),
+            ..guard.clone()
+        };
+        let config = administer(server, programs, factor, &self.address, &guard)?;
         let authority = folder.join("ca.pem");
         let ca = authority.display().to_string();
         let answer = self.operator.ask(&[
@@ -405,7 +421,8 @@ fn guard_file(server: &Server, programs: &Programs, guard: &Guarded) -> String {
     let dir = &server.dir;
     let path = |path: &Path| quoted(&server.platform.written(path));
     format!(
-        r#"roots = [{root}]
+        r#"{policies}
+roots = [{root}]
 services = [{service}, {mta}]
 
 [limits]
@@ -427,6 +444,10 @@ arguments = ["tool", "submit", "--server-dir", {server_dir}]
 flags = {{ to = {{ flag = "--to", pattern = "address" }} }}
 verdicts = {{ submitted = "submitted" }}
 {more}"#,
+        policies = guard.root.as_ref().map_or_else(
+            || "policies = \"unsigned\"".to_owned(),
+            |root| format!("policies = \"signed\"\ntrust_root = {}", path(root)),
+        ),
         root = path(&dir.exchsrvr()),
         service = quoted(ims::SERVICE),
         mta = quoted(ims::MTA),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::signing::Signing;
 use crate::lab_error::{Attempting, LabError};
 use crate::programs::Programs;
 use crate::tether::Tethered;
@@ -26,6 +27,8 @@ pub struct Operator {
     address: String,
     identity: PathBuf,
     output: PathBuf,
+    /// Who signs what is published; none: nobody.
+    signing: Option<Signing>,
 }
 
 impl Operator {
@@ -37,6 +40,24 @@ impl Operator {
             address: format!("https://{address}"),
             identity: data.join("operator"),
             output,
+            signing: None,
+        }
+    }
+
+    /// The same, with people who sign what it publishes.
+    pub(super) fn signed_by(self, signing: Signing) -> Self {
+        Self {
+            signing: Some(signing),
+            ..self
+        }
+    }
+
+    /// The same, with nobody who signs what it publishes.
+    #[must_use]
+    pub fn unsigned(&self) -> Self {
+        Self {
+            signing: None,
+            ..self.clone()
         }
     }
 
@@ -102,10 +123,16 @@ impl Operator {
                 .attempting(|| Self::typed(arguments))?;
             let text = String::from_utf8_lossy(&output.stdout);
             if output.status.success() {
-                return parse(&text).ok_or_else(|| LabError::Malformed {
+                let answer = parse(&text).ok_or_else(|| LabError::Malformed {
                     what: format!("the answer of `{}`", Self::typed(arguments)),
                     reason: text.into_owned(),
-                });
+                })?;
+                if let (Some(signing), ["policy", "publish", policies @ ..]) =
+                    (&self.signing, arguments)
+                {
+                    signing.follow(self, policies, keep)?;
+                }
+                return Ok(answer);
             }
             if output.status.code() != Some(UNREACHABLE) || begun.elapsed() > CALL {
                 return Err(LabError::Refused {

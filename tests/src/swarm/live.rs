@@ -261,7 +261,7 @@ fn started(
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
     let guard = folder.join("guard.toml");
     let allowed = format!(
-        "roots = [{}]\nservices = [\"MSExchangeIMC\"]\n",
+        "roots = [{}]\nservices = [\"MSExchangeIMC\"]\npolicies = \"unsigned\"\n",
         quoted(&server.exchsrvr())
     );
     whole_file::write(&guard, allowed.as_bytes())?;

@@ -76,6 +76,7 @@ impl Played {
             highest_fence: self.highest_fence,
             facts: facts(),
             actions: ACTIONS.iter().map(|&action| action.to_owned()).collect(),
+            trust: None,
         }
     }
 

@@ -15,9 +15,11 @@ use crate::host::simulated::{SimSettings, SimWorld};
 use crate::journal::MemoryJournal;
 use crate::session::*;
 use crate::step::SUPPORTED;
+use crate::trust::Permit;
 
 const POLICY: &str = include_str!("../../../../policies/library/stuck-outbound-routing.toml");
 const GUARD: &str = r#"
+policies = "unsigned"
 roots = ["ROOT"]
 services = ["MSExchangeIMC"]
 [tools.recalculate-routing]
@@ -63,9 +65,10 @@ impl Scene {
             journal: journal.clone(),
             orders: Arc::new(engine),
             facts,
-            watchlist: Arc::new(Watchlist::open(folder.path())),
+            watchlist: Arc::new(Watchlist::open(folder.path(), |_| Ok(Permit::Unasked))),
             symptoms: watch::Sender::default().subscribe(),
             depths: watch::Sender::default().subscribe(),
+            trust: watch::Sender::default().subscribe(),
             now_ms: || jiff::Timestamp::now().as_millisecond(),
             retry: Retry::default(),
         });

@@ -13,6 +13,7 @@ use crate::faults::known;
 use crate::journal::MemoryJournal;
 use crate::session::*;
 use crate::symptoms::{Of, Standing, Symptom};
+use crate::trust::Permit;
 use tonic::Status;
 
 const RUN: RunId = RunId(Uuid::from_u128(7));
@@ -59,6 +60,11 @@ impl Orders for Recorder {
         }
     }
 
+    fn trust(&self, documents: wire::TrustDocuments) -> Result<bool, OrderRefused> {
+        self.take(format!("trust {}", documents.roots.len()), 10)?;
+        Ok(true)
+    }
+
     fn admit(&self, assignment: wire::Assignment) -> Result<(), OrderRefused> {
         self.take(
             format!("admit {}", assignment.policy_name),
@@ -103,7 +109,7 @@ impl Agent {
             journal,
             orders: Arc::default(),
             facts: watch::Sender::new(facts),
-            watchlist: Arc::new(Watchlist::open(folder.path())),
+            watchlist: Arc::new(Watchlist::open(folder.path(), |_| Ok(Permit::Unasked))),
             symptoms: watch::Sender::default(),
             depths: watch::Sender::default(),
             address: controller.address.clone(),
@@ -124,6 +130,7 @@ impl Agent {
             watchlist: self.watchlist.clone(),
             symptoms: self.symptoms.subscribe(),
             depths: self.depths.subscribe(),
+            trust: watch::Sender::default().subscribe(),
             now_ms: || jiff::Timestamp::now().as_millisecond(),
             retry: Retry {
                 base: Duration::from_millis(1),

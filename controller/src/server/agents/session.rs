@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use mailmend_policy::name::ServerName;
-use mailmend_proto::convert::run_from_wire;
+use mailmend_proto::convert::{offer_to_wire, run_from_wire};
 use mailmend_proto::wire::from_agent::Message;
 use mailmend_proto::wire::record::Event;
 use mailmend_proto::wire::{self, to_agent};
@@ -79,7 +79,14 @@ async fn session(
         ));
     };
     let session = controller.sessions().begin(name).await;
+    let held = hello.trust.clone();
     let agent = greet(controller, name, hello).await?;
+    controller
+        .store()
+        .note_held(name, held.as_ref(), controller.now_ms())
+        .await?;
+    // One that knows nothing of signatures would end the session.
+    let follows = held.is_some_and(|held| held.signed);
     let mut ledger = Ledger::of(&agent);
     let welcome = to_agent::Message::Welcome(wire::Welcome {
         acknowledged: agent.acknowledged,
@@ -93,7 +100,7 @@ async fn session(
     tracing::info!(agent = %name, acknowledged = ledger.acknowledged(), "connected");
     tokio::select! {
         ended = listen(controller, name, &mut ledger, incoming, outgoing) => ended,
-        ended = talk(controller, name, &session, outgoing, again) => ended,
+        ended = talk(controller, name, &session, outgoing, (again, follows)) => ended,
         () = session.replaced() => Err(Status::aborted(
             "C073-replaced: another stream of this agent has begun",
         )),
@@ -209,6 +216,16 @@ async fn listen(
             Some(Message::Queues(told)) => {
                 let store = controller.store();
                 store.replace_queues(name, &told.queues).await?;
+            }
+            Some(Message::Trust(held)) => {
+                if !held.code.is_empty() {
+                    tracing::warn!(agent = %name, code = held.code, why = held.why, "begins nothing new, or refused what is signed");
+                }
+                let store = controller.store();
+                store
+                    .note_held(name, Some(&held), controller.now_ms())
+                    .await?;
+                controller.changed();
             }
             Some(Message::Hello(_)) => {
                 return Err(Status::invalid_argument(
@@ -351,13 +368,23 @@ async fn talk(
     name: &ServerName,
     session: &Session,
     outgoing: &Outgoing,
-    pause: Duration,
+    (pause, follows): (Duration, bool),
 ) -> Result<(), Status> {
     let mut telling = Telling::default();
     let mut looking = Looking::default();
     let mut immune = None;
+    let mut signed = 0;
     let (mut again, mut due) = (false, None);
     loop {
+        // First of all: without it the agent takes neither runs nor symptoms.
+        if follows {
+            let generation = controller.store().trust_generation().await?;
+            if signed != generation {
+                let offer = controller.store().trust_offer().await?;
+                tell(outgoing, to_agent::Message::Trust(offer_to_wire(&offer))).await?;
+                signed = generation;
+            }
+        }
         // Before the orders: a withdrawal is known before what it set aside is given back.
         let store = controller.store();
         let outlook = store.outlook().await?;

@@ -621,4 +621,5 @@ async fn the_last_word_about_the_queues_is_what_counts() {
 
 mod immunity;
 mod orders;
+mod signing;
 mod trail;

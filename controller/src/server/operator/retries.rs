@@ -10,6 +10,7 @@ use mailmend_proto::wire;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::signing::asked;
 use super::{OperatorService, invalid};
 use crate::planning::{Overrides, PlanningFault, planned, targets};
 use crate::rollout::{Rollout, RolloutId, RunPhase};
@@ -86,6 +87,7 @@ impl OperatorService {
                 gone.join(", ")
             )));
         }
+        asked(&self.controller, &plans, &revision.text).await?;
         let strategy = if request.strategy.is_empty() {
             first.strategy.clone()
         } else {

@@ -17,6 +17,7 @@ use crate::planning::{Overrides, Planned, planned};
 use crate::rollout::{Cause, Rollout, RolloutId, Wish};
 use crate::store::{AgentRow, Changed, NewRollout, NewRun, PolicyRow, RunRecord, StoreError};
 
+use super::signing::asked;
 use super::{OperatorService, Streamed, answers, invalid, part, stopping};
 
 /// How many rollouts are listed, the newest.
@@ -118,6 +119,7 @@ impl OperatorService {
                 request.approved_generation
             )));
         }
+        asked(&self.controller, &planned.plans, &revision.text).await?;
         let id = RolloutId(Uuid::new_v4());
         let runs = planned
             .plans

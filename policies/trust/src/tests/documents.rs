@@ -119,3 +119,23 @@ fn a_file_of_signatures_reads_back_and_every_other_line_is_told() {
     let many = file.repeat(MOST_SIGNATURES);
     assert_eq!(Signature::read_all(&many), Err(SignaturesFault::TooMany));
 }
+
+#[test]
+fn depth_and_noise_are_refused_and_not_followed_down() {
+    for kind in Kind::ALL {
+        let most = kind.longest();
+        for text in [
+            "[".repeat(most),
+            format!("x = {}", "[".repeat(most - 4)),
+            "\0".repeat(most),
+            "x.".repeat(most / 2),
+        ] {
+            let refused = match kind {
+                Kind::Root => Root::parse(text.as_bytes()).is_err(),
+                Kind::Catalogue => Catalogue::parse(text.as_bytes()).is_err(),
+                Kind::Timestamp => Timestamp::parse(text.as_bytes()).is_err(),
+            };
+            assert!(refused && kind_of(text.as_bytes()).is_none());
+        }
+    }
+}

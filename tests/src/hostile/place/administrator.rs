@@ -86,7 +86,7 @@ fn guard_file(folder: &Path, server: &Server, width: Width) -> String {
     );
     match width {
         Width::Narrow => format!(
-            "roots = [{root}]\nservices = [\"{ims}\"]\n\
+            "policies = \"unsigned\"\nroots = [{root}]\nservices = [\"{ims}\"]\n\
              [limits]\nrestarts_per_hour = {restarts}\nsections_per_hour = {sections}\ntools_per_hour = {tools}\n\
              files_per_action = {files}\nbytes_per_action = {bytes}\nescrow_files = {files}\nescrow_bytes = {bytes}\n\
              [watchdog]\nservices = [\"{ims}\"]\n\
@@ -94,7 +94,7 @@ fn guard_file(folder: &Path, server: &Server, width: Width) -> String {
             ims = ims::SERVICE,
         ),
         Width::Wide => format!(
-            "roots = [{root}, {jungle}]\nservices = [\"{ims}\", \"{mta}\"]\n\
+            "policies = \"unsigned\"\nroots = [{root}, {jungle}]\nservices = [\"{ims}\", \"{mta}\"]\n\
              [limits]\nrestarts_per_hour = 1000\nsections_per_hour = 1000\ntools_per_hour = 1000\n\
              [hold]\nfolder = {hold}\n[immunity]\nmax_per_hour = 1000\nmax_files = 1000\n{both}\
              [tools.forbidden]\nprogram = {forbidden}\nverdicts = {{ done = \"done\" }}\n",
