@@ -6,6 +6,7 @@ mod layers;
 mod limits;
 mod links;
 mod renewal;
+mod signed;
 mod wide;
 
 use std::time::Duration;

@@ -10,6 +10,7 @@ pub mod door;
 pub mod eye;
 pub mod jungle;
 pub mod mind;
+pub mod offline;
 pub mod place;
 pub mod play;
 pub mod policies;

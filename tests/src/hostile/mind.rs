@@ -79,7 +79,8 @@ impl Mind {
             Message::Facts(_)
             | Message::Symptoms(_)
             | Message::Queues(_)
-            | Message::JournalHead(_) => return,
+            | Message::JournalHead(_)
+            | Message::Trust(_) => return,
         };
         let code = if code.is_empty() {
             "taken".to_owned()

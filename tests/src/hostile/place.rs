@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use administrator::administer;
 
-use super::certificates::enrol;
+use super::certificates::{enrol, now_ms};
 use super::door::HostileController;
 use super::eye::{Allowed, Eye};
 use super::jungle::{self, Picture};
+use super::offline::Offline;
 use super::refused;
 use crate::clock_factor::ClockFactor;
 use crate::daemon::Daemon;
@@ -70,6 +71,8 @@ pub enum Width {
     Narrow,
     /// So wide that the same input has effects that the verdict, which goes by the narrow one, has to tell.
     Wide,
+    /// As the narrow one, and only policies that are signed with offline keys.
+    Signed,
 }
 
 /// A place in which to play.
@@ -88,6 +91,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// How wide its guard file is.
     pub width: Width,
+    /// The offline keys, where its guard file asks for signed policies.
+    pub offline: Option<Offline>,
     before: Before,
 }
 
@@ -135,6 +140,16 @@ impl Place {
         jungle::plant(&beside)?;
         lead_out(&server.dir, &whole)?;
         fs::create_dir(whole.join("told")).attempting(|| "make a folder".to_owned())?;
+        let offline = match width {
+            Width::Signed => Some(Offline::new(1, now_ms())?),
+            Width::Narrow | Width::Wide => None,
+        };
+        if let Some(offline) = &offline {
+            let root = whole.join("tools").join(administrator::ROOT);
+            fs::create_dir(whole.join("tools"))
+                .and_then(|()| fs::write(&root, offline.root()))
+                .attempting(|| format!("write `{}`", root.display()))?;
+        }
         administer(&whole, server, programs, &controller, width)?;
         let data = server.dir.agent().join("data");
         enrol(&controller.authority, &data, &server.name)?;
@@ -180,6 +195,7 @@ impl Place {
             eye,
             folder: whole,
             width,
+            offline,
             before,
         })
     }

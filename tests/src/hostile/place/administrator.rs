@@ -26,7 +26,7 @@ pub(super) fn administer(
     width: Width,
 ) -> Result<(), LabError> {
     let tools = folder.join("tools");
-    fs::create_dir(&tools).attempting(|| "make the folder of tools".to_owned())?;
+    fs::create_dir_all(&tools).attempting(|| "make the folder of tools".to_owned())?;
     for (name, call) in [
         ("submit-test-mail", "submit"),
         ("recalculate-routing", "recalculate"),
@@ -59,6 +59,9 @@ pub(super) fn administer(
     whole_file::write(&server.dir.agent().join("agent.toml"), config.as_bytes())
 }
 
+/// The root that the agent is pinned to, among the tools: it must stay as it is.
+pub(super) const ROOT: &str = "root.toml";
+
 fn tool(path: &Path, script: &str) -> Result<(), LabError> {
     let attempted = || format!("write `{}`", path.display());
     fs::write(path, script).attempting(attempted)?;
@@ -84,9 +87,13 @@ fn guard_file(folder: &Path, server: &Server, width: Width) -> String {
         of_tools("recalculate-routing"),
         of_tools("submit-test-mail"),
     );
+    let policies = match width {
+        Width::Signed => format!("policies = \"signed\"\ntrust_root = {}\n", of_tools(ROOT)),
+        Width::Narrow | Width::Wide => "policies = \"unsigned\"\n".to_owned(),
+    };
     match width {
-        Width::Narrow => format!(
-            "policies = \"unsigned\"\nroots = [{root}]\nservices = [\"{ims}\"]\n\
+        Width::Narrow | Width::Signed => format!(
+            "{policies}roots = [{root}]\nservices = [\"{ims}\"]\n\
              [limits]\nrestarts_per_hour = {restarts}\nsections_per_hour = {sections}\ntools_per_hour = {tools}\n\
              files_per_action = {files}\nbytes_per_action = {bytes}\nescrow_files = {files}\nescrow_bytes = {bytes}\n\
              [watchdog]\nservices = [\"{ims}\"]\n\
@@ -94,7 +101,7 @@ fn guard_file(folder: &Path, server: &Server, width: Width) -> String {
             ims = ims::SERVICE,
         ),
         Width::Wide => format!(
-            "policies = \"unsigned\"\nroots = [{root}, {jungle}]\nservices = [\"{ims}\", \"{mta}\"]\n\
+            "{policies}roots = [{root}, {jungle}]\nservices = [\"{ims}\", \"{mta}\"]\n\
              [limits]\nrestarts_per_hour = 1000\nsections_per_hour = 1000\ntools_per_hour = 1000\n\
              [hold]\nfolder = {hold}\n[immunity]\nmax_per_hour = 1000\nmax_files = 1000\n{both}\
              [tools.forbidden]\nprogram = {forbidden}\nverdicts = {{ done = \"done\" }}\n",
