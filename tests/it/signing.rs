@@ -22,6 +22,17 @@ const LAB: &str = env!("CARGO_BIN_EXE_mailmend-lab");
 const POLICY: &str = "stuck-outbound-routing";
 const MESSAGES: usize = 6;
 const LIMIT: Duration = Duration::from_secs(90);
+/// Before everything else of the policy.
+const ASKS: &str = r#"[[step]]
+id = "ask-first"
+on = "outbound"
+action = "human.task"
+ask = "May the mail of this site be mended now?"
+answers = ["yes", "no"]
+accept = ["yes"]
+timeout = "1d"
+why = "somebody has to agree"
+"#;
 /// What the command line ends with where something is refused.
 const REFUSED: i32 = 5;
 
@@ -164,8 +175,14 @@ fn keys_rotate_old_documents_are_refused_and_a_run_under_way_outlives_its_signat
     let mut room = Room::new(folder.path());
     let signing = room.fleet.signing.clone();
     let signed = room.fleet.operator.clone();
+    // A person is asked first, so that the run is under way for as long as that person takes.
+    let shipped = mailmend_policy::library::find(POLICY).unwrap();
+    let text = String::from_utf8(shipped.bytes().to_vec()).unwrap();
+    let asking = text.replacen("[[step]]", &format!("{ASKS}\n[[step]]"), 1);
+    let file = folder.path().join("asking.toml");
+    std::fs::write(&file, asking).unwrap();
     signed
-        .ask(&["policy", "publish", "--shipped", POLICY])
+        .ask(&["policy", "publish", file.to_str().unwrap()])
         .unwrap();
     room.until_all_hold([1, 1, 1]);
 
@@ -187,14 +204,17 @@ fn keys_rotate_old_documents_are_refused_and_a_run_under_way_outlives_its_signat
     signing.publish(&room.operator).unwrap();
     room.until_all_hold([2, 1, 2]);
 
-    // A run is under way, and held back by a person, when the timestamp expires.
+    // A run is under way, and waits for a person, when the timestamp expires.
     let rollout = id(&room.ask(&room.start(POLICY)));
-    awaited::or_fail("the run to begin", LIMIT, || {
-        room.ask(&["rollout", "show", &rollout])["runs"][0]["phase"] == "running"
+    let run = room.ask(&["rollout", "show", &rollout])["runs"][0]["id"].clone();
+    let run = run.as_str().unwrap();
+    awaited::or_fail("the run to ask", LIMIT, || {
+        let shown = room.ask(&["run", "show", run]);
+        let steps = shown["steps"].as_array().unwrap();
+        steps.iter().any(|step| step["asks"].is_object())
     })
     .unwrap();
-    room.ask(&["rollout", "pause", &rollout, "--why", "a look at the clock"]);
-    signing.timestamp(&room.operator, "10s").unwrap();
+    signing.timestamp(&room.operator, "3s").unwrap();
     signing.publish(&room.operator).unwrap();
     awaited::or_fail("the timestamp to expire", LIMIT, || {
         let (code, trust, _) = room.operator.ended(&["trust", "show"]).unwrap();
@@ -203,8 +223,10 @@ fn keys_rotate_old_documents_are_refused_and_a_run_under_way_outlives_its_signat
     })
     .unwrap();
     let shown = room.ask(&["rollout", "show", &rollout]);
-    assert_eq!(shown["state"], "paused", "{shown:#}");
-    room.ask(&["rollout", "resume", &rollout]);
+    assert_eq!(shown["state"], "running", "{shown:#}");
+    room.assert_untouched();
+    let answer = ["run", "answer", run, "--step", "ask-first"];
+    room.ask(&[&answer[..], &["--answer", "yes", "--no-wait"]].concat());
     room.until(&rollout, &["succeeded"]);
     assert_eq!(room.count(Fate::DeliveredOnce), MESSAGES);
     let said = room.refused(&room.start(POLICY));
