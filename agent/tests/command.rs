@@ -465,7 +465,7 @@ fn the_manual_has_a_page_for_each_command_with_its_options_and_examples() {
             "{command}"
         );
     }
-    assert_eq!(names.len(), 20, "{names:?}");
+    assert_eq!(names.len(), 21, "{names:?}");
     let taken = server.path("agent.toml").display().to_string();
     let (code, told) = end(&server.call(&["man", "--out", &taken]));
     assert!(code == 1 && told.contains(&taken), "{code} {told}");

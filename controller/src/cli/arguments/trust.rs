@@ -39,7 +39,7 @@ Examples:
     Catalogue(Catalogue),
     /// Write a timestamp: which catalogue is current, for a short time
     #[command(override_usage = "\
-mailmend trust timestamp --root FILE --catalogue FILE --life DURATION
+mailmend trust timestamp --root FILE --catalogue FILE --life LIFE
                                 [--from FILE] --out FILE")]
     #[command(after_help = with_codes("\
 Its key may be less cold than the others: it can only say again what the catalogue's keys have signed. No \
@@ -150,7 +150,7 @@ pub(in crate::cli) struct Root {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) from: Option<PathBuf>,
     /// How long it holds from now on
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    #[arg(long, value_name = "LIFE", value_parser = seconds)]
     pub(in crate::cli) life: Duration,
     /// A key that signs roots
     #[arg(long, value_name = "NAME=KEY", value_parser = holder)]
@@ -184,7 +184,7 @@ pub(in crate::cli) struct Catalogue {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) from: Option<PathBuf>,
     /// How long it holds from now on
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    #[arg(long, value_name = "LIFE", value_parser = seconds)]
     pub(in crate::cli) life: Duration,
     /// Files of policies
     pub(in crate::cli) files: Vec<PathBuf>,
@@ -211,6 +211,6 @@ pub(in crate::cli) struct Timestamp {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) from: Option<PathBuf>,
     /// How long it holds from now on, at most 92d
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    #[arg(long, value_name = "LIFE", value_parser = seconds)]
     pub(in crate::cli) life: Duration,
 }

@@ -103,8 +103,10 @@ async fn an_agent_that_asks_for_signatures_hears_them_first_and_again_when_they_
     line.say(hello_of(Some(held))).await;
     let welcome = line.hear_anything().await.unwrap();
     assert!(matches!(welcome, to_agent::Message::Welcome(_)));
+    let head = line.hear_anything().await.unwrap();
+    assert!(matches!(head, to_agent::Message::TrailHead(_)));
     let to_agent::Message::Trust(sent) = line.hear_anything().await.unwrap() else {
-        panic!("before all else");
+        panic!("before all that is to be done");
     };
     let pinned = Trusted::pin(&documents(1)[0].text).unwrap();
     let step = pinned.offered(&offer_from_wire(sent).unwrap(), 1000);
