@@ -18,7 +18,7 @@ pub mod process;
 pub mod stored;
 pub mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -129,14 +129,14 @@ pub struct Outcome {
 /// # Errors
 /// Where the lab fails, or a server does not get there within the patience.
 pub fn run(swarm: &Swarm, programs: &Programs, say: &dyn Fn(&str)) -> Result<Outcome, LabError> {
-    let folder = tempfile::Builder::new()
+    let mut folder = tempfile::Builder::new()
         .prefix("mailmend-swarm-")
         .tempdir()
         .attempting(|| "make a folder".to_owned())?;
     let path = folder.path().to_owned();
-    let kept: Option<PathBuf> = swarm.keep.then(|| folder.keep());
-    if let Some(kept) = &kept {
-        say(&format!("the folder is {}", kept.display()));
+    folder.disable_cleanup(swarm.keep);
+    if swarm.keep {
+        say(&format!("the folder is {}", path.display()));
     }
     let data = path.join("controller");
     say(&format!("enrolling {} agents", swarm.agents));

@@ -3,7 +3,7 @@
 //!
 //! Their policy looks at a file in five steps and changes nothing: what is measured is what lies between the steps.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -120,12 +120,12 @@ pub fn run(swarm: &Swarm, programs: &Programs, say: &dyn Fn(&str)) -> Result<Out
             "{count} processes are too many; at most {MOST}"
         )));
     }
-    let folder = tempfile::Builder::new()
+    let mut folder = tempfile::Builder::new()
         .prefix("mailmend-live-")
         .tempdir()
         .attempting(|| "make a folder".to_owned())?;
     let path = folder.path().to_owned();
-    let _kept: Option<PathBuf> = swarm.keep.then(|| folder.keep());
+    folder.disable_cleanup(swarm.keep);
     let data = path.join("controller");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
