@@ -189,6 +189,7 @@ impl<'a> Measuring<'a> {
         inventory: &Inventory,
     ) -> Result<Self, LabError> {
         let server = Process::start(kind, programs, folder, data)?;
+        // What was just done comes to rest before memory is read.
         std::thread::sleep(REST);
         let mut figures = Figures {
             empty_bytes: server.used()?.rss,
@@ -229,6 +230,7 @@ impl<'a> Measuring<'a> {
             ));
         };
         told("connected", &self.figures.cold);
+        // What was just done comes to rest before memory is read.
         std::thread::sleep(REST);
         self.figures.idle_bytes = self.server.used()?.rss;
         self.figures.push = self.push(POLICY_BYTES)?;
@@ -249,6 +251,7 @@ impl<'a> Measuring<'a> {
                 self.swarm.slow
             ));
         }
+        // What was just done comes to rest before memory is read.
         std::thread::sleep(REST);
         self.figures.end_bytes = self.server.used()?.rss;
         Ok(self.figures.clone())
@@ -311,6 +314,7 @@ impl<'a> Measuring<'a> {
                 && board.waiting.load(Ordering::Relaxed) - waiting >= first
         })?;
         self.figures.assign = cost(start, begun, &self.server)?;
+        // What was just done comes to rest before memory is read.
         std::thread::sleep(REST);
         let (before, stepping) = (self.server.used()?, Instant::now());
         herd.hold(Leash {
@@ -364,6 +368,7 @@ impl<'a> Measuring<'a> {
     fn slow(&mut self) -> Result<(), LabError> {
         let (all, slow) = (self.herd.count(), self.swarm.slow);
         let patience = self.swarm.patience;
+        // What was just done comes to rest before memory is read.
         std::thread::sleep(REST);
         self.figures.slow_before_bytes = self.server.used()?.rss;
         self.herd.hold(Leash {
@@ -383,6 +388,7 @@ impl<'a> Measuring<'a> {
                     .server
                     .command(&format!("send {version} {SLOW_BYTES}"))?,
             }
+            // So that the pushes come one after the other, as an operator makes them.
             std::thread::sleep(LOOK * 30);
             highest = highest.max(self.server.used()?.rss);
         }
@@ -391,6 +397,7 @@ impl<'a> Measuring<'a> {
             let at_once = u32::try_from(all.min(SITES_AT_ONCE)).unwrap_or(1);
             let id = asker.rollout(policy::NAME, "\"100%\"", at_once)?;
             self.rollouts.push(id);
+            // What was just done comes to rest before memory is read.
             std::thread::sleep(REST);
             highest = highest.max(self.server.used()?.rss);
         }
@@ -441,6 +448,7 @@ fn until(
                 waited: limit,
             });
         }
+        // Another process changes the database; nothing tells when.
         std::thread::sleep(LOOK);
     }
     Ok(())

@@ -21,6 +21,7 @@ const STANDS: [Duration; 2] = [Duration::from_micros(2500), Duration::from_micro
 fn swap(folder: &Path, link: &Path, over: &AtomicBool, swaps: &AtomicUsize) {
     while !over.load(Ordering::SeqCst) {
         for stands in STANDS {
+            // The race itself: each stands for a while that the agent can run into.
             std::thread::sleep(stands);
             if renameat_with(CWD, folder, CWD, link, RenameFlags::EXCHANGE).is_ok() {
                 swaps.fetch_add(1, Ordering::SeqCst);

@@ -284,6 +284,7 @@ impl Behind {
                     break;
                 }
                 while deaf.load(Ordering::SeqCst) {
+                    // Deaf on purpose: nothing is read for as long as it lasts.
                     tokio::time::sleep(PAUSE).await;
                 }
             }

@@ -152,6 +152,7 @@ impl Drive {
     /// Whether the mail service is on its way down or up.
     fn in_section(&self) -> bool {
         let before = self.place.history().map(|all| all.len());
+        // A service that is on its way changes state within this time.
         std::thread::sleep(Duration::from_millis(500));
         let after = self.place.history().map(|all| all.len());
         !matches!((before, after), (Ok(before), Ok(after)) if before == after)

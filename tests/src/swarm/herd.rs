@@ -166,6 +166,7 @@ impl Herd {
                     waited: limit,
                 });
             }
+            // Ten thousand tasks count; nothing tells when a count is reached.
             std::thread::sleep(LOOK);
         }
     }
@@ -225,6 +226,7 @@ impl Agent {
             } else {
                 failed.saturating_add(1)
             };
+            // The rest that the real agent takes before it dials again.
             tokio::time::sleep(self.shared.retry.wait(failed, fastrand::f64())).await;
         }
     }
