@@ -186,7 +186,8 @@ impl HostileController {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = match self.lines.recv_timeout(left) {
-                Ok(line) => line,
+                // The agent opens another only after it has given up the one before.
+                Ok(line) => self.lines.try_iter().last().unwrap_or(line),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return Err(LabError::TimedOut {
                         awaited: "a session of the agent".to_owned(),
@@ -199,6 +200,11 @@ impl HostileController {
                 return Ok((line, hello));
             }
         }
+    }
+
+    /// Lets go of the sessions that nobody took: whoever opened them is gone.
+    pub fn forget_sessions(&self) {
+        self.lines.try_iter().for_each(drop);
     }
 
     /// As [`Self::session`], answered as an honest controller answers that has nothing stored.

@@ -269,6 +269,8 @@ impl Place {
     pub fn begin_anew(&mut self) -> Result<bool, LabError> {
         self.eye.follow(None);
         let orderly = self.agent.stop(END);
+        // It may have dialled again before it was stopped: nobody would answer in that session.
+        self.controller.forget_sessions();
         self.agent.start()?;
         self.eye.follow(self.agent.pid());
         Ok(orderly)
