@@ -5,6 +5,7 @@
 
 mod agents;
 mod alarms;
+mod asked;
 mod at_work;
 mod bindings;
 mod carry_out;
@@ -19,6 +20,7 @@ mod immunity;
 mod in_hand;
 mod locks;
 mod mail_flow;
+mod many;
 mod orders;
 mod outlook;
 mod past_runs;
@@ -105,7 +107,20 @@ struct Held {
     marks: at_work::Marks,
     kept: at_work::Kept,
     outlook: outlook::LastOutlook,
+    questions: Questions,
     lock: Mutex<Option<File>>,
+}
+
+/// What sessions ask all at once.
+#[derive(Debug, Default)]
+struct Questions {
+    agents: asked::Asked<agents::Named>,
+    ordered: asked::Asked<outlook::IsOrdered>,
+    orders: asked::Asked<orders::OfAgent>,
+    waiting: asked::Asked<person_orders::WaitingFor>,
+    assignments: asked::Asked<orders::OfRun>,
+    parts: asked::Asked<orders::PartOf>,
+    events: asked::Asked<records::EventsOf>,
 }
 
 /// Frozen plans by run. They never change, and reading them again and again is slow.
@@ -207,6 +222,7 @@ impl Store {
                 marks: at_work::Marks::default(),
                 kept: at_work::Kept::default(),
                 outlook: outlook::LastOutlook::default(),
+                questions: Questions::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         };

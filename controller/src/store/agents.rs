@@ -7,6 +7,7 @@ use mailmend_policy::plan::Server;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::asked::{Asked, Question};
 use super::at_work::Touched;
 use super::row::{Labels, from_json, parsed, signed, to_json, unsigned};
 use super::{Store, StoreError, Write};
@@ -129,6 +130,66 @@ pub enum Refused {
 /// mints between two backups, less than a hostile agent needs to exhaust the numbers.
 const BELIEVED_AHEAD: u64 = 1_000_000;
 
+/// Whether an agent that is known so may begin a session with this greeting, of whose journal `acknowledged` records are
+/// stored.
+fn judged(
+    known: &AgentRow,
+    adopts: bool,
+    greeting: &Greeting,
+    acknowledged: u64,
+    minted: u64,
+) -> Result<(), Refused> {
+    if known.journal != greeting.journal && !adopts && !known.journal.is_empty() {
+        return Err(Refused::OtherJournal {
+            agent: known.name.clone(),
+            came: greeting.journal.clone(),
+            known: known.journal.clone(),
+        });
+    }
+    if greeting.head < acknowledged {
+        return Err(Refused::Behind {
+            agent: known.name.clone(),
+            head: greeting.head,
+            acknowledged,
+        });
+    }
+    if greeting.highest_fence.saturating_sub(minted) > BELIEVED_AHEAD {
+        return Err(Refused::FenceAhead {
+            agent: known.name.clone(),
+            fence: greeting.highest_fence,
+            minted,
+        });
+    }
+    Ok(())
+}
+
+/// Which agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Named(ServerName);
+
+impl Question for Named {
+    type Answer = AgentRow;
+
+    fn place(store: &Store) -> &Asked<Self> {
+        &store.held.questions.agents
+    }
+
+    async fn read(
+        store: &Store,
+        questions: &[Self],
+    ) -> Result<HashMap<Self, AgentRow>, StoreError> {
+        let names: Vec<&str> = questions.iter().map(|Named(name)| name.as_str()).collect();
+        sqlx::query("SELECT * FROM agents WHERE name IN (SELECT value FROM json_each($1))")
+            .bind(to_json("agents", &names)?)
+            .fetch_all(&store.readers)
+            .await
+            .map_err(|fault| store.fault(fault))?
+            .iter()
+            .map(|row| agent(row).map(|found| (Named(found.name.clone()), found)))
+            .collect()
+    }
+}
+
 fn agent(row: &SqliteRow) -> Result<AgentRow, StoreError> {
     const TABLE: &str = "agents";
     Ok(AgentRow {
@@ -188,14 +249,7 @@ impl Store {
     /// # Errors
     /// Where the store fails.
     pub async fn agent(&self, name: &ServerName) -> Result<Option<AgentRow>, StoreError> {
-        sqlx::query("SELECT * FROM agents WHERE name = $1")
-            .bind(name.as_str())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(|fault| self.fault(fault))?
-            .as_ref()
-            .map(agent)
-            .transpose()
+        self.ask(Named(name.clone())).await
     }
 
     /// As [`Store::greet`], in a transaction of its own.
@@ -206,118 +260,146 @@ impl Store {
         now_ms: i64,
     ) -> Result<Result<AgentRow, Refused>, StoreError> {
         let mut write = self.write().await?;
-        let (found, lost) = self
-            .greet_within(&mut write, name, greeting, now_ms)
+        let (mut found, lost) = self
+            .greet_within(&mut write, &[(name, greeting)], now_ms)
             .await?;
         let touched = if lost {
             Touched::Anything
         } else {
             Touched::Told(Vec::new())
         };
+        let found = found
+            .pop()
+            .unwrap_or_else(|| Err(Refused::Unknown(name.clone())));
         if found.is_ok() {
             self.commit_of(write, touched).await?;
         }
         Ok(found)
     }
 
-    /// [`Store::greet`] as a part of a write; a refused agent changes nothing. Answers also whether the agent lost what
-    /// it was at.
+    /// [`Store::greet`] of many as a part of a write, answered in order; a refused agent changes nothing. Answers also
+    /// whether one of them lost what it was at.
     pub(super) async fn greet_within(
         &self,
         write: &mut Write<'_>,
-        name: &ServerName,
-        greeting: &Greeting,
+        greeted: &[(&ServerName, &Greeting)],
         now_ms: i64,
-    ) -> Result<(Result<AgentRow, Refused>, bool), StoreError> {
-        let row = sqlx::query("SELECT * FROM agents WHERE name = $1")
-            .bind(name.as_str())
-            .fetch_optional(&mut **write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        let Some(row) = row else {
-            return Ok((Err(Refused::Unknown(name.clone())), false));
-        };
-        let adopts: bool = row.get("adopts");
-        let known = agent(&row)?;
-        let mut acknowledged = known.acknowledged;
-        if known.journal != greeting.journal {
-            if !adopts && !known.journal.is_empty() {
-                let refused = Refused::OtherJournal {
-                    agent: name.clone(),
-                    came: greeting.journal.clone(),
-                    known: known.journal,
-                };
-                return Ok((Err(refused), false));
-            }
-            let stored: Option<i64> = sqlx::query_scalar(
-                "SELECT max(seq) FROM records WHERE agent = $1 AND journal = $2",
-            )
-            .bind(name.as_str())
-            .bind(&greeting.journal)
-            .fetch_one(&mut **write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-            acknowledged = unsigned("records", stored.unwrap_or(0))?;
-        }
-        if greeting.head < acknowledged {
-            let refused = Refused::Behind {
-                agent: name.clone(),
-                head: greeting.head,
-                acknowledged,
-            };
-            return Ok((Err(refused), false));
+    ) -> Result<(Vec<Result<AgentRow, Refused>>, bool), StoreError> {
+        let names: Vec<&str> = greeted.iter().map(|(name, _)| name.as_str()).collect();
+        let rows =
+            sqlx::query("SELECT * FROM agents WHERE name IN (SELECT value FROM json_each($1))")
+                .bind(to_json("agents", &names)?)
+                .fetch_all(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        let mut known = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let found = agent(row)?;
+            known.insert(found.name.clone(), (found, row.get::<bool, _>("adopts")));
         }
         let minted: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'fence'")
             .fetch_one(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
         let minted: u64 = unsigned("counters", minted)?;
-        if greeting.highest_fence > minted {
-            if greeting.highest_fence - minted > BELIEVED_AHEAD {
-                let refused = Refused::FenceAhead {
-                    agent: name.clone(),
-                    fence: greeting.highest_fence,
-                    minted,
-                };
-                return Ok((Err(refused), false));
+        let (mut answers, mut let_in, mut any_lost) = (Vec::new(), BTreeMap::new(), false);
+        let mut highest = minted;
+        for (name, greeting) in greeted {
+            let Some((row, adopts)) = known.get_mut(*name) else {
+                answers.push(Err(Refused::Unknown((*name).clone())));
+                continue;
+            };
+            let is_new = row.journal != greeting.journal;
+            let acknowledged = if is_new && (*adopts || row.journal.is_empty()) {
+                self.stored_of(write, name, &greeting.journal).await?
+            } else {
+                row.acknowledged
+            };
+            if let Err(refused) = judged(row, *adopts, greeting, acknowledged, minted) {
+                answers.push(Err(refused));
+                continue;
             }
+            highest = highest.max(greeting.highest_fence);
+            if is_new && !row.journal.is_empty() {
+                self.lose_parts(write, row).await?;
+                any_lost = true;
+            }
+            if is_new {
+                row.chain = None;
+            }
+            row.journal.clone_from(&greeting.journal);
+            row.acknowledged = acknowledged;
+            row.head = greeting.head;
+            row.version.clone_from(&greeting.version);
+            row.facts.clone_from(&greeting.facts);
+            row.actions.clone_from(&greeting.actions);
+            row.last_seen_ms = now_ms;
+            *adopts = false;
+            let said = (
+                &greeting.journal,
+                signed("agents", acknowledged)?,
+                signed("agents", greeting.head)?,
+                &greeting.version,
+                to_json("agents", &greeting.facts)?,
+                to_json("agents", &greeting.actions)?,
+            );
+            let_in.insert(name.as_str(), said);
+            answers.push(Ok(row.clone()));
+        }
+        if highest > minted {
             sqlx::query("UPDATE counters SET value = $1 WHERE name = 'fence'")
-                .bind(signed("counters", greeting.highest_fence)?)
+                .bind(signed("counters", highest)?)
                 .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
         }
-        let lost = known.journal != greeting.journal && !known.journal.is_empty();
-        if lost {
+        if !let_in.is_empty() {
             sqlx::query(
-                "UPDATE parts SET lost = 1 WHERE agent = $1
-                   AND run IN (SELECT run FROM records WHERE agent = $1 AND journal = $2)
-                   AND json_extract(told, '$.closed') IS NULL",
+                "UPDATE agents SET journal = said.value ->> 0, acknowledged = said.value ->> 1,
+                   head = said.value ->> 2, version = said.value ->> 3, facts = said.value ->> 4,
+                   actions = said.value ->> 5, last_seen_ms = $2, adopts = 0,
+                   chain = CASE WHEN journal = said.value ->> 0 THEN chain END
+                 FROM json_each($1) AS said WHERE agents.name = said.key",
             )
-            .bind(name.as_str())
-            .bind(&known.journal)
+            .bind(to_json("agents", &let_in)?)
+            .bind(now_ms)
             .execute(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
         }
-        let row = sqlx::query(
-            "UPDATE agents SET journal = $2, acknowledged = $3, head = $4, version = $5,
-               facts = $6, actions = $7, last_seen_ms = $8, adopts = 0,
-               chain = CASE WHEN journal = $2 THEN chain END
-             WHERE name = $1 RETURNING *",
+        Ok((answers, any_lost))
+    }
+
+    /// How much of a journal is stored.
+    async fn stored_of(
+        &self,
+        write: &mut Write<'_>,
+        name: &ServerName,
+        journal: &str,
+    ) -> Result<u64, StoreError> {
+        let stored: Option<i64> =
+            sqlx::query_scalar("SELECT max(seq) FROM records WHERE agent = $1 AND journal = $2")
+                .bind(name.as_str())
+                .bind(journal)
+                .fetch_one(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        unsigned("records", stored.unwrap_or(0))
+    }
+
+    /// Notes that the journal is gone in which the agent wrote what it was at.
+    async fn lose_parts(&self, write: &mut Write<'_>, row: &AgentRow) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE parts SET lost = 1 WHERE agent = $1
+               AND run IN (SELECT run FROM records WHERE agent = $1 AND journal = $2)
+               AND json_extract(told, '$.closed') IS NULL",
         )
-        .bind(name.as_str())
-        .bind(&greeting.journal)
-        .bind(signed("agents", acknowledged)?)
-        .bind(signed("agents", greeting.head)?)
-        .bind(&greeting.version)
-        .bind(to_json("agents", &greeting.facts)?)
-        .bind(to_json("agents", &greeting.actions)?)
-        .bind(now_ms)
-        .fetch_one(&mut **write)
+        .bind(row.name.as_str())
+        .bind(&row.journal)
+        .execute(&mut **write)
         .await
         .map_err(|fault| self.fault(fault))?;
-        Ok((Ok(agent(&row)?), lost))
+        Ok(())
     }
 
     /// Replaces an agent's facts.

@@ -9,13 +9,13 @@ use mailmend_proto::run::RunId;
 use sqlx::Row;
 
 use super::at_work::Touched;
-use super::row::{parsed, signed};
+use super::row::{parsed, signed, to_json};
 use super::trail::{Actor, Deed};
 use super::{Store, StoreError, Write};
 use crate::decide::Action;
 use crate::decide::budgets::{Holding, disturbed};
 use crate::lock::{Purpose, Word};
-use crate::rollout::{Cause, Refusal, Rollout, RolloutId};
+use crate::rollout::{Cause, Part, Refusal, Rollout, RolloutId, RunPhase};
 use crate::trail::item;
 
 impl Store {
@@ -104,17 +104,46 @@ impl Store {
             return Err(StoreError::Changed(format!("rollout {}", rollout.id)));
         }
         let mut told = Vec::new();
-        let mut items = Vec::with_capacity(actions.len());
         let mut fences: BTreeMap<RunId, u64> = rollout
             .runs
             .iter()
             .filter_map(|run| Some((run.id, run.fence?)))
             .collect();
+        let mut gathered = Gathered::default();
         for action in actions {
-            let minted = self
-                .carry_out_one(&mut write, rollout, action, now_ms, &mut told)
+            if !gathered.takes(action) {
+                let minted = self.write_gathered(&mut write, &mut gathered, now_ms);
+                fences.extend(minted.await?);
+            }
+            gathered.take(action);
+            self.carry_out_one(&mut write, rollout, action, now_ms)
                 .await?;
-            fences.extend(minted);
+        }
+        let minted = self.write_gathered(&mut write, &mut gathered, now_ms);
+        fences.extend(minted.await?);
+        let parts: BTreeMap<RunId, &BTreeMap<ServerName, Part>> = rollout
+            .runs
+            .iter()
+            .map(|run| (run.id, &run.parts))
+            .collect();
+        let mut items = Vec::with_capacity(actions.len());
+        for action in actions {
+            match action {
+                Action::Assign { run } => {
+                    let parts = parts.get(run).into_iter();
+                    told.extend(parts.flat_map(|parts| parts.keys().cloned()));
+                }
+                Action::Advance { server, .. } | Action::Unwind { server, .. } => {
+                    told.push(server.clone());
+                }
+                // Its agents look for the symptom no longer.
+                Action::Turn { state, .. }
+                    if state.is_final() && rollout.strategy.gate == Gate::Health =>
+                {
+                    told.extend(parts.values().flat_map(|parts| parts.keys().cloned()));
+                }
+                _ => {}
+            }
             let fence = action.run().and_then(|run| fences.get(&run));
             items.push(item::of_action(
                 rollout,
@@ -138,52 +167,92 @@ impl Store {
         Ok(told)
     }
 
-    /// Answers the fence that was minted by it, with its run.
+    /// Writes what was gathered; answers the fences that were minted by it.
+    async fn write_gathered(
+        &self,
+        write: &mut Write<'_>,
+        gathered: &mut Gathered,
+        now_ms: i64,
+    ) -> Result<BTreeMap<RunId, u64>, StoreError> {
+        let Gathered {
+            assigned,
+            entered,
+            advanced,
+        } = std::mem::take(gathered);
+        let mut fences = BTreeMap::new();
+        if !assigned.is_empty() {
+            let taken = self
+                .take_sites(write, &assigned, Purpose::Run, now_ms)
+                .await?;
+            fences =
+                taken.map_err(|(run, _)| StoreError::Changed(format!("the site of run {run}")))?;
+            let mut rows = BTreeMap::new();
+            for (run, fence) in &fences {
+                rows.insert(run.to_string(), signed("runs", *fence)?);
+            }
+            sqlx::query(
+                "UPDATE runs SET phase = 'assigned', fence = given.value, since_ms = $2, started_ms = $2
+                 FROM json_each($1) AS given WHERE runs.id = given.key AND phase = 'waiting'",
+            )
+            .bind(to_json("runs", &rows)?)
+            .bind(now_ms)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        }
+        if !entered.is_empty() {
+            let rows: BTreeMap<String, (&str, &str, bool)> = entered
+                .iter()
+                .map(|(run, (phase, why))| {
+                    let row = (phase.name(), why.as_str(), phase.is_final());
+                    (run.to_string(), row)
+                })
+                .collect();
+            sqlx::query(
+                "UPDATE runs SET phase = now.value ->> 0, why = now.value ->> 1, since_ms = $2,
+                   ended_ms = CASE WHEN now.value ->> 2 THEN $2 ELSE ended_ms END
+                 FROM json_each($1) AS now WHERE runs.id = now.key",
+            )
+            .bind(to_json("runs", &rows)?)
+            .bind(now_ms)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+            let ended: Vec<(RunId, Word)> = entered
+                .iter()
+                .filter(|(_, (phase, _))| phase.is_final())
+                .map(|(run, _)| (*run, Word::Ended { run: *run }))
+                .collect();
+            self.hear_all(write, &ended).await?;
+        }
+        if !advanced.is_empty() {
+            let rows: Vec<(String, &str, u32)> = advanced
+                .iter()
+                .map(|((run, server), through)| (run.to_string(), server.as_str(), *through))
+                .collect();
+            // It only rises, whatever was decided.
+            sqlx::query(
+                "UPDATE parts SET through = max(through, far.value ->> 2) FROM json_each($1) AS far
+                 WHERE run = far.value ->> 0 AND agent = far.value ->> 1",
+            )
+            .bind(to_json("parts", &rows)?)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        }
+        Ok(fences)
+    }
+
+    /// What is rare is written at once, in the order in which it was decided.
     async fn carry_out_one(
         &self,
         write: &mut Write<'_>,
         rollout: &Rollout,
         action: &Action,
         now_ms: i64,
-        told: &mut Vec<ServerName>,
-    ) -> Result<Option<(RunId, u64)>, StoreError> {
+    ) -> Result<(), StoreError> {
         match action {
-            Action::Assign { run } => {
-                let taken = self.take_site(write, *run, Purpose::Run, now_ms).await?;
-                let fence =
-                    taken.map_err(|_| StoreError::Changed(format!("the site of run {run}")))?;
-                sqlx::query(
-                    "UPDATE runs SET phase = 'assigned', fence = $2, since_ms = $3, started_ms = $3
-                     WHERE id = $1 AND phase = 'waiting'",
-                )
-                .bind(run.to_string())
-                .bind(signed("runs", fence)?)
-                .bind(now_ms)
-                .execute(&mut **write)
-                .await
-                .map_err(|fault| self.fault(fault))?;
-                if let Some(run) = rollout.runs.iter().find(|other| other.id == *run) {
-                    told.extend(run.parts.keys().cloned());
-                }
-                return Ok(Some((*run, fence)));
-            }
-            Action::Advance {
-                run,
-                server,
-                through,
-            } => {
-                // It only rises, whatever was decided.
-                sqlx::query(
-                    "UPDATE parts SET through = max(through, $3) WHERE run = $1 AND agent = $2",
-                )
-                .bind(run.to_string())
-                .bind(server.as_str())
-                .bind(through)
-                .execute(&mut **write)
-                .await
-                .map_err(|fault| self.fault(fault))?;
-                told.push(server.clone());
-            }
+            Action::Assign { .. } | Action::Enter { .. } | Action::Advance { .. } => {}
             Action::Unwind { run, server, order } => {
                 // It only falls, and the last order stays the last.
                 sqlx::query(
@@ -197,25 +266,6 @@ impl Store {
                 .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
-                told.push(server.clone());
-            }
-            Action::Enter { run, phase, why } => {
-                sqlx::query(
-                    "UPDATE runs SET phase = $2, why = $3, since_ms = $4,
-                       ended_ms = CASE WHEN $5 THEN $4 ELSE ended_ms END
-                     WHERE id = $1",
-                )
-                .bind(run.to_string())
-                .bind(phase.name())
-                .bind(why)
-                .bind(now_ms)
-                .bind(phase.is_final())
-                .execute(&mut **write)
-                .await
-                .map_err(|fault| self.fault(fault))?;
-                if phase.is_final() {
-                    self.hear(write, *run, Word::Ended { run: *run }).await?;
-                }
             }
             Action::Turn { state, why, cause } => {
                 sqlx::query(
@@ -232,15 +282,6 @@ impl Store {
                 .execute(&mut **write)
                 .await
                 .map_err(|fault| self.fault(fault))?;
-                // Its agents look for the symptom no longer.
-                if state.is_final() && rollout.strategy.gate == Gate::Health {
-                    told.extend(
-                        rollout
-                            .runs
-                            .iter()
-                            .flat_map(|run| run.parts.keys().cloned()),
-                    );
-                }
                 if *cause == Cause::Drift {
                     self.void_approvals(write, rollout).await?;
                 }
@@ -248,6 +289,59 @@ impl Store {
             Action::EndWave { wave } => self.end_wave(write, rollout.id, *wave, now_ms).await?,
             Action::BeginWave { wave } => self.begin_wave(write, rollout.id, *wave).await?,
         }
-        Ok(None)
+        Ok(())
     }
 }
+
+/// Actions of the kinds that a large rollout takes by the thousand: written in one statement for each kind.
+///
+/// What is gathered commutes: an entry of a run is gathered beside no grant, because what ends frees its site, and at most
+/// once. A watermark and a phase have nothing to do with each other.
+#[derive(Debug, Default)]
+struct Gathered {
+    assigned: Vec<RunId>,
+    entered: BTreeMap<RunId, (RunPhase, String)>,
+    advanced: BTreeMap<(RunId, ServerName), u32>,
+}
+
+impl Gathered {
+    /// Whether an action may be written together with those before it.
+    fn takes(&self, action: &Action) -> bool {
+        match action {
+            Action::Assign { .. } => self.entered.is_empty(),
+            Action::Enter { run, .. } => {
+                self.assigned.is_empty() && !self.entered.contains_key(run)
+            }
+            Action::Advance { .. } => true,
+            Action::Unwind { .. }
+            | Action::Turn { .. }
+            | Action::EndWave { .. }
+            | Action::BeginWave { .. } => false,
+        }
+    }
+
+    /// Gathers an action, where it is of a kind that is gathered.
+    fn take(&mut self, action: &Action) {
+        match action {
+            Action::Assign { run } => self.assigned.push(*run),
+            Action::Enter { run, phase, why } => {
+                self.entered.insert(*run, (*phase, why.clone()));
+            }
+            Action::Advance {
+                run,
+                server,
+                through,
+            } => {
+                let far = self.advanced.entry((*run, server.clone())).or_default();
+                *far = (*far).max(*through);
+            }
+            Action::Unwind { .. }
+            | Action::Turn { .. }
+            | Action::EndWave { .. }
+            | Action::BeginWave { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

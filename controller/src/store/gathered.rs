@@ -10,11 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_proto::run::{Ended, Event, Record, RunId};
+use mailmend_proto::wire;
 use sqlx::{QueryBuilder, Row, Sqlite};
 use tokio::sync::oneshot;
 
 use super::at_work::Touched;
-use super::records::kept;
+use super::many::pieces;
+use super::records::{head_seen, kept};
 use super::row::{signed, to_json};
 use super::{AgentRow, Greeting, Refused, Store, StoreError, StoredRun, SymptomRow, Tail, Write};
 use crate::lock::{self, Word};
@@ -22,8 +24,6 @@ use crate::trail::chain::hex;
 
 /// At most so many callers are served by one transaction: readers of the store wait for nobody, but the next caller does.
 const MOST: usize = 512;
-/// Rows of one insertion. Few sizes, so that few statements are prepared; 8 columns each stay below SQLite's 32766 values.
-const ROWS: [usize; 4] = [256, 32, 4, 1];
 
 /// What waits to be stored, and whether somebody is at it.
 #[derive(Debug, Default)]
@@ -54,6 +54,8 @@ enum Job {
     Append(Append, Answer<()>),
     Greet(Greet, Answer<Result<AgentRow, Refused>>),
     Symptoms(Symptoms, Answer<()>),
+    Queues(Queues, Answer<()>),
+    Held(Held, Answer<()>),
 }
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -85,11 +87,27 @@ struct Symptoms {
     said: Vec<SymptomRow>,
 }
 
+#[derive(Debug, Clone)]
+struct Queues {
+    agent: ServerName,
+    told: Vec<wire::QueueDepth>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    agent: ServerName,
+    held: Option<wire::TrustHeld>,
+    now_ms: i64,
+}
+
 impl Job {
     /// Whether nobody waits for it any more: the stream of its agent has ended, and the next one says it again.
     fn is_given_up(&self) -> bool {
         match self {
-            Self::Append(_, answer) | Self::Symptoms(_, answer) => answer.is_closed(),
+            Self::Append(_, answer)
+            | Self::Symptoms(_, answer)
+            | Self::Queues(_, answer)
+            | Self::Held(_, answer) => answer.is_closed(),
             Self::Greet(_, answer) => answer.is_closed(),
         }
     }
@@ -194,6 +212,41 @@ impl Store {
         self.gather(|answer| Job::Symptoms(symptoms, answer)).await
     }
 
+    /// Replaces all that an agent told of its queues. What are no queues of this version is dropped, and
+    /// what is told twice counts once.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn replace_queues(
+        &self,
+        agent: &ServerName,
+        told: &[wire::QueueDepth],
+    ) -> Result<(), StoreError> {
+        let queues = Queues {
+            agent: agent.clone(),
+            told: told.to_vec(),
+        };
+        self.gather(|answer| Job::Queues(queues, answer)).await
+    }
+
+    /// Notes what an agent told of what it holds; one that knows nothing of signatures: `None`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn note_held(
+        &self,
+        agent: &ServerName,
+        held: Option<&wire::TrustHeld>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let held = Held {
+            agent: agent.clone(),
+            held: held.cloned(),
+            now_ms,
+        };
+        self.gather(|answer| Job::Held(held, answer)).await
+    }
+
     /// Has something stored with what others have, and waits for it.
     async fn gather<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
@@ -267,6 +320,14 @@ impl Store {
                 let stored = self.symptoms_alone(&symptoms.agent, &symptoms.said).await;
                 drop(answer.send(stored));
             }
+            Job::Queues(queues, answer) => {
+                let said = [(&queues.agent, &queues.told[..])];
+                drop(answer.send(self.queues_alone(&said).await));
+            }
+            Job::Held(held, answer) => {
+                let said = [(&held.agent, held.held.as_ref(), held.now_ms)];
+                drop(answer.send(self.held_alone(&said).await));
+            }
         }
     }
 
@@ -276,22 +337,27 @@ impl Store {
         jobs: &[Job],
     ) -> Result<Vec<Result<AgentRow, Refused>>, StoreError> {
         let mut write = self.write().await?;
-        let (mut appends, mut symptoms, mut greeted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut beyond = false;
+        let (mut appends, mut symptoms, mut greetings) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut queues, mut held, mut now_ms) = (Vec::new(), Vec::new(), i64::MIN);
         for job in jobs {
             match job {
                 Job::Append(append, _) => appends.push(append),
                 Job::Symptoms(said, _) => symptoms.push(said),
                 Job::Greet(greet, _) => {
-                    let (agent, greeting) = (&greet.agent, &greet.greeting);
-                    let (found, lost) = self
-                        .greet_within(&mut write, agent, greeting, greet.now_ms)
-                        .await?;
-                    beyond |= lost;
-                    greeted.push(found);
+                    now_ms = now_ms.max(greet.now_ms);
+                    greetings.push((&greet.agent, &greet.greeting));
                 }
+                Job::Queues(said, _) => queues.push((&said.agent, &said.told[..])),
+                Job::Held(said, _) => held.push((&said.agent, said.held.as_ref(), said.now_ms)),
             }
         }
+        let (greeted, beyond) = if greetings.is_empty() {
+            (Vec::new(), false)
+        } else {
+            self.greet_within(&mut write, &greetings, now_ms).await?
+        };
+        self.write_queues(&mut write, &queues).await?;
+        self.write_held(&mut write, &held).await?;
         if !symptoms.is_empty() {
             self.write_symptoms(&mut write, &symptoms).await?;
         }
@@ -449,7 +515,8 @@ impl Store {
         write: &mut Write<'_>,
         appends: &[&Append],
     ) -> Result<(), StoreError> {
-        for append in appends.iter().filter(|append| append.noted) {
+        let mut heads = Vec::new();
+        for append in appends {
             let tail = Tail {
                 agent: &append.agent,
                 site: &append.site,
@@ -458,12 +525,10 @@ impl Store {
                 chain: append.chain,
                 noted: append.noted,
             };
-            if let Some(last) = append.records.last() {
-                self.note_head(write, &tail, last.seq, append.now_ms)
-                    .await?;
-            }
+            let last = append.records.last();
+            heads.extend(last.and_then(|last| head_seen(&tail, last.seq, append.now_ms)));
         }
-        Ok(())
+        self.write_entries(write, heads).await
     }
 
     async fn insert_records(
@@ -477,30 +542,25 @@ impl Store {
                 rows.push((*append, record, signed("records", record.seq)?));
             }
         }
-        let mut left = &rows[..];
-        for size in ROWS {
-            while left.len() >= size {
-                let (now, later) = left.split_at(size);
-                left = later;
-                let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
-                    "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
-                );
-                insert.push_values(now, |mut row, (append, record, seq)| {
-                    row.push_bind(append.agent.to_string())
-                        .push_bind(append.journal.clone())
-                        .push_bind(*seq)
-                        .push_bind(record.run.to_string())
-                        .push_bind(record.event.name())
-                        .push_bind(record.at_ms)
-                        .push_bind(append.now_ms)
-                        .push_bind(kept(record));
-                });
-                insert
-                    .build()
-                    .execute(&mut **write)
-                    .await
-                    .map_err(|fault| self.fault(fault))?;
-            }
+        for rows in pieces(&rows) {
+            let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+                "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
+            );
+            insert.push_values(rows, |mut row, (append, record, seq)| {
+                row.push_bind(append.agent.to_string())
+                    .push_bind(append.journal.clone())
+                    .push_bind(*seq)
+                    .push_bind(record.run.to_string())
+                    .push_bind(record.event.name())
+                    .push_bind(record.at_ms)
+                    .push_bind(append.now_ms)
+                    .push_bind(kept(record));
+            });
+            insert
+                .build()
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
         }
         Ok(())
     }
@@ -564,7 +624,10 @@ fn answer(jobs: Vec<Job>, greeted: Vec<Result<AgentRow, Refused>>) {
     let mut greeted = greeted.into_iter();
     for job in jobs {
         match job {
-            Job::Append(_, answer) | Job::Symptoms(_, answer) => drop(answer.send(Ok(()))),
+            Job::Append(_, answer)
+            | Job::Symptoms(_, answer)
+            | Job::Queues(_, answer)
+            | Job::Held(_, answer) => drop(answer.send(Ok(()))),
             Job::Greet(_, answer) => {
                 if let Some(found) = greeted.next() {
                     drop(answer.send(Ok(found)));

@@ -10,7 +10,7 @@ use mailmend_proto::run::RunId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::row::{parsed, signed, unsigned};
+use super::row::{parsed, signed, to_json, unsigned};
 use super::{Store, StoreError, Write};
 use crate::lock::{self, Held, Purpose, Taken, Word};
 
@@ -68,45 +68,86 @@ impl Store {
         purpose: Purpose,
         now_ms: i64,
     ) -> Result<Result<u64, Taken>, StoreError> {
-        let site: String = sqlx::query_scalar("SELECT site FROM runs WHERE id = $1")
-            .bind(run.to_string())
-            .fetch_one(&mut **write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        let holder = sqlx::query("SELECT run, fence, release FROM locks WHERE site = $1")
-            .bind(&site)
-            .fetch_optional(&mut **write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        let holder = holder.as_ref().map(held).transpose()?;
+        match self.take_sites(write, &[run], purpose, now_ms).await? {
+            Ok(fences) => match fences.get(&run) {
+                Some(fence) => Ok(Ok(*fence)),
+                None => Err(StoreError::Changed(format!("the site of run {run}"))),
+            },
+            Err((_, taken)) => Ok(Err(taken)),
+        }
+    }
+
+    /// Gives each of these runs the site it is of, with a new fence, in order; or says which one cannot have it and who
+    /// has it. Nothing is written then.
+    pub(super) async fn take_sites(
+        &self,
+        write: &mut Write<'_>,
+        runs: &[RunId],
+        purpose: Purpose,
+        now_ms: i64,
+    ) -> Result<Result<BTreeMap<RunId, u64>, (RunId, Taken)>, StoreError> {
+        let ids: Vec<String> = runs.iter().map(ToString::to_string).collect();
+        let ids = to_json("runs", &ids)?;
+        let sites =
+            sqlx::query("SELECT id, site FROM runs WHERE id IN (SELECT value FROM json_each($1))")
+                .bind(&ids)
+                .fetch_all(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        let mut site_of: BTreeMap<RunId, &str> = BTreeMap::new();
+        for row in &sites {
+            site_of.insert(RunId(parsed("runs", row.get("id"))?), row.get("site"));
+        }
+        let holders = sqlx::query(
+            "SELECT site, run, fence, release FROM locks
+             WHERE site IN (SELECT site FROM runs WHERE id IN (SELECT value FROM json_each($1)))",
+        )
+        .bind(&ids)
+        .fetch_all(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let mut holder_of: BTreeMap<&str, Held> = BTreeMap::new();
+        for row in &holders {
+            holder_of.insert(row.get("site"), held(row)?);
+        }
         let minted: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'fence'")
             .fetch_one(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
-        let granted = match lock::take(holder, run, purpose, unsigned("counters", minted)?) {
-            Ok(granted) => granted,
-            Err(taken) => return Ok(Err(taken)),
-        };
+        let mut minted = unsigned("counters", minted)?;
+        let (mut fences, mut rows) = (BTreeMap::new(), BTreeMap::new());
+        for run in runs {
+            let site = *site_of
+                .get(run)
+                .ok_or_else(|| self.fault(sqlx::Error::RowNotFound))?;
+            let granted = match lock::take(holder_of.get(site).copied(), *run, purpose, minted) {
+                Ok(granted) => granted,
+                Err(taken) => return Ok(Err((*run, taken))),
+            };
+            minted = granted.fence;
+            holder_of.insert(site, granted.held);
+            let (own, release) = (column(granted.held.own)?, column(granted.held.release)?);
+            rows.insert(site, (run.to_string(), own, release));
+            fences.insert(*run, granted.fence);
+        }
         sqlx::query("UPDATE counters SET value = $1 WHERE name = 'fence'")
-            .bind(signed("counters", granted.fence)?)
+            .bind(signed("counters", minted)?)
             .execute(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
         // The key says that a site has one holder even if a decision did not.
         sqlx::query(
-            "INSERT INTO locks (site, run, since_ms, fence, release) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO locks (site, run, since_ms, fence, release)
+             SELECT key, value ->> 0, $2, value ->> 1, value ->> 2 FROM json_each($1) WHERE true
              ON CONFLICT (site) DO UPDATE SET fence = excluded.fence, release = excluded.release
                WHERE run = excluded.run",
         )
-        .bind(&site)
-        .bind(run.to_string())
+        .bind(to_json("locks", &rows)?)
         .bind(now_ms)
-        .bind(column(granted.held.own)?)
-        .bind(column(granted.held.release)?)
         .execute(&mut **write)
         .await
         .map_err(|fault| self.fault(fault))?;
-        Ok(Ok(granted.fence))
+        Ok(Ok(fences))
     }
 
     /// Frees what a word frees of the lock that its run has, if it has one.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mailmend_policy::name::{PolicyName, ServerName};
 use sqlx::Row;
 
-use super::row::{parsed, unsigned};
+use super::asked::{Asked, Question};
+use super::row::{parsed, to_json, unsigned};
 use super::{Store, StoreError};
 use crate::immunity::Fingerprint;
 use crate::react::Binding;
@@ -17,6 +18,8 @@ pub struct Outlook {
     version: u64,
     /// The inventory's generation; it may be a newer one by now, through what agents said of themselves at their hello.
     pub generation: i64,
+    /// The generation of what is signed.
+    pub trust: i64,
     /// The generation of fingerprints.
     pub immunity: u64,
     /// Those that stand, oldest first.
@@ -49,6 +52,7 @@ impl Store {
             version,
             // First, so that what is read after it is not older.
             generation: self.generation().await?,
+            trust: self.trust_generation().await?,
             immunity: self.immunity_generation().await?,
             fingerprints: self.standing_fingerprints().await?,
             in_hand: self.in_hand().await?.into_keys().collect(),
@@ -86,15 +90,36 @@ impl Store {
     /// # Errors
     /// Where the store fails.
     pub async fn is_ordered(&self, agent: &ServerName) -> Result<bool, StoreError> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM parts p JOIN runs r ON r.id = p.run
-                WHERE p.agent = $1 AND r.fence IS NOT NULL AND p.lost = 0
+        Ok(self.ask(IsOrdered(agent.clone())).await?.is_some())
+    }
+}
+
+/// Whether there is anything that this agent is to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct IsOrdered(ServerName);
+
+impl Question for IsOrdered {
+    type Answer = ();
+
+    fn place(store: &Store) -> &Asked<Self> {
+        &store.held.questions.ordered
+    }
+
+    async fn read(store: &Store, questions: &[Self]) -> Result<HashMap<Self, ()>, StoreError> {
+        let agents: Vec<&str> = questions.iter().map(|Self(agent)| agent.as_str()).collect();
+        sqlx::query_scalar::<_, String>(
+            "SELECT asked.value FROM json_each($1) AS asked
+             WHERE EXISTS (SELECT 1 FROM parts p JOIN runs r ON r.id = p.run
+                WHERE p.agent = asked.value AND r.fence IS NOT NULL AND p.lost = 0
                   AND json_extract(p.told, '$.closed') IS NULL)
-              OR EXISTS (SELECT 1 FROM person_orders WHERE agent = $1 AND state = 'waiting')",
+              OR EXISTS (SELECT 1 FROM person_orders WHERE agent = asked.value AND state = 'waiting')",
         )
-        .bind(agent.as_str())
-        .fetch_one(&self.readers)
+        .bind(to_json("parts", &agents)?)
+        .fetch_all(&store.readers)
         .await
-        .map_err(|fault| self.fault(fault))
+        .map_err(|fault| store.fault(fault))?
+        .iter()
+        .map(|agent| Ok((Self(parsed("parts", agent)?), ())))
+        .collect()
     }
 }

@@ -4,12 +4,12 @@ use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 
-use super::row::{from_json, parsed};
+use super::row::{from_json, parsed, to_json};
 use super::{Store, StoreError};
 use crate::react::{Busy, Past};
 use crate::rollout::{RolloutId, RunPhase, Told};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use mailmend_policy::name::SiteName;
 
@@ -40,22 +40,31 @@ impl Store {
         .fetch_all(&self.readers)
         .await
         .map_err(|fault| self.fault(fault))?;
+        let ids: Vec<&str> = rows.iter().map(|row| row.get("id")).collect();
+        let plans = self.plans(&ids).await?;
+        // What became of its messages is needed where its effect is to be judged.
+        let judged: Vec<&str> = rows
+            .iter()
+            .filter(|row| {
+                let (phase, effect): (&str, Option<&str>) = (row.get("phase"), row.get("effect"));
+                effect.is_none() && phase == RunPhase::Succeeded.name()
+            })
+            .map(|row| row.get("id"))
+            .collect();
+        let messages = self.messages_of(&judged).await?;
         let mut history = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in &rows {
             let id: &str = row.get("id");
-            let plan = self.plan(id).await?;
+            let plan = plans
+                .get(id)
+                .ok_or_else(|| self.fault(sqlx::Error::RowNotFound))?;
             let detects = plan
                 .steps
                 .iter()
                 .filter(|step| matches!(step.action, Action::Detect { .. }));
             let phase: RunPhase = parsed(TABLE, row.get("phase"))?;
             let effect: Option<&str> = row.get("effect");
-            // What became of its messages is needed where its effect is to be judged.
-            let (delivered, kept) = if effect.is_none() && phase == RunPhase::Succeeded {
-                self.messages_of(id).await?
-            } else {
-                (0, 0)
-            };
+            let (delivered, kept) = messages.get(id).copied().unwrap_or_default();
             history.push(Past {
                 run: RunId(parsed(TABLE, id)?),
                 rollout: RolloutId(parsed(TABLE, row.get("rollout"))?),
@@ -75,21 +84,24 @@ impl Store {
         Ok(history)
     }
 
-    /// How many messages of a run are known to be delivered, and how many are still held.
-    async fn messages_of(&self, run: &str) -> Result<(u64, u64), StoreError> {
-        let rows = sqlx::query("SELECT told FROM parts WHERE run = $1")
-            .bind(run)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        let (mut delivered, mut kept) = (0, 0);
+    /// How many messages of each run are known to be delivered, and how many are still held.
+    async fn messages_of(&self, runs: &[&str]) -> Result<HashMap<String, (u64, u64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT run, told FROM parts WHERE run IN (SELECT value FROM json_each($1))",
+        )
+        .bind(to_json("parts", &runs)?)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let mut found: HashMap<String, (u64, u64)> = HashMap::new();
         for row in rows {
             let told: Told = from_json("parts", row.get("told"))?;
             let count = |state: &str| told.custody.get(state).copied().unwrap_or(0);
-            delivered += count("gone-with-evidence");
-            kept += count("held") + count("replaying");
+            let (delivered, kept) = found.entry(row.get("run")).or_default();
+            *delivered += count("gone-with-evidence");
+            *kept += count("held") + count("replaying");
         }
-        Ok((delivered, kept))
+        Ok(found)
     }
 
     /// The sites at which a run is at work, or one of an open rollout waits to be.

@@ -1,12 +1,15 @@
 //! What people ordered: kept until their agents have answered, and for those who look later.
 
+use std::collections::HashMap;
+
 use mailmend_policy::name::ServerName;
 use mailmend_proto::run::{BatchId, RunId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::row::{from_json, parsed, signed, unsigned};
+use super::asked::{Asked, Question};
+use super::row::{from_json, parsed, signed, to_json, unsigned};
 use super::trail::{Actor, Deed};
 use super::{Change, Store, StoreError};
 use crate::lock::{Purpose, Taken, Word};
@@ -121,6 +124,40 @@ fn order(row: &SqliteRow) -> Result<PersonOrder, StoreError> {
     })
 }
 
+/// The orders that this agent has not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct WaitingFor(ServerName);
+
+impl Question for WaitingFor {
+    type Answer = Vec<PersonOrder>;
+
+    fn place(store: &Store) -> &Asked<Self> {
+        &store.held.questions.waiting
+    }
+
+    async fn read(
+        store: &Store,
+        questions: &[Self],
+    ) -> Result<HashMap<Self, Vec<PersonOrder>>, StoreError> {
+        let agents: Vec<&str> = questions.iter().map(|Self(agent)| agent.as_str()).collect();
+        let rows = sqlx::query(
+            "SELECT * FROM person_orders
+             WHERE agent IN (SELECT value FROM json_each($1)) AND state = 'waiting' ORDER BY at_ms, id",
+        )
+        .bind(to_json("person_orders", &agents)?)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|fault| store.fault(fault))?;
+        let mut found: HashMap<Self, Vec<PersonOrder>> = HashMap::new();
+        for row in &rows {
+            let order = order(row)?;
+            let agent = Self(order.agent.clone());
+            found.entry(agent).or_default().push(order);
+        }
+        Ok(found)
+    }
+}
+
 impl Store {
     /// Stores an order with its audit line, unless it is stored already. Durable when it returns.
     ///
@@ -196,16 +233,8 @@ impl Store {
     /// # Errors
     /// Where the store fails.
     pub async fn waiting_orders(&self, agent: &ServerName) -> Result<Vec<PersonOrder>, StoreError> {
-        sqlx::query(
-            "SELECT * FROM person_orders WHERE agent = $1 AND state = 'waiting' ORDER BY at_ms, id",
-        )
-        .bind(agent.as_str())
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|fault| self.fault(fault))?
-        .iter()
-        .map(order)
-        .collect()
+        let found = self.ask(WaitingFor(agent.clone())).await?;
+        Ok(found.unwrap_or_default())
     }
 
     /// Notes what an agent said to an order of its own; the first answer counts.

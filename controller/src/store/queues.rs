@@ -9,8 +9,8 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::at_work::Touched;
-use super::row::{parsed, unsigned};
-use super::{Store, StoreError};
+use super::row::{parsed, to_json, unsigned};
+use super::{Store, StoreError, Write};
 
 const TABLE: &str = "queues";
 
@@ -31,41 +31,58 @@ fn depth(row: &SqliteRow) -> Result<(ServerName, wire::QueueDepth), StoreError> 
 }
 
 impl Store {
-    /// Replaces all that an agent told of its queues. What are no queues of this version is dropped, and
-    /// what is told twice counts once.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn replace_queues(
+    /// As [`Store::replace_queues`], in a transaction of its own.
+    pub(super) async fn queues_alone(
         &self,
-        agent: &ServerName,
-        told: &[wire::QueueDepth],
+        said: &[(&ServerName, &[wire::QueueDepth])],
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query("DELETE FROM queues WHERE agent = $1")
-            .bind(agent.as_str())
-            .execute(&mut *write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        let known = Queue::ALL
-            .iter()
-            .filter_map(|(name, _)| told.iter().find(|depth| depth.queue == *name));
-        for depth in known {
-            sqlx::query(
-                "INSERT INTO queues (agent, queue, messages, bytes, oldest_ms, at_ms)
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(agent.as_str())
-            .bind(&depth.queue)
-            .bind(signed(depth.messages))
-            .bind(signed(depth.bytes))
-            .bind(depth.oldest_ms)
-            .bind(depth.at_ms)
-            .execute(&mut *write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        }
+        self.write_queues(&mut write, said).await?;
         self.commit_of(write, Touched::Told(Vec::new())).await
+    }
+
+    /// [`Store::replace_queues`] of many, as a part of a write.
+    pub(super) async fn write_queues(
+        &self,
+        write: &mut Write<'_>,
+        said: &[(&ServerName, &[wire::QueueDepth])],
+    ) -> Result<(), StoreError> {
+        if said.is_empty() {
+            return Ok(());
+        }
+        let agents: Vec<&str> = said.iter().map(|(agent, _)| agent.as_str()).collect();
+        let mut rows = Vec::new();
+        for (agent, told) in said {
+            let known = Queue::ALL
+                .iter()
+                .filter_map(|(name, _)| told.iter().find(|depth| depth.queue == *name));
+            for depth in known {
+                rows.push((
+                    agent.as_str(),
+                    depth.queue.as_str(),
+                    signed(depth.messages),
+                    signed(depth.bytes),
+                    depth.oldest_ms,
+                    depth.at_ms,
+                ));
+            }
+        }
+        sqlx::query("DELETE FROM queues WHERE agent IN (SELECT value FROM json_each($1))")
+            .bind(to_json(TABLE, &agents)?)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        // What one agent says twice in a row: the later word stands.
+        sqlx::query(
+            "INSERT OR REPLACE INTO queues (agent, queue, messages, bytes, oldest_ms, at_ms)
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+             FROM json_each($1) ORDER BY key",
+        )
+        .bind(to_json(TABLE, &rows)?)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(())
     }
 
     /// What all agents told last of their queues, by agent and the queue's name.

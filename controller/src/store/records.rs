@@ -1,6 +1,6 @@
 //! The agents' journals, as far as they were reported, and what they add up to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_proto::chain::Link;
@@ -12,6 +12,7 @@ use prost::Message;
 use sqlx::{QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
+use super::asked::{Asked, Question};
 use super::at_work::Touched;
 use super::gathered::is_plain;
 use super::row::{parsed, signed, to_json, unsigned};
@@ -67,10 +68,90 @@ pub(super) fn decoded(bytes: &[u8]) -> Result<Record, StoreError> {
     record_from_wire(record).map_err(|why| fault(why.to_string()))
 }
 
+/// That the head of an agent's journal was seen, for the audit trail; none where that is not due.
+pub(super) fn head_seen<'a>(
+    tail: &Tail<'a>,
+    seq: u64,
+    now_ms: i64,
+) -> Option<(Deed<'a>, Vec<What>)> {
+    let hash = tail.chain.filter(|_| tail.noted)?;
+    let seen = wire::TrailHeadSeen {
+        agent: tail.agent.to_string(),
+        journal: tail.journal.to_owned(),
+        seq,
+        hash: hash.to_vec(),
+        before: false,
+    };
+    let deed = Deed {
+        at_ms: now_ms,
+        actor: Actor::Agent(tail.agent.as_str()),
+        kind: "report",
+        target: tail.agent.as_str(),
+        why: "",
+    };
+    Some((deed, vec![What::HeadSeen(seen)]))
+}
+
 /// The bytes that are kept of a record.
 #[must_use]
 pub fn kept(record: &Record) -> Vec<u8> {
     record_to_wire(record).encode_to_vec()
+}
+
+/// The events of a run in one journal of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct EventsOf {
+    run: RunId,
+    agent: ServerName,
+    journal: String,
+}
+
+impl Question for EventsOf {
+    type Answer = Vec<Event>;
+
+    fn place(store: &Store) -> &Asked<Self> {
+        &store.held.questions.events
+    }
+
+    async fn read(
+        store: &Store,
+        questions: &[Self],
+    ) -> Result<HashMap<Self, Vec<Event>>, StoreError> {
+        let asked: Vec<(String, &str, &str)> = questions
+            .iter()
+            .map(|one| {
+                (
+                    one.run.to_string(),
+                    one.agent.as_str(),
+                    one.journal.as_str(),
+                )
+            })
+            .collect();
+        let rows = sqlx::query(
+            "SELECT asked.key, c.record FROM json_each($1) AS asked
+             JOIN records c ON c.run = asked.value ->> 0 AND c.agent = asked.value ->> 1
+               AND c.journal = asked.value ->> 2
+             ORDER BY asked.key, c.seq",
+        )
+        .bind(to_json("records", &asked)?)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|fault| store.fault(fault))?;
+        let mut found: HashMap<Self, Vec<Event>> = HashMap::new();
+        for row in &rows {
+            let place: usize = unsigned_place(row.get("key"));
+            if let Some(one) = questions.get(place) {
+                let event = decoded(row.get("record"))?.event;
+                found.entry(one.clone()).or_default().push(event);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where in the list that was asked with; SQLite numbers an array from 0.
+fn unsigned_place(key: i64) -> usize {
+    usize::try_from(key).unwrap_or(usize::MAX)
 }
 
 impl Store {
@@ -215,32 +296,15 @@ impl Store {
     }
 
     /// Notes the head of an agent's journal in the audit trail, where that is due.
-    pub(super) async fn note_head(
+    async fn note_head(
         &self,
         write: &mut Write<'_>,
         tail: &Tail<'_>,
         seq: u64,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        let Some(hash) = tail.chain.filter(|_| tail.noted) else {
-            return Ok(());
-        };
-        let seen = wire::TrailHeadSeen {
-            agent: tail.agent.to_string(),
-            journal: tail.journal.to_owned(),
-            seq,
-            hash: hash.to_vec(),
-            before: false,
-        };
-        let deed = Deed {
-            at_ms: now_ms,
-            actor: Actor::Agent(tail.agent.as_str()),
-            kind: "report",
-            target: tail.agent.as_str(),
-            why: "",
-        };
-        self.write_entry(write, deed, vec![What::HeadSeen(seen)])
-            .await
+        let seen = head_seen(tail, seq, now_ms).into_iter().collect();
+        self.write_entries(write, seen).await
     }
 
     /// That an agent is to close again what it took on after it had refused it.
@@ -411,18 +475,12 @@ impl Store {
         journal: &str,
         run: RunId,
     ) -> Result<Vec<Event>, StoreError> {
-        sqlx::query_scalar::<_, Vec<u8>>(
-            "SELECT record FROM records WHERE run = $1 AND agent = $2 AND journal = $3 ORDER BY seq",
-        )
-        .bind(run.to_string())
-        .bind(agent.as_str())
-        .bind(journal)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|fault| self.fault(fault))?
-        .iter()
-        .map(|bytes| decoded(bytes).map(|record| record.event))
-        .collect()
+        let asked = EventsOf {
+            run,
+            agent: agent.clone(),
+            journal: journal.to_owned(),
+        };
+        Ok(self.ask(asked).await?.unwrap_or_default())
     }
 
     /// What the agents of a run had reported by a time, by the controller's clock: in order for each agent.

@@ -1,6 +1,6 @@
 //! Rollouts, their runs, and what each agent may be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use mailmend_policy::name::{PolicyName, ServerName};
@@ -10,14 +10,18 @@ use mailmend_proto::run::RunId;
 use mailmend_proto::wire;
 use mailmend_proto::wire::trail_item::What;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
+use super::many::pieces;
 use super::orders::unwinding;
 use super::row::digest;
 use super::row::{from_json, parsed, to_json, unsigned};
 use super::{Change, Store, StoreError, Write};
 use crate::rollout::{Part, Refusal, Rollout, RolloutId, Run};
+
+/// Plans that are read by one query.
+const PLANS_AT_ONCE: usize = 256;
 
 /// A rollout to start.
 #[derive(Debug, Clone)]
@@ -137,34 +141,63 @@ impl Store {
             }
             other => self.fault(other),
         })?;
-        for (position, run) in new.runs.iter().enumerate() {
-            sqlx::query(
-                "INSERT INTO runs (id, rollout, position, site, subject, plan_digest, plan, servers,
-                   phase, since_ms)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9)",
-            )
-            .bind(run.id.to_string())
-            .bind(new.id.to_string())
-            .bind(i64::try_from(position).unwrap_or(i64::MAX))
-            .bind(run.plan.site.as_str())
-            .bind(run.plan.subject.as_ref().map(ServerName::as_str))
-            .bind(run.plan.digest().as_bytes().as_slice())
-            .bind(to_json("runs", &run.plan)?)
-            .bind(to_json("runs", &run.servers)?)
-            .bind(new.started_ms)
+        let runs: Vec<(usize, &NewRun)> = new.runs.iter().enumerate().collect();
+        for runs in pieces(&runs) {
+            self.write_runs(write, new, runs).await?;
+        }
+        Ok(new.id)
+    }
+
+    async fn write_runs(
+        &self,
+        write: &mut Write<'_>,
+        new: &NewRollout,
+        runs: &[(usize, &NewRun)],
+    ) -> Result<(), StoreError> {
+        let mut texts = Vec::with_capacity(runs.len());
+        for (_, run) in runs {
+            let servers = to_json("runs", &run.servers)?;
+            texts.push((to_json("runs", &run.plan)?, servers));
+        }
+        let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "INSERT INTO runs (id, rollout, position, site, subject, plan_digest, plan, servers, phase,
+               since_ms) ",
+        );
+        insert.push_values(
+            runs.iter().zip(texts),
+            |mut row, ((position, run), (plan, servers))| {
+                row.push_bind(run.id.to_string())
+                    .push_bind(new.id.to_string())
+                    .push_bind(i64::try_from(*position).unwrap_or(i64::MAX))
+                    .push_bind(run.plan.site.to_string())
+                    .push_bind(run.plan.subject.as_ref().map(ToString::to_string))
+                    .push_bind(run.plan.digest().as_bytes().to_vec())
+                    .push_bind(plan)
+                    .push_bind(servers)
+                    .push_bind("waiting")
+                    .push_bind(new.started_ms);
+            },
+        );
+        insert
+            .build()
             .execute(&mut **write)
             .await
             .map_err(|fault| self.fault(fault))?;
-            for server in run.plan.servers() {
-                sqlx::query("INSERT INTO parts (run, agent) VALUES ($1, $2)")
-                    .bind(run.id.to_string())
-                    .bind(server.as_str())
-                    .execute(&mut **write)
-                    .await
-                    .map_err(|fault| self.fault(fault))?;
-            }
-        }
-        Ok(new.id)
+        let parts: Vec<(String, ServerName)> = runs
+            .iter()
+            .flat_map(|(_, run)| {
+                let servers = run.plan.servers().into_iter();
+                servers.map(|server| (run.id.to_string(), server))
+            })
+            .collect();
+        sqlx::query(
+            "INSERT INTO parts (run, agent) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
+        )
+        .bind(to_json("parts", &parts)?)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(())
     }
 
     /// The rollout that a request started.
@@ -283,6 +316,8 @@ impl Store {
             .fetch_all(&self.readers)
             .await
             .map_err(|fault| self.fault(fault))?;
+        let ids: Vec<&str> = rows.iter().map(|run| run.get("id")).collect();
+        let mut plans = self.plans(&ids).await?;
         let mut runs = Vec::with_capacity(rows.len());
         for run in rows {
             let run_id: &str = run.get("id");
@@ -293,7 +328,9 @@ impl Store {
                     .get::<Option<&str>, _>("subject")
                     .map(|subject| parsed("runs", subject))
                     .transpose()?,
-                plan: self.plan(run_id).await?,
+                plan: plans
+                    .remove(run_id)
+                    .ok_or_else(|| self.fault(sqlx::Error::RowNotFound))?,
                 phase: parsed("runs", run.get("phase"))?,
                 fence: run
                     .get::<Option<i64>, _>("fence")
@@ -348,24 +385,56 @@ impl Store {
 
     /// A frozen plan; read and checked against its digest once in the life of the process.
     pub(super) async fn plan(&self, run: &str) -> Result<Arc<Plan>, StoreError> {
-        if let Some(plan) = self.held.plans.lock().get(run) {
-            return Ok(plan.clone());
+        let mut plans = self.plans(&[run]).await?;
+        plans
+            .remove(run)
+            .ok_or_else(|| self.fault(sqlx::Error::RowNotFound))
+    }
+
+    /// As [`Self::plan`], of many runs; those without a row are left out.
+    pub(super) async fn plans(
+        &self,
+        runs: &[&str],
+    ) -> Result<HashMap<String, Arc<Plan>>, StoreError> {
+        let mut found = HashMap::with_capacity(runs.len());
+        let mut unknown = Vec::new();
+        {
+            let known = self.held.plans.lock();
+            for run in runs {
+                match known.get(*run) {
+                    Some(plan) => drop(found.insert((*run).to_owned(), plan.clone())),
+                    None => unknown.push(*run),
+                }
+            }
         }
-        let row = sqlx::query("SELECT plan, plan_digest FROM runs WHERE id = $1")
-            .bind(run)
-            .fetch_one(&self.readers)
+        // A plan has some KiB: not all of a large fleet's at once, and once more as text.
+        for unknown in unknown.chunks(PLANS_AT_ONCE) {
+            let rows = sqlx::query(
+                "SELECT id, plan, plan_digest FROM runs WHERE id IN (SELECT value FROM json_each($1))",
+            )
+            .bind(to_json("runs", &unknown)?)
+            .fetch_all(&self.readers)
             .await
             .map_err(|fault| self.fault(fault))?;
-        let plan: Plan = from_json("runs", row.get("plan"))?;
-        if plan.digest() != digest(row.get("plan_digest"))? {
-            return Err(StoreError::Row {
-                table: "runs",
-                why: format!("the plan of run {run} is not the one that was approved"),
-            });
+            for row in &rows {
+                let run: &str = row.get("id");
+                let plan: Plan = from_json("runs", row.get("plan"))?;
+                if plan.digest() != digest(row.get("plan_digest"))? {
+                    return Err(StoreError::Row {
+                        table: "runs",
+                        why: format!("the plan of run {run} is not the one that was approved"),
+                    });
+                }
+                found.insert(run.to_owned(), Arc::new(plan));
+            }
+            let mut known = self.held.plans.lock();
+            for run in unknown {
+                if let Some(plan) = found.get(*run) {
+                    known.insert((*run).to_owned(), plan.clone());
+                }
+            }
         }
-        let plan = Arc::new(plan);
-        self.held.plans.lock().insert(run.to_owned(), plan.clone());
-        Ok(plan)
+        Ok(found)
     }
 
     /// The servers of a run's site, as its plan was made from them.

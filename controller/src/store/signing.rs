@@ -7,8 +7,9 @@ use mailmend_proto::wire;
 use mailmend_trust::{Kind, Offer, Signature, Signed, Trusted};
 use sqlx::Row;
 
-use super::row::{parsed, signed, unsigned};
-use super::{Change, Store, StoreError};
+use super::at_work::Touched;
+use super::row::{parsed, signed, to_json, unsigned};
+use super::{Change, Store, StoreError, Write};
 
 const STATE: &str = "trust_state";
 
@@ -20,6 +21,9 @@ pub struct HeldRow {
     /// When, milliseconds since 1970 UTC.
     pub told_ms: i64,
 }
+
+/// An agent, what it told of what it holds, and when, milliseconds since 1970 UTC.
+pub(super) type Said<'a> = (&'a ServerName, Option<&'a wire::TrustHeld>, i64);
 
 /// The longest words of an agent that are kept, bytes.
 const LONGEST: usize = 1000;
@@ -140,42 +144,60 @@ impl Store {
         self.commit(write).await
     }
 
-    /// Notes what an agent told of what it holds; one that knows nothing of signatures: `None`.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub async fn note_held(
-        &self,
-        agent: &ServerName,
-        held: Option<&wire::TrustHeld>,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
+    /// As [`Store::note_held`], in a transaction of its own.
+    pub(super) async fn held_alone(&self, said: &[Said<'_>]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query("DELETE FROM trust_held WHERE agent = $1")
-            .bind(agent.as_str())
-            .execute(&mut *write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
-        if let Some(held) = held {
-            sqlx::query(
-                "INSERT INTO trust_held
-                   (agent, signed, root, catalogue, timestamp, expires_ms, code, why, told_ms)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            )
-            .bind(agent.as_str())
-            .bind(held.signed)
-            .bind(signed("trust_held", held.root)?)
-            .bind(signed("trust_held", held.catalogue)?)
-            .bind(signed("trust_held", held.timestamp)?)
-            .bind(held.expires_ms)
-            .bind(first(&held.code))
-            .bind(first(&held.why))
-            .bind(now_ms)
-            .execute(&mut *write)
-            .await
-            .map_err(|fault| self.fault(fault))?;
+        self.write_held(&mut write, said).await?;
+        self.commit_of(write, Touched::Told(Vec::new())).await
+    }
+
+    /// [`Store::note_held`] of many, as a part of a write.
+    pub(super) async fn write_held(
+        &self,
+        write: &mut Write<'_>,
+        said: &[Said<'_>],
+    ) -> Result<(), StoreError> {
+        const TABLE: &str = "trust_held";
+        if said.is_empty() {
+            return Ok(());
         }
-        self.commit(write).await
+        let agents: Vec<&str> = said.iter().map(|(agent, ..)| agent.as_str()).collect();
+        let mut rows = Vec::new();
+        for (agent, held, told_ms) in said {
+            let Some(held) = held else { continue };
+            rows.push((
+                agent.as_str(),
+                i64::from(held.signed),
+                signed(TABLE, held.root)?,
+                signed(TABLE, held.catalogue)?,
+                signed(TABLE, held.timestamp)?,
+                held.expires_ms,
+                first(&held.code),
+                first(&held.why),
+                told_ms,
+            ));
+        }
+        sqlx::query("DELETE FROM trust_held WHERE agent IN (SELECT value FROM json_each($1))")
+            .bind(to_json(TABLE, &agents)?)
+            .execute(&mut **write)
+            .await
+            .map_err(|fault| self.fault(fault))?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        // What one agent says twice in a row: the later word stands.
+        sqlx::query(
+            "INSERT OR REPLACE INTO trust_held
+               (agent, signed, root, catalogue, timestamp, expires_ms, code, why, told_ms)
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+               value ->> 6, value ->> 7, value ->> 8
+             FROM json_each($1) ORDER BY key",
+        )
+        .bind(to_json(TABLE, &rows)?)
+        .execute(&mut **write)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        Ok(())
     }
 
     /// What each agent told of what it holds.

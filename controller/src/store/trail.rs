@@ -9,9 +9,10 @@ use mailmend_proto::wire;
 use mailmend_proto::wire::trail_item::What;
 use prost::Message as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{ConnectOptions as _, Row, SqliteConnection};
+use sqlx::{ConnectOptions as _, QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
+use super::many::pieces;
 use super::row::{signed, unsigned};
 use super::{Change, Store, StoreError, Write};
 use crate::trail::item::encoded;
@@ -80,6 +81,16 @@ struct Ends {
     durable: Option<Head>,
     /// What the write that is under way has added.
     added: Option<Head>,
+    /// The last end that was seen to be durable: to be told, and not to go on from.
+    seen: Option<Head>,
+}
+
+impl Ends {
+    fn see(&mut self, head: Head) {
+        if self.seen.is_none_or(|seen| seen.seq < head.seq) {
+            self.seen = Some(head);
+        }
+    }
 }
 
 impl End {
@@ -103,6 +114,9 @@ impl End {
         let mut ends = self.locked();
         if added.map(|head| head.seq) > ends.durable.map(|head| head.seq) {
             ends.durable = added;
+        }
+        if let Some(added) = added {
+            ends.see(added);
         }
     }
 
@@ -153,7 +167,19 @@ impl Store {
         deed: Deed<'_>,
         items: Vec<What>,
     ) -> Result<(), StoreError> {
-        let former = match self.held.end.take() {
+        self.write_entries(write, vec![(deed, items)]).await
+    }
+
+    /// Appends entries as a part of a write, in order.
+    pub(super) async fn write_entries(
+        &self,
+        write: &mut Write<'_>,
+        deeds: Vec<(Deed<'_>, Vec<What>)>,
+    ) -> Result<(), StoreError> {
+        if deeds.is_empty() {
+            return Ok(());
+        }
+        let mut end = match self.held.end.take() {
             Some(former) => former,
             None => head(
                 sqlx::query_as(END)
@@ -162,11 +188,59 @@ impl Store {
                     .map_err(|fault| self.fault(fault))?,
             )?,
         };
-        let (actor, role) = match deed.actor {
-            Actor::Controller => (CONTROLLER, "controller".to_owned()),
-            Actor::Agent(name) => (name, "agent".to_owned()),
+        let mut rows = Vec::with_capacity(deeds.len());
+        for (deed, items) in deeds {
+            let (actor, role) = self.named(write, deed.actor).await?;
+            let entry = wire::TrailEntry {
+                seq: end.seq + 1,
+                at_ms: deed.at_ms,
+                actor,
+                role,
+                kind: deed.kind.to_owned(),
+                target: deed.target.to_owned(),
+                why: deed.why.to_owned(),
+                detail: encoded(items),
+            };
+            end = end.after(&entry.encode_to_vec());
+            rows.push((signed("audit", entry.seq)?, entry, end.hash));
+        }
+        for rows in pieces(&rows) {
+            let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
+                "INSERT INTO audit (seq, at_ms, actor, role, kind, target, why, detail, hash) ",
+            );
+            insert.push_values(rows, |mut row, (seq, entry, hash)| {
+                row.push_bind(*seq)
+                    .push_bind(entry.at_ms)
+                    .push_bind(entry.actor.clone())
+                    .push_bind(entry.role.clone())
+                    .push_bind(entry.kind.clone())
+                    .push_bind(entry.target.clone())
+                    .push_bind(entry.why.clone())
+                    .push_bind(entry.detail.clone())
+                    .push_bind(hash.to_vec());
+            });
+            insert
+                .build()
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        }
+        self.held.end.locked().added = Some(end);
+        Ok(())
+    }
+
+    /// The name and the role of whoever did something.
+    async fn named(
+        &self,
+        write: &mut Write<'_>,
+        actor: Actor<'_>,
+    ) -> Result<(String, String), StoreError> {
+        let (name, role) = match actor {
             // Reactions are told as if the controller were an operator.
-            Actor::Operator(CONTROLLER) => (CONTROLLER, "controller".to_owned()),
+            Actor::Controller | Actor::Operator(CONTROLLER) => {
+                (CONTROLLER, "controller".to_owned())
+            }
+            Actor::Agent(name) => (name, "agent".to_owned()),
             Actor::Operator(name) => {
                 let role: Option<String> =
                     sqlx::query_scalar("SELECT role FROM operators WHERE name = $1")
@@ -177,35 +251,7 @@ impl Store {
                 (name, role.unwrap_or_default())
             }
         };
-        let entry = wire::TrailEntry {
-            seq: former.seq + 1,
-            at_ms: deed.at_ms,
-            actor: actor.to_owned(),
-            role,
-            kind: deed.kind.to_owned(),
-            target: deed.target.to_owned(),
-            why: deed.why.to_owned(),
-            detail: encoded(items),
-        };
-        let head = former.after(&entry.encode_to_vec());
-        sqlx::query(
-            "INSERT INTO audit (seq, at_ms, actor, role, kind, target, why, detail, hash)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(signed("audit", entry.seq)?)
-        .bind(entry.at_ms)
-        .bind(entry.actor)
-        .bind(entry.role)
-        .bind(entry.kind)
-        .bind(entry.target)
-        .bind(entry.why)
-        .bind(entry.detail)
-        .bind(head.hash.to_vec())
-        .execute(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        self.held.end.locked().added = Some(head);
-        Ok(())
+        Ok((name.to_owned(), role))
     }
 
     /// Begins the trail of a store that has none, with what was noted before there was one.
@@ -357,16 +403,20 @@ impl Store {
     /// # Errors
     /// Where the store fails or a row is damaged.
     pub async fn trail_head(&self) -> Result<Head, StoreError> {
-        let known = self.held.end.locked().durable;
-        match known {
-            Some(known) => Ok(known),
-            None => head(
-                sqlx::query_as(END)
-                    .fetch_optional(&self.readers)
-                    .await
-                    .map_err(|fault| self.fault(fault))?,
-            ),
+        let known = self.held.end.locked().seen;
+        if let Some(known) = known {
+            return Ok(known);
         }
+        let found = head(
+            sqlx::query_as(END)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(|fault| self.fault(fault))?,
+        )?;
+        if found != Head::NONE {
+            self.held.end.locked().see(found);
+        }
+        Ok(found)
     }
 
     /// The next entries after one, in order; at most 1000.

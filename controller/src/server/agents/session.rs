@@ -377,17 +377,14 @@ async fn talk(
     let (mut again, mut due) = (false, None);
     loop {
         // First of all: without it the agent takes neither runs nor symptoms.
-        if follows {
-            let generation = controller.store().trust_generation().await?;
-            if signed != generation {
-                let offer = controller.store().trust_offer().await?;
-                tell(outgoing, to_agent::Message::Trust(offer_to_wire(&offer))).await?;
-                signed = generation;
-            }
-        }
-        // Before the orders: a withdrawal is known before what it set aside is given back.
         let store = controller.store();
         let outlook = store.outlook().await?;
+        if follows && signed != outlook.trust {
+            let offer = store.trust_offer().await?;
+            tell(outgoing, to_agent::Message::Trust(offer_to_wire(&offer))).await?;
+            signed = outlook.trust;
+        }
+        // Before the orders: a withdrawal is known before what it set aside is given back.
         let stands = (outlook.immunity, outlook.in_hand.contains(name));
         if immune != Some(stands) {
             let fingerprints = outlook.fingerprints.iter();
