@@ -14,7 +14,7 @@ use mailmend_proto::wire;
 use uuid::Uuid;
 
 use crate::rollout::Told;
-use crate::store::{AgentRow, PartKey, Store, StoreError, StoredRun, Tail, kept};
+use crate::store::{AgentRow, PartKey, Store, StoreError, StoredRun, Tail, Written, kept};
 use crate::trail::chain::hex;
 
 /// A report that is not taken in. Nothing of it is stored.
@@ -252,12 +252,14 @@ impl Ledger {
         for record in &fresh {
             self.fold(store, record).await?;
         }
+        let noted = Weight::of(&fresh).is_due(self.noted_ms, now_ms);
+        let fresh: Vec<Written> = fresh.into_iter().map(Written::from).collect();
         let chain = self.chain(store).await?.map(|chain| {
             fresh
                 .iter()
-                .fold(chain, |chain, record| chain.after(&kept(record)))
+                .fold(chain, |chain, written| chain.after(&written.bytes))
         });
-        let noted = Weight::of(&fresh).is_due(self.noted_ms, now_ms);
+        let count = fresh.len() as u64;
         let changed: Vec<StoredRun> = self
             .runs
             .iter_mut()
@@ -282,12 +284,12 @@ impl Ledger {
                     chain: chain.map(|chain| chain.hash),
                     noted,
                 },
-                &fresh,
-                &changed,
+                fresh,
+                changed,
                 now_ms,
             )
             .await?;
-        self.acknowledged += fresh.len() as u64;
+        self.acknowledged += count;
         self.chain = chain;
         if noted {
             self.noted_ms = Some(now_ms);

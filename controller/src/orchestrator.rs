@@ -53,11 +53,25 @@ const REST: Duration = Duration::from_secs(1);
 const ANEW: Duration = Duration::from_secs(60);
 
 /// A look at a small fleet takes less than this, and the next one begins at once.
-const SMALL: Duration = Duration::from_millis(50);
+const SMALL: Duration = Duration::from_millis(10);
 /// Of a large one, the time between two looks is so many times what a look takes, and at most [`LONGEST_BREATH`].
 const BREATHS: u32 = 4;
 /// See [`BREATHS`].
 const LONGEST_BREATH: Duration = Duration::from_secs(1);
+
+/// Whether symptoms are to be answered is looked at again only after so many times what that look took, and at most
+/// [`LONGEST_LULL`]: it reads what every agent said. A symptom stands for minutes before it is answered.
+const LULLS: u32 = 10;
+/// See [`LULLS`].
+const LONGEST_LULL: Duration = Duration::from_secs(5);
+
+/// How long the next look at symptoms waits after one that took so long.
+fn lull(took: Duration) -> Duration {
+    if took < SMALL {
+        return Duration::ZERO;
+    }
+    took.saturating_mul(LULLS).min(LONGEST_LULL)
+}
 
 /// How long to wait before looking again after a look that took so long: ten thousand reports in a second are ten thousand
 /// reasons to look at ten thousand runs, and one look does for all that came meanwhile.
@@ -364,10 +378,21 @@ impl Controller {
                 self.0.symptoms.store(true, Ordering::Release);
                 continue;
             }
+            let began = Instant::now();
+            if let Some(until) = due.lull.filter(|until| began < *until) {
+                let left = i64::try_from((until - began).as_millis()).unwrap_or(0);
+                if self.0.symptoms.load(Ordering::Acquire) {
+                    due.symptoms = Some(self.now_ms().saturating_add(left));
+                }
+                return Ok(false);
+            }
             if !self.0.symptoms.swap(false, Ordering::AcqRel) {
                 return Ok(false);
             }
-            match self.answer_symptoms().await? {
+            let answered = self.answer_symptoms().await;
+            let ended = Instant::now();
+            due.lull = Some(ended + lull(ended - began));
+            match answered? {
                 Answered::Died => return Ok(true),
                 Answered::Started => self.0.symptoms.store(true, Ordering::Release),
                 Answered::AtRest(due_ms) => {
@@ -461,6 +486,8 @@ impl Controller {
 struct Due {
     rollouts: Option<i64>,
     symptoms: Option<i64>,
+    /// Until then no symptoms are looked at.
+    lull: Option<Instant>,
 }
 
 impl Due {

@@ -102,9 +102,16 @@ pub enum PlanningFault {
     SitesAtOnce(u32),
 }
 
+/// So many faults of a plan are told; of a large fleet each server may have the same.
+const TOLD: usize = 8;
+
 fn list(faults: &[PlanFault]) -> String {
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    faults.join("; ")
+    let told: Vec<String> = faults.iter().take(TOLD).map(ToString::to_string).collect();
+    let more = match faults.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more like these"),
+    };
+    told.join("; ") + &more
 }
 
 /// Plans a rollout of `revision` over the sites of the servers that `selector` selects. A site is

@@ -51,7 +51,7 @@ pub use identities::{
 };
 pub use policies::{PolicyRow, Published};
 pub use reconciled::{KeptCopy, ReconciledRow};
-pub use records::{RunRecord, StoredRun, Tail, kept};
+pub use records::{RunRecord, StoredRun, Tail, Written, kept};
 
 pub use duties::Duty;
 pub use immunity::{DueRelease, FingerprintRow, SetAsideRow};
@@ -108,6 +108,8 @@ struct Held {
     kept: at_work::Kept,
     outlook: outlook::LastOutlook,
     questions: Questions,
+    inventory: agents::LastInventory,
+    symptoms: symptoms::LastSymptoms,
     lock: Mutex<Option<File>>,
 }
 
@@ -156,6 +158,9 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
+            // Pages: what thousands of reports write again and again is carried over into the database once for many
+            // transactions.
+            .pragma("wal_autocheckpoint", "16384")
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -169,7 +174,8 @@ impl Store {
             // After a full disk or a failed write SQLite has rolled back by itself, and sqlx goes on
             // counting the transaction: such a connection refuses every write from then on.
             .before_acquire(|writer, _| Box::pin(async { Ok(!writer.is_in_transaction()) }))
-            .connect_with(options.clone())
+            // KiB: what one transaction of many reports touches is not written before its time.
+            .connect_with(options.clone().pragma("cache_size", "-16384"))
             .await
             .map_err(|fault| StoreError::of(path, fault))?;
         if (1..=CHECKED_WHEN_OPENED).contains(&size) {
@@ -208,7 +214,7 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_with(options.read_only(true))
+            .connect_with(options.read_only(true).pragma("cache_size", "-4096"))
             .await
             .map_err(|fault| StoreError::of(path, fault))?;
         let store = Self {
@@ -223,6 +229,8 @@ impl Store {
                 kept: at_work::Kept::default(),
                 outlook: outlook::LastOutlook::default(),
                 questions: Questions::default(),
+                inventory: agents::LastInventory::default(),
+                symptoms: symptoms::LastSymptoms::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         };

@@ -90,6 +90,8 @@ pub struct Figures {
     pub slow_before_bytes: u64,
     /// See `slow_before_bytes`.
     pub slow_bytes: u64,
+    /// The same with a rollout over all agents begun beside it.
+    pub slow_rollout_bytes: u64,
     /// Memory at the end of all, bytes.
     pub end_bytes: u64,
 }
@@ -392,6 +394,7 @@ impl<'a> Measuring<'a> {
             std::thread::sleep(LOOK * 30);
             highest = highest.max(self.server.used()?.rss);
         }
+        self.figures.slow_bytes = highest;
         let steps = self.herd.board.steps.load(Ordering::Relaxed);
         if let Some(asker) = &mut self.asker {
             let at_once = u32::try_from(all.min(SITES_AT_ONCE)).unwrap_or(1);
@@ -401,7 +404,7 @@ impl<'a> Measuring<'a> {
             std::thread::sleep(REST);
             highest = highest.max(self.server.used()?.rss);
         }
-        self.figures.slow_bytes = highest;
+        self.figures.slow_rollout_bytes = highest;
         self.herd.hold(Leash {
             steps: true,
             reading: true,

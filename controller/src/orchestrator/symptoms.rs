@@ -1,6 +1,6 @@
 //! Symptoms at work: load, decide, store; as with rollouts, nothing else acts on what was decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use mailmend_policy::condition::Queue;
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
@@ -93,20 +93,19 @@ impl Controller {
         let connected = self.sessions().connected();
         let mut in_hand = store.in_hand().await?;
         let mut queues = store.queues().await?;
-        let mut servers: BTreeMap<ServerName, Server> = BTreeMap::new();
-        for agent in store.agents().await? {
+        let servers = store.inventory().await?;
+        for (name, server) in servers.iter() {
             let member = Member {
-                site: agent.site.clone(),
-                connected: connected.contains(&agent.name),
-                in_hand: in_hand.remove(&agent.name),
-                queues: words(queues.remove(&agent.name).unwrap_or_default()),
+                site: server.site.clone(),
+                connected: connected.contains(name),
+                in_hand: in_hand.remove(name),
+                queues: words(queues.remove(name).unwrap_or_default()),
             };
-            known.fleet.insert(agent.name.clone(), member);
-            servers.insert(agent.name.clone(), agent.server());
+            known.fleet.insert(name.clone(), member);
         }
         let mut stands: BTreeSet<(PolicyName, SiteName)> = BTreeSet::new();
-        for symptom in store.symptoms().await? {
-            let word = symptom.word;
+        for symptom in store.last_symptoms().await?.iter() {
+            let word = &symptom.word;
             let (Some(binding), Some(server)) =
                 (known.bindings.get(&word.policy), servers.get(&word.agent))
             else {
@@ -120,11 +119,14 @@ impl Controller {
             if word.standing == Standing::Stands && binding.answer != Answer::Observe {
                 stands.insert((word.policy.clone(), server.site.clone()));
             }
-            known.words.push(word);
+            known.words.push(word.clone());
         }
         known.history = store.history(self.now_ms()).await?;
         known.busy = store.busy_sites().await?;
-        let servers: Vec<Server> = servers.into_values().collect();
+        if stands.is_empty() {
+            return Ok(known);
+        }
+        let servers: Vec<Server> = servers.values().cloned().collect();
         for (policy, site) in stands {
             let Some(binding) = known.bindings.get(&policy) else {
                 continue;

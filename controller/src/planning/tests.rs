@@ -117,6 +117,24 @@ fn a_site_that_lacks_a_server_is_named() {
 }
 
 #[test]
+fn of_a_fleet_in_which_every_server_has_the_same_fault_only_some_are_told() {
+    let fleet: Vec<Server> = (0..200)
+        .flat_map(|site| {
+            fleet().into_iter().skip(1).map(move |mut server| {
+                server.site = format!("s{site}").parse().unwrap();
+                server.name = format!("{}-{site}", server.name).parse().unwrap();
+                server.labels.insert("site".into(), format!("s{site}"));
+                server
+            })
+        })
+        .collect();
+    let fault = plan_of("site", &fleet).unwrap_err().to_string();
+    let more = fault.rsplit_once("; and ").unwrap().1;
+    assert!(more.ends_with(" more like these"), "{fault}");
+    assert!(fault.len() < 4000, "{}", fault.len());
+}
+
+#[test]
 fn limits_come_from_the_request_before_the_policy_and_stay_in_range() {
     let limited = |sites_at_once| {
         let overrides = Overrides {

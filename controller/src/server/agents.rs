@@ -25,9 +25,9 @@ use crate::trust::Named;
 #[cfg(test)]
 pub(crate) use session::serve as serve_session;
 
-/// Messages to an agent that wait to be sent; more wait in the store. Few: each may have a policy in it, and an agent that
+/// Messages to an agent that wait to be sent; more wait in the store. One: each may have a policy in it, and an agent that
 /// reads nothing holds all of them.
-const WAITING: usize = 4;
+const WAITING: usize = 1;
 
 /// Who signs certificates and makes tokens. The services know nothing of keys.
 pub trait Authority: Send + Sync + 'static {

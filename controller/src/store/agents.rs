@@ -1,6 +1,7 @@
 //! The inventory: enrolled agents and what they say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mailmend_policy::name::{ServerName, SiteName};
 use mailmend_policy::plan::Server;
@@ -163,6 +164,13 @@ fn judged(
     Ok(())
 }
 
+/// All servers by name, and the generation of the inventory of which they are at the least.
+type At = (i64, Arc<BTreeMap<ServerName, Server>>);
+
+/// The inventory as it was read last.
+#[derive(Debug, Default)]
+pub(super) struct LastInventory(tokio::sync::Mutex<Option<At>>);
+
 /// Which agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Named(ServerName);
@@ -223,6 +231,27 @@ impl Store {
             .iter()
             .map(agent)
             .collect()
+    }
+
+    /// All servers as the planner sees them, by name. Read anew only when the inventory has changed.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn inventory(&self) -> Result<Arc<BTreeMap<ServerName, Server>>, StoreError> {
+        // Before the servers are read: what changes in between counts as changed.
+        let generation = self.generation().await?;
+        let mut last = self.held.inventory.0.lock().await;
+        if let Some((_, servers)) = last.as_ref().filter(|(at, _)| *at >= generation) {
+            return Ok(servers.clone());
+        }
+        let agents = self.agents().await?;
+        let servers: BTreeMap<ServerName, Server> = agents
+            .iter()
+            .map(|agent| (agent.name.clone(), agent.server()))
+            .collect();
+        let servers = Arc::new(servers);
+        *last = Some((generation, servers.clone()));
+        Ok(servers)
     }
 
     /// Every server with its site.
@@ -355,7 +384,7 @@ impl Store {
         }
         if !let_in.is_empty() {
             sqlx::query(
-                "UPDATE agents SET journal = said.value ->> 0, acknowledged = said.value ->> 1,
+                "UPDATE OR FAIL agents SET journal = said.value ->> 0, acknowledged = said.value ->> 1,
                    head = said.value ->> 2, version = said.value ->> 3, facts = said.value ->> 4,
                    actions = said.value ->> 5, last_seen_ms = $2, adopts = 0,
                    chain = CASE WHEN journal = said.value ->> 0 THEN chain END

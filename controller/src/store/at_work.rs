@@ -35,6 +35,8 @@ struct Marked {
     runs: BTreeSet<RunId>,
     /// Rises with each commit but those of what agents told.
     version: u64,
+    /// Rises with each commit by which what agents said of symptoms may be another.
+    symptoms: u64,
 }
 
 impl Default for Marks {
@@ -43,6 +45,7 @@ impl Default for Marks {
             anything: true,
             runs: BTreeSet::new(),
             version: 0,
+            symptoms: 0,
         }))
     }
 }
@@ -56,7 +59,10 @@ impl Marks {
     pub(super) fn note(&self, touched: Touched) {
         let mut marked = self.lock();
         match touched {
-            Touched::Anything => marked.anything = true,
+            Touched::Anything => {
+                marked.anything = true;
+                marked.symptoms += 1;
+            }
             Touched::Told(runs) => {
                 marked.runs.extend(runs);
                 return;
@@ -66,9 +72,19 @@ impl Marks {
         marked.version += 1;
     }
 
+    /// Notes a commit of what agents said of symptoms. Called as [`Self::note`] is.
+    pub(super) fn note_symptoms(&self) {
+        self.lock().symptoms += 1;
+    }
+
     /// See [`Marked::version`].
     pub(super) fn version(&self) -> u64 {
         self.lock().version
+    }
+
+    /// See [`Marked::symptoms`].
+    pub(super) fn symptoms(&self) -> u64 {
+        self.lock().symptoms
     }
 }
 

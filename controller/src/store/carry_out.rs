@@ -190,9 +190,10 @@ impl Store {
             for (run, fence) in &fences {
                 rows.insert(run.to_string(), signed("runs", *fence)?);
             }
+            // The plus keeps SQLite from going through all that wait, once for each that is given.
             sqlx::query(
-                "UPDATE runs SET phase = 'assigned', fence = given.value, since_ms = $2, started_ms = $2
-                 FROM json_each($1) AS given WHERE runs.id = given.key AND phase = 'waiting'",
+                "UPDATE OR FAIL runs SET phase = 'assigned', fence = given.value, since_ms = $2, started_ms = $2
+                 FROM json_each($1) AS given WHERE runs.id = given.key AND +phase = 'waiting'",
             )
             .bind(to_json("runs", &rows)?)
             .bind(now_ms)
@@ -209,7 +210,7 @@ impl Store {
                 })
                 .collect();
             sqlx::query(
-                "UPDATE runs SET phase = now.value ->> 0, why = now.value ->> 1, since_ms = $2,
+                "UPDATE OR FAIL runs SET phase = now.value ->> 0, why = now.value ->> 1, since_ms = $2,
                    ended_ms = CASE WHEN now.value ->> 2 THEN $2 ELSE ended_ms END
                  FROM json_each($1) AS now WHERE runs.id = now.key",
             )
@@ -232,7 +233,7 @@ impl Store {
                 .collect();
             // It only rises, whatever was decided.
             sqlx::query(
-                "UPDATE parts SET through = max(through, far.value ->> 2) FROM json_each($1) AS far
+                "UPDATE OR FAIL parts SET through = max(through, far.value ->> 2) FROM json_each($1) AS far
                  WHERE run = far.value ->> 0 AND agent = far.value ->> 1",
             )
             .bind(to_json("parts", &rows)?)

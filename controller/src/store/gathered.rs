@@ -5,25 +5,36 @@
 //! gathered; at rest a report is stored alone and at once. A caller hears of it when it is durable, as before: what is
 //! gathered together is committed together. Where anything in it is not as expected, nothing of it is stored, and each is
 //! stored by itself, so that one agent's trouble is no other's.
+//!
+//! The statements of many rows say `OR FAIL`: they are a part of a transaction that is rolled back whole where one of them
+//! fails, and without it SQLite keeps a copy of each page for the case that one statement alone is to be undone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mailmend_policy::name::{ServerName, SiteName};
-use mailmend_proto::run::{Ended, Event, Record, RunId};
+use mailmend_proto::run::{Ended, Event, RunId};
 use mailmend_proto::wire;
 use sqlx::{QueryBuilder, Row, Sqlite};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::at_work::Touched;
 use super::many::pieces;
-use super::records::{head_seen, kept};
+use super::records::{Written, head_seen};
 use super::row::{signed, to_json};
 use super::{AgentRow, Greeting, Refused, Store, StoreError, StoredRun, SymptomRow, Tail, Write};
 use crate::lock::{self, Word};
 use crate::trail::chain::hex;
 
 /// At most so many callers are served by one transaction: readers of the store wait for nobody, but the next caller does.
-const MOST: usize = 512;
+const MOST: usize = 1024;
+/// After a transaction of so many callers the next one is gathered for as long as that one took, and at most [`LINGER`]:
+/// thousands report at once, and what they write lies on the same pages, each of which is written once for each
+/// transaction.
+const MANY: usize = 64;
+/// See [`MANY`]; small beside what a step of a run takes.
+const LINGER: Duration = Duration::from_millis(40);
 
 /// What waits to be stored, and whether somebody is at it.
 #[derive(Debug, Default)]
@@ -69,7 +80,7 @@ struct Append {
     after: u64,
     chain: Option<[u8; 32]>,
     noted: bool,
-    records: Vec<Record>,
+    records: Vec<Written>,
     runs: Vec<StoredRun>,
     now_ms: i64,
 }
@@ -155,12 +166,12 @@ impl Store {
     pub async fn append(
         &self,
         tail: Tail<'_>,
-        records: &[Record],
-        runs: &[StoredRun],
+        records: Vec<Written>,
+        runs: Vec<StoredRun>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        if !records.iter().all(|record| is_plain(&record.event)) {
-            return self.append_alone(tail, records, runs, now_ms).await;
+        if !records.iter().all(|one| is_plain(&one.record.event)) {
+            return self.append_alone(tail, &records, &runs, now_ms).await;
         }
         let append = Append {
             agent: tail.agent.clone(),
@@ -169,8 +180,8 @@ impl Store {
             after: tail.after,
             chain: tail.chain,
             noted: tail.noted,
-            records: records.to_vec(),
-            runs: runs.to_vec(),
+            records,
+            runs,
             now_ms,
         };
         self.gather(|answer| Job::Append(append, answer)).await
@@ -280,9 +291,14 @@ impl Store {
             };
             jobs.retain(|job| !job.is_given_up());
             if jobs.len() > 1 {
+                let began = Instant::now();
                 match self.store_together(&jobs).await {
                     Ok(greeted) => {
+                        let many = jobs.len() >= MANY;
                         answer(jobs, greeted);
+                        if many {
+                            tokio::time::sleep(began.elapsed().min(LINGER)).await;
+                        }
                         continue;
                     }
                     Err(fault) => {
@@ -372,7 +388,11 @@ impl Store {
         } else {
             Touched::Told(runs.collect())
         };
-        self.commit_of(write, touched).await?;
+        let committed = self.commit_of(write, touched).await;
+        if !symptoms.is_empty() {
+            self.held.marks.note_symptoms();
+        }
+        committed?;
         Ok(greeted)
     }
 
@@ -423,7 +443,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tails = Vec::with_capacity(appends.len());
         for append in appends {
-            let last = append.records.last().map_or(append.after, |last| last.seq);
+            let last = append.records.last();
+            let last = last.map_or(append.after, |last| last.record.seq);
             tails.push((
                 append.agent.as_str(),
                 append.journal.as_str(),
@@ -434,7 +455,7 @@ impl Store {
             ));
         }
         let moved = sqlx::query(
-            "UPDATE agents SET acknowledged = tail.value ->> 3, head = max(head, tail.value ->> 3),
+            "UPDATE OR FAIL agents SET acknowledged = tail.value ->> 3, head = max(head, tail.value ->> 3),
                last_seen_ms = tail.value ->> 4, chain = unhex(tail.value ->> 5)
              FROM json_each($1) AS tail
              WHERE agents.name = tail.value ->> 0 AND agents.journal = tail.value ->> 1
@@ -451,7 +472,7 @@ impl Store {
         self.note_heads(write, appends).await?;
         let (mut admitted, mut closed) = (Vec::new(), Vec::new());
         for append in appends {
-            for record in &append.records {
+            for Written { record, .. } in &append.records {
                 let run = record.run.to_string();
                 match &record.event {
                     Event::Admitted { .. } => admitted.push((run, append.agent.as_str())),
@@ -499,7 +520,7 @@ impl Store {
             }
         }
         sqlx::query(
-            "UPDATE parts SET told = part.value ->> 2 FROM json_each($1) AS part
+            "UPDATE OR FAIL parts SET told = part.value ->> 2 FROM json_each($1) AS part
              WHERE run = part.value ->> 0 AND agent = part.value ->> 1",
         )
         .bind(to_json("parts", &told)?)
@@ -526,7 +547,7 @@ impl Store {
                 noted: append.noted,
             };
             let last = append.records.last();
-            heads.extend(last.and_then(|last| head_seen(&tail, last.seq, append.now_ms)));
+            heads.extend(last.and_then(|last| head_seen(&tail, last.record.seq, append.now_ms)));
         }
         self.write_entries(write, heads).await
     }
@@ -538,15 +559,15 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut rows = Vec::new();
         for append in appends {
-            for record in &append.records {
-                rows.push((*append, record, signed("records", record.seq)?));
+            for one in &append.records {
+                rows.push((*append, one, signed("records", one.record.seq)?));
             }
         }
         for rows in pieces(&rows) {
             let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
-                "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
+                "INSERT OR FAIL INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
             );
-            insert.push_values(rows, |mut row, (append, record, seq)| {
+            insert.push_values(rows, |mut row, (append, Written { record, bytes }, seq)| {
                 row.push_bind(append.agent.to_string())
                     .push_bind(append.journal.clone())
                     .push_bind(*seq)
@@ -554,7 +575,7 @@ impl Store {
                     .push_bind(record.event.name())
                     .push_bind(record.at_ms)
                     .push_bind(append.now_ms)
-                    .push_bind(kept(record));
+                    .push_bind(bytes.clone());
             });
             insert
                 .build()

@@ -66,9 +66,9 @@ impl Store {
     async fn gated(&self) -> Result<HashMap<ServerName, BTreeMap<PolicyName, u32>>, StoreError> {
         let rows = sqlx::query(
             "SELECT DISTINCT p.agent, o.policy, o.version, o.started_ms
-             FROM rollouts o JOIN runs r ON r.rollout = o.id JOIN parts p ON p.run = r.id
-             WHERE o.state NOT IN ('succeeded', 'failed', 'aborted')
-               AND json_extract(o.strategy, '$.gate') = 'health'
+             FROM (SELECT * FROM rollouts WHERE state NOT IN ('succeeded', 'failed', 'aborted')
+                     AND json_extract(strategy, '$.gate') = 'health') o
+               CROSS JOIN runs r ON r.rollout = o.id CROSS JOIN parts p ON p.run = r.id
              ORDER BY o.started_ms",
         )
         .fetch_all(&self.readers)

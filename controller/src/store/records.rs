@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::asked::{Asked, Question};
 use super::at_work::Touched;
 use super::gathered::is_plain;
+use super::many::pieces;
 use super::row::{parsed, signed, to_json, unsigned};
 use super::trail::{Actor, Deed};
 use super::{Store, StoreError, Write};
@@ -92,6 +93,22 @@ pub(super) fn head_seen<'a>(
     Some((deed, vec![What::HeadSeen(seen)]))
 }
 
+/// A record with the bytes that are kept of it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The record.
+    pub record: Record,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl From<Record> for Written {
+    fn from(record: Record) -> Self {
+        let bytes = kept(&record);
+        Self { record, bytes }
+    }
+}
+
 /// The bytes that are kept of a record.
 #[must_use]
 pub fn kept(record: &Record) -> Vec<u8> {
@@ -159,11 +176,11 @@ impl Store {
     pub(super) async fn append_alone(
         &self,
         tail: Tail<'_>,
-        records: &[Record],
+        records: &[Written],
         runs: &[StoredRun],
         now_ms: i64,
     ) -> Result<(), StoreError> {
-        let Some(last) = records.last() else {
+        let Some(Written { record: last, .. }) = records.last() else {
             return Ok(());
         };
         let Tail {
@@ -193,7 +210,7 @@ impl Store {
         }
         self.write_records(&mut write, &tail, records, now_ms)
             .await?;
-        for record in records {
+        for Written { record, .. } in records {
             self.write_custody(&mut write, agent, record).await?;
             self.write_reconciled(&mut write, agent, record).await?;
             self.write_immunity(&mut write, agent, record, now_ms)
@@ -287,7 +304,7 @@ impl Store {
             }
         }
         // Records of other kinds write what others keep too: fingerprints, custody, duties.
-        let touched = if records.iter().all(|record| is_plain(&record.event)) {
+        let touched = if records.iter().all(|one| is_plain(&one.record.event)) {
             Touched::Told(runs.iter().map(|run| run.run).collect())
         } else {
             Touched::Anything
@@ -343,19 +360,18 @@ impl Store {
         &self,
         write: &mut Write<'_>,
         tail: &Tail<'_>,
-        records: &[Record],
+        records: &[Written],
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let rows = records
             .iter()
-            .map(|record| Ok((record, signed("records", record.seq)?)))
+            .map(|one| Ok((one, signed("records", one.record.seq)?)))
             .collect::<Result<Vec<_>, StoreError>>()?;
-        // 500 rows of 8 columns stay far below SQLite's 32766 parameters.
-        for rows in rows.chunks(500) {
+        for rows in pieces(&rows) {
             let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
                 "INSERT INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
             );
-            insert.push_values(rows, |mut row, (record, seq)| {
+            insert.push_values(rows, |mut row, (Written { record, bytes }, seq)| {
                 row.push_bind(tail.agent.to_string())
                     .push_bind(tail.journal.to_owned())
                     .push_bind(*seq)
@@ -363,7 +379,7 @@ impl Store {
                     .push_bind(record.event.name())
                     .push_bind(record.at_ms)
                     .push_bind(now_ms)
-                    .push_bind(kept(record));
+                    .push_bind(bytes.clone());
             });
             insert
                 .build()

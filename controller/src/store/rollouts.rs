@@ -160,7 +160,7 @@ impl Store {
             texts.push((to_json("runs", &run.plan)?, servers));
         }
         let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
-            "INSERT INTO runs (id, rollout, position, site, subject, plan_digest, plan, servers, phase,
+            "INSERT OR FAIL INTO runs (id, rollout, position, site, subject, plan_digest, plan, servers, phase,
                since_ms) ",
         );
         insert.push_values(
@@ -191,7 +191,7 @@ impl Store {
             })
             .collect();
         sqlx::query(
-            "INSERT INTO parts (run, agent) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
+            "INSERT OR FAIL INTO parts (run, agent) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
         )
         .bind(to_json("parts", &parts)?)
         .execute(&mut **write)

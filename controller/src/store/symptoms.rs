@@ -1,5 +1,7 @@
 //! Each agent's last word about the symptoms that it looks for.
 
+use std::sync::Arc;
+
 use mailmend_policy::digest::Digest;
 use mailmend_policy::name::ServerName;
 use sqlx::Row;
@@ -18,6 +20,10 @@ pub struct SymptomRow {
     /// The digest of the policy's exact text.
     pub digest: Digest,
 }
+
+/// What agents said, as it was read last.
+#[derive(Debug, Default)]
+pub(super) struct LastSymptoms(tokio::sync::Mutex<Option<(u64, Arc<Vec<SymptomRow>>)>>);
 
 fn symptom(row: &SqliteRow) -> Result<SymptomRow, StoreError> {
     const TABLE: &str = "symptoms";
@@ -68,7 +74,25 @@ impl Store {
             .await
             .map_err(|fault| self.fault(fault))?;
         }
-        self.commit_of(write, Touched::Told(Vec::new())).await
+        let committed = self.commit_of(write, Touched::Told(Vec::new())).await;
+        self.held.marks.note_symptoms();
+        committed
+    }
+
+    /// As [`Self::symptoms`], read again only where something was said since.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn last_symptoms(&self) -> Result<Arc<Vec<SymptomRow>>, StoreError> {
+        let mut last = self.held.symptoms.0.lock().await;
+        // Before anything is read: what is committed from here on makes it an old one.
+        let version = self.held.marks.symptoms();
+        if let Some((_, known)) = last.as_ref().filter(|(at, _)| *at == version) {
+            return Ok(known.clone());
+        }
+        let found = Arc::new(self.symptoms().await?);
+        *last = Some((version, found.clone()));
+        Ok(found)
     }
 
     /// What all agents said last, by agent and policy.

@@ -1,3 +1,4 @@
+mod asked;
 mod gathered;
 mod pictured;
 mod trail;
@@ -24,6 +25,10 @@ async fn store() -> (tempfile::TempDir, Store) {
         .await
         .unwrap();
     (folder, store)
+}
+
+fn written(records: &[Record]) -> Vec<Written> {
+    records.iter().cloned().map(Written::from).collect()
 }
 
 fn name(text: &str) -> ServerName {
@@ -370,8 +375,8 @@ async fn a_journal_that_ends_before_what_is_stored_is_refused() {
     store
         .append(
             tail(&name("EXB1"), &site),
-            &[record(1, run, duty)],
-            &told,
+            written(&[record(1, run, duty)]),
+            told.to_vec(),
             9,
         )
         .await
@@ -528,8 +533,8 @@ async fn an_agent_is_told_only_what_is_open_and_a_refusal_never_beats_a_record()
     store
         .append(
             tail(&name("oslo-A"), &site),
-            &[record(1, run, admitted)],
-            &[StoredRun { run, told }],
+            written(&[record(1, run, admitted)]),
+            vec![StoredRun { run, told }],
             9,
         )
         .await
@@ -642,7 +647,12 @@ async fn the_ledger_says_what_the_records_add_up_to() {
     }];
     let site = "oslo".parse().unwrap();
     store
-        .append(tail(&name("EXB1"), &site), &records, &runs, 9)
+        .append(
+            tail(&name("EXB1"), &site),
+            written(&records),
+            runs.to_vec(),
+            9,
+        )
         .await
         .unwrap();
 
@@ -692,7 +702,12 @@ async fn the_ledger_says_what_the_records_add_up_to() {
     assert_eq!(store.newest_alarms().await.unwrap()["EXB1"], "A001-x: look");
 
     let again = store
-        .append(tail(&name("EXB1"), &site), &records, &runs, 9)
+        .append(
+            tail(&name("EXB1"), &site),
+            written(&records),
+            runs.to_vec(),
+            9,
+        )
         .await;
     assert!(
         matches!(again, Err(StoreError::Changed(_))),
@@ -779,7 +794,7 @@ async fn a_full_disk_is_told_as_such_and_nothing_is_half_written() {
     let agent = name("EXB1");
     let site = "oslo".parse().unwrap();
     let full = store
-        .append(tail(&agent, &site), &records, &[], 9)
+        .append(tail(&agent, &site), written(&records), Vec::new(), 9)
         .await
         .unwrap_err();
     assert!(matches!(full, StoreError::Full { .. }), "{full}");
@@ -789,7 +804,7 @@ async fn a_full_disk_is_told_as_such_and_nothing_is_half_written() {
     assert!(store.agent_alarms(&agent).await.unwrap().is_empty());
     limit(1_000_000).await;
     store
-        .append(tail(&agent, &site), &records, &[], 9)
+        .append(tail(&agent, &site), written(&records), Vec::new(), 9)
         .await
         .unwrap();
     assert_eq!(store.events(&agent, "one", run).await.unwrap().len(), 2);

@@ -206,7 +206,7 @@ impl Store {
         }
         for rows in pieces(&rows) {
             let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
-                "INSERT INTO audit (seq, at_ms, actor, role, kind, target, why, detail, hash) ",
+                "INSERT OR FAIL INTO audit (seq, at_ms, actor, role, kind, target, why, detail, hash) ",
             );
             insert.push_values(rows, |mut row, (seq, entry, hash)| {
                 row.push_bind(*seq)

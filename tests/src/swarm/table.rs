@@ -109,7 +109,7 @@ impl Outcome {
             step_us(ours),
         ));
         if self.slow > 0 {
-            let slow = self.slow_kib(ours);
+            let slow = self.slow_kib(ours, ours.slow_bytes);
             goals.push(Goal::most(
                 "memory of an agent that reads nothing, KiB",
                 SLOW_KIB,
@@ -129,8 +129,8 @@ impl Outcome {
         number(grown) / 1024.0 / number(self.agents)
     }
 
-    fn slow_kib(&self, figures: &Figures) -> f64 {
-        let grown = figures.slow_bytes.saturating_sub(figures.slow_before_bytes);
+    fn slow_kib(&self, figures: &Figures, bytes: u64) -> f64 {
+        let grown = bytes.saturating_sub(figures.slow_before_bytes);
         number(grown) / 1024.0 / number(self.slow).max(1.0)
     }
 
@@ -174,7 +174,10 @@ impl Outcome {
             number(f.resumed) * 100.0 / number(f.resumed + f.full).max(1.0)
         });
         row("memory of an agent that reads nothing", "KiB", &|f| {
-            self.slow_kib(f)
+            self.slow_kib(f, f.slow_bytes)
+        });
+        row("  with a rollout over all beside it", "KiB", &|f| {
+            self.slow_kib(f, f.slow_rollout_bytes)
         });
         row("memory at the end", "MiB", &|f| {
             number(f.end_bytes) / f64::from(1 << 20)

@@ -136,8 +136,12 @@ async fn reported(store: &Store, id: RolloutId, together: bool) {
             }];
             let tail = tail(&agent, &run.site);
             if together {
-                store.append(tail, &records, &stored, 10).await.unwrap();
+                store
+                    .append(tail, written(&records), stored.to_vec(), 10)
+                    .await
+                    .unwrap();
             } else {
+                let records = written(&records);
                 let alone = store.append_alone(tail, &records, &stored, 10);
                 alone.await.unwrap();
             }
@@ -188,7 +192,12 @@ async fn one_agents_trouble_is_no_others() {
             if number == 7 {
                 tail.after = 5;
             }
-            (number, store.append(tail, &records, &stored, 10).await)
+            (
+                number,
+                store
+                    .append(tail, written(&records), stored.to_vec(), 10)
+                    .await,
+            )
         });
     }
     while let Some(done) = all.join_next().await {
