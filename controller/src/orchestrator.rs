@@ -53,7 +53,7 @@ const REST: Duration = Duration::from_secs(1);
 const ANEW: Duration = Duration::from_secs(60);
 
 /// A look at a small fleet takes less than this, and the next one begins at once.
-const SMALL: Duration = Duration::from_millis(10);
+const SMALL: Duration = Duration::from_millis(50);
 /// Of a large one, the time between two looks is so many times what a look takes, and at most [`LONGEST_BREATH`].
 const BREATHS: u32 = 4;
 /// See [`BREATHS`].
