@@ -55,7 +55,7 @@ const ANEW: Duration = Duration::from_secs(60);
 /// A look at a small fleet takes less than this, and the next one begins at once.
 const SMALL: Duration = Duration::from_millis(50);
 /// Of a large one, the time between two looks is so many times what a look takes, and at most [`LONGEST_BREATH`].
-const BREATHS: u32 = 4;
+const BREATHS: u32 = 9;
 /// See [`BREATHS`].
 const LONGEST_BREATH: Duration = Duration::from_secs(1);
 
@@ -326,11 +326,13 @@ impl Controller {
                 self.0.store.look_anew();
                 anew = began + ANEW;
             }
+            due.elsewhere = Duration::ZERO;
             let settled = self.settle(&mut due).await;
+            let looked = began.elapsed().saturating_sub(due.elsewhere);
             // What comes meanwhile is looked at together.
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
-                () = tokio::time::sleep(breath(began.elapsed())) => {}
+                () = tokio::time::sleep(breath(looked)) => {}
             }
             let rest = match settled {
                 Ok(true) => return,
@@ -368,7 +370,7 @@ impl Controller {
             let mut freed = false;
             due.rollouts = None;
             for rollout in self.0.store.at_work().await? {
-                match self.settle_one(rollout, &mut due.rollouts).await? {
+                match self.settle_one(rollout, due).await? {
                     Settled::Died => return Ok(true),
                     Settled::Freed => freed = true,
                     Settled::AtRest => {}
@@ -392,6 +394,7 @@ impl Controller {
             let answered = self.answer_symptoms().await;
             let ended = Instant::now();
             due.lull = Some(ended + lull(ended - began));
+            due.elsewhere += ended - began;
             match answered? {
                 Answered::Died => return Ok(true),
                 Answered::Started => self.0.symptoms.store(true, Ordering::Release),
@@ -406,7 +409,7 @@ impl Controller {
     async fn settle_one(
         &self,
         mut rollout: Arc<Rollout>,
-        due_ms: &mut Option<i64>,
+        due: &mut Due,
     ) -> Result<Settled, StoreError> {
         let store = &self.0.store;
         let mut settled = Settled::AtRest;
@@ -417,12 +420,14 @@ impl Controller {
             let decision = decide(&rollout, &fleet, now_ms);
             let actions = decision.actions;
             if actions.is_empty() {
-                *due_ms = [*due_ms, decision.due_ms].into_iter().flatten().min();
+                let all = [due.rollouts, decision.due_ms];
+                due.rollouts = all.into_iter().flatten().min();
                 return Ok(settled);
             }
             if self.dies_at(Point::Decided) {
                 return Ok(Settled::Died);
             }
+            let began = Instant::now();
             match store.carry_out(&rollout, &actions, now_ms).await {
                 Ok(told) => {
                     tracing::debug!(rollout = %rollout.id, ?actions, "stored");
@@ -450,7 +455,9 @@ impl Controller {
             let id = rollout.id;
             // Let go of first: what nobody else holds is brought up to date in its place.
             drop(rollout);
-            match store.one_at_work(id).await? {
+            let now = store.one_at_work(id).await?;
+            due.elsewhere += began.elapsed();
+            match now {
                 Some(now) => rollout = now,
                 None => return Ok(settled),
             }
@@ -488,6 +495,9 @@ struct Due {
     symptoms: Option<i64>,
     /// Until then no symptoms are looked at.
     lull: Option<Instant>,
+    /// How much of the look went into what was decided, and into symptoms: the breath after it is for what is read and
+    /// decided whether anything follows or not.
+    elsewhere: Duration,
 }
 
 impl Due {

@@ -18,6 +18,7 @@ mod history;
 mod identities;
 mod immunity;
 mod in_hand;
+mod last;
 mod locks;
 mod mail_flow;
 mod many;
@@ -67,14 +68,16 @@ pub use tokens::{NewToken, TokenRefused};
 pub use trail::{TrailFile, TrailFilter, TrailRow};
 pub use waves::Changed;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use at_work::Touched;
+use mailmend_policy::name::SiteName;
 use mailmend_policy::plan::Plan;
+use mailmend_proto::run::RunId;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -82,6 +85,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 use crate::clock::Clock;
+use crate::react::Past;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -106,10 +110,12 @@ struct Held {
     gathered: gathered::Gathered,
     marks: at_work::Marks,
     kept: at_work::Kept,
-    outlook: outlook::LastOutlook,
+    outlook: last::Last<Outlook>,
     questions: Questions,
     inventory: agents::LastInventory,
-    symptoms: symptoms::LastSymptoms,
+    symptoms: last::Last<Vec<SymptomRow>>,
+    history: last::Last<Vec<Past>, (u64, i64)>,
+    locks: last::Last<BTreeMap<SiteName, RunId>>,
     lock: Mutex<Option<File>>,
 }
 
@@ -227,10 +233,12 @@ impl Store {
                 gathered: gathered::Gathered::default(),
                 marks: at_work::Marks::default(),
                 kept: at_work::Kept::default(),
-                outlook: outlook::LastOutlook::default(),
+                outlook: last::Last::default(),
                 questions: Questions::default(),
                 inventory: agents::LastInventory::default(),
-                symptoms: symptoms::LastSymptoms::default(),
+                symptoms: last::Last::default(),
+                history: last::Last::default(),
+                locks: last::Last::default(),
                 lock: Mutex::new(Some(lock)),
             }),
         };
@@ -315,9 +323,13 @@ impl Store {
         let added = self.held.end.added();
         let committing = tokio::spawn(async move {
             let committed = write.commit().await.map_err(|fault| store.fault(fault));
-            store.held.marks.note(touched);
-            if committed.is_ok() {
-                store.held.end.durable(added);
+            match committed {
+                Ok(()) => {
+                    store.held.marks.note(touched);
+                    store.held.end.durable(added);
+                }
+                // Nobody knows what came of it.
+                Err(_) => store.held.marks.note(Touched::Anything),
             }
             committed
         });

@@ -15,8 +15,8 @@ impl Controller {
     pub async fn surroundings(&self) -> Result<Surroundings, StoreError> {
         let store = self.store();
         let mut locks = BTreeMap::new();
-        for (site, run) in store.locks().await? {
-            locks.insert(site, (run, store.rollout_of(run).await?));
+        for (site, &run) in store.locks().await?.iter() {
+            locks.insert(site.clone(), (run, store.rollout_of(run).await?));
         }
         let connected = self.sessions().connected();
         let mut hands = store.in_hand().await?;

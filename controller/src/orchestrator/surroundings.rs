@@ -13,7 +13,7 @@ use crate::decide::Fleet;
 use crate::decide::gate::{Health, Vitals, health, mended};
 use crate::planning::drift::drift;
 use crate::react::{Shape, Word};
-use crate::rollout::{Rollout, RolloutId, RunPhase};
+use crate::rollout::{Rollout, RolloutId, Run, RunPhase};
 use crate::signing::would_take;
 use crate::store::{AgentRow, StoreError};
 
@@ -41,7 +41,7 @@ impl Controller {
             Default::default()
         };
         Ok(Fleet {
-            locks: store.locks().await?,
+            locks: store.locks().await?.as_ref().clone(),
             connected: self.sessions().connected(),
             in_hand: store.sites_in_hand().await?,
             servers,
@@ -60,17 +60,17 @@ impl Controller {
         rollout: &Rollout,
     ) -> Result<BTreeMap<ServerName, String>, StoreError> {
         let store = self.store();
-        let waiting = rollout
-            .runs
-            .iter()
-            .filter(|run| run.phase == RunPhase::Waiting);
-        let mut asking: BTreeSet<ServerName> =
-            waiting.flat_map(|run| run.parts.keys().cloned()).collect();
-        if asking.is_empty() {
+        let waits = |run: &&Run| run.phase == RunPhase::Waiting;
+        if !rollout.runs.iter().any(|run| waits(&run)) {
             return Ok(BTreeMap::new());
         }
         let held = store.trust_held().await?;
-        asking.retain(|agent| held.get(agent).is_some_and(|row| row.held.signed));
+        let waiting = rollout.runs.iter().filter(waits);
+        let asking: BTreeSet<ServerName> = waiting
+            .flat_map(|run| run.parts.keys())
+            .filter(|agent| held.get(*agent).is_some_and(|row| row.held.signed))
+            .cloned()
+            .collect();
         if asking.is_empty() {
             return Ok(BTreeMap::new());
         }

@@ -121,11 +121,12 @@ impl Controller {
             }
             known.words.push(word.clone());
         }
-        known.history = store.history(self.now_ms()).await?;
-        known.busy = store.busy_sites().await?;
+        let history = store.history(self.now_ms()).await?;
+        known.history.clone_from(&history);
         if stands.is_empty() {
             return Ok(known);
         }
+        known.busy = store.busy_sites().await?;
         let servers: Vec<Server> = servers.values().cloned().collect();
         for (policy, site) in stands {
             let Some(binding) = known.bindings.get(&policy) else {

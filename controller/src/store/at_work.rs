@@ -6,21 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mailmend_policy::name::ServerName;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::row::{parsed, to_json};
 use super::{Store, StoreError};
-use crate::rollout::{Rollout, RolloutId, Run};
+use crate::rollout::{Rollout, RolloutId, Run, Told};
 
 /// What a commit touched, as far as it matters to what is kept.
 #[derive(Debug)]
 pub(super) enum Touched {
     /// Nobody has thought about it: anything.
     Anything,
-    /// What agents told of these runs.
+    /// What agents told of these runs: they are to be read again.
     Told(Vec<RunId>),
+    /// What agents told of their parts: exactly this, and nothing else of the runs. A part that has ended may have freed
+    /// its site.
+    Words(Vec<(RunId, ServerName, Told)>),
+    /// A rollout was started: everything, but nothing of what agents said of symptoms.
+    Started,
     /// What agents are to do in these runs, and their rollouts.
     Decided(Vec<RunId>),
 }
@@ -33,10 +39,16 @@ pub(super) struct Marks(Mutex<Marked>);
 struct Marked {
     anything: bool,
     runs: BTreeSet<RunId>,
+    /// What agents told last, of which nothing is to be read.
+    words: BTreeMap<RunId, BTreeMap<ServerName, Told>>,
     /// Rises with each commit but those of what agents told.
     version: u64,
     /// Rises with each commit by which what agents said of symptoms may be another.
     symptoms: u64,
+    /// Rises with each commit by which runs and what came of them may be others, but for what agents told of their steps.
+    past: u64,
+    /// Rises with each commit by which a site may have been taken or freed.
+    locks: u64,
 }
 
 impl Default for Marks {
@@ -44,8 +56,11 @@ impl Default for Marks {
         Self(Mutex::new(Marked {
             anything: true,
             runs: BTreeSet::new(),
+            words: BTreeMap::new(),
             version: 0,
             symptoms: 0,
+            past: 0,
+            locks: 0,
         }))
     }
 }
@@ -63,13 +78,30 @@ impl Marks {
                 marked.anything = true;
                 marked.symptoms += 1;
             }
+            Touched::Started => marked.anything = true,
+            Touched::Decided(runs) => marked.runs.extend(runs),
             Touched::Told(runs) => {
+                if !runs.is_empty() {
+                    marked.past += 1;
+                    marked.locks += 1;
+                }
                 marked.runs.extend(runs);
                 return;
             }
-            Touched::Decided(runs) => marked.runs.extend(runs),
+            Touched::Words(words) => {
+                if words.iter().any(|(_, _, told)| told.closed.is_some()) {
+                    marked.past += 1;
+                    marked.locks += 1;
+                }
+                for (run, agent, told) in words {
+                    marked.words.entry(run).or_default().insert(agent, told);
+                }
+                return;
+            }
         }
         marked.version += 1;
+        marked.past += 1;
+        marked.locks += 1;
     }
 
     /// Notes a commit of what agents said of symptoms. Called as [`Self::note`] is.
@@ -85,6 +117,16 @@ impl Marks {
     /// See [`Marked::symptoms`].
     pub(super) fn symptoms(&self) -> u64 {
         self.lock().symptoms
+    }
+
+    /// See [`Marked::past`].
+    pub(super) fn past(&self) -> u64 {
+        self.lock().past
+    }
+
+    /// See [`Marked::locks`].
+    pub(super) fn locks(&self) -> u64 {
+        self.lock().locks
     }
 }
 
@@ -138,10 +180,11 @@ impl Store {
         only: Option<RolloutId>,
     ) -> Result<Vec<Arc<Rollout>>, StoreError> {
         // Taken before anything is read: what is committed from here on is noted for the next time.
-        let (anything, runs) = {
+        let (anything, mut runs, mut words) = {
             let mut marked = self.held.marks.lock();
             let anything = std::mem::take(&mut marked.anything);
-            (anything, std::mem::take(&mut marked.runs))
+            let words = std::mem::take(&mut marked.words);
+            (anything, std::mem::take(&mut marked.runs), words)
         };
         if anything {
             kept.clear();
@@ -155,6 +198,9 @@ impl Store {
         .map_err(|fault| self.fault(fault))?;
         let ids = rows.iter().map(id).collect::<Result<Vec<_>, _>>()?;
         kept.retain(|id, _| ids.contains(id));
+        // What is read is read after these words.
+        words.retain(|run, _| !runs.contains(run));
+        runs.extend(heard(kept, words));
         if !runs.is_empty() && !kept.is_empty() {
             self.read_runs(kept, &runs).await?;
         }
@@ -200,6 +246,29 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Puts what agents told in its place. Answers the runs of which something newer is known already: they are to be read.
+fn heard(
+    kept: &mut BTreeMap<RolloutId, Arc<Rollout>>,
+    mut words: BTreeMap<RunId, BTreeMap<ServerName, Told>>,
+) -> Vec<RunId> {
+    let mut doubtful = Vec::new();
+    for rollout in kept.values_mut() {
+        if !rollout.runs.iter().any(|run| words.contains_key(&run.id)) {
+            continue;
+        }
+        for run in &mut Arc::make_mut(rollout).runs {
+            for (agent, told) in words.remove(&run.id).unwrap_or_default() {
+                match run.parts.get_mut(&agent) {
+                    Some(part) if part.told.heard_ms <= told.heard_ms => part.told = told,
+                    // Two commits were noted in another order than they were made in, or the clock was set back.
+                    _ => doubtful.push(run.id),
+                }
+            }
+        }
+    }
+    doubtful
 }
 
 fn id(row: &SqliteRow) -> Result<RolloutId, StoreError> {

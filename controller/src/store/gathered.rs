@@ -20,19 +20,22 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::at_work::Touched;
-use super::many::pieces;
+use super::many::filled;
 use super::records::{Written, head_seen};
 use super::row::{signed, to_json};
 use super::{AgentRow, Greeting, Refused, Store, StoreError, StoredRun, SymptomRow, Tail, Write};
 use crate::lock::{self, Word};
+use crate::rollout::Told;
 use crate::trail::chain::hex;
 
 /// At most so many callers are served by one transaction: readers of the store wait for nobody, but the next caller does.
 const MOST: usize = 1024;
-/// After a transaction of so many callers the next one is gathered for as long as that one took, and at most [`LINGER`]:
-/// thousands report at once, and what they write lies on the same pages, each of which is written once for each
-/// transaction.
-const MANY: usize = 64;
+/// After a transaction of so many callers the next one is gathered for [`LINGERS`] times as long as that one took, and at
+/// most [`LINGER`]: thousands report at once, and what they write lies on the same pages, each of which is written once for
+/// each transaction.
+const MANY: usize = 16;
+/// See [`MANY`].
+const LINGERS: u32 = 3;
 /// See [`MANY`]; small beside what a step of a run takes.
 const LINGER: Duration = Duration::from_millis(40);
 
@@ -297,7 +300,8 @@ impl Store {
                         let many = jobs.len() >= MANY;
                         answer(jobs, greeted);
                         if many {
-                            tokio::time::sleep(began.elapsed().min(LINGER)).await;
+                            let linger = began.elapsed().saturating_mul(LINGERS).min(LINGER);
+                            tokio::time::sleep(linger).await;
                         }
                         continue;
                     }
@@ -380,13 +384,10 @@ impl Store {
         if !appends.is_empty() {
             self.write_appends(&mut write, &appends).await?;
         }
-        let runs = appends
-            .iter()
-            .flat_map(|append| append.runs.iter().map(|run| run.run));
         let touched = if beyond {
             Touched::Anything
         } else {
-            Touched::Told(runs.collect())
+            Touched::Words(words(&appends))
         };
         let committed = self.commit_of(write, touched).await;
         if !symptoms.is_empty() {
@@ -441,33 +442,7 @@ impl Store {
         write: &mut Write<'_>,
         appends: &[&Append],
     ) -> Result<(), StoreError> {
-        let mut tails = Vec::with_capacity(appends.len());
-        for append in appends {
-            let last = append.records.last();
-            let last = last.map_or(append.after, |last| last.record.seq);
-            tails.push((
-                append.agent.as_str(),
-                append.journal.as_str(),
-                signed("agents", append.after)?,
-                signed("agents", last)?,
-                append.now_ms,
-                append.chain.map(|hash| hex(&hash)),
-            ));
-        }
-        let moved = sqlx::query(
-            "UPDATE OR FAIL agents SET acknowledged = tail.value ->> 3, head = max(head, tail.value ->> 3),
-               last_seen_ms = tail.value ->> 4, chain = unhex(tail.value ->> 5)
-             FROM json_each($1) AS tail
-             WHERE agents.name = tail.value ->> 0 AND agents.journal = tail.value ->> 1
-               AND agents.acknowledged = tail.value ->> 2",
-        )
-        .bind(to_json("agents", &tails)?)
-        .execute(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
-        if moved.rows_affected() != appends.len() as u64 {
-            return Err(StoreError::Changed("one of many agents".to_owned()));
-        }
+        self.move_tails(write, appends).await?;
         self.insert_records(write, appends).await?;
         self.note_heads(write, appends).await?;
         let (mut admitted, mut closed) = (Vec::new(), Vec::new());
@@ -507,11 +482,9 @@ impl Store {
             .await
             .map_err(|fault| self.fault(fault))?;
         }
-        let (mut told, mut words) = (Vec::new(), Vec::new());
+        let mut words = Vec::new();
         for append in appends {
             for StoredRun { run, told: now } in &append.runs {
-                let json = to_json("parts", now)?;
-                told.push((run.to_string(), append.agent.as_str(), json));
                 // After all of the records: another release may have been taken right after this closing.
                 if now.closed.is_some() && now.releasing.is_none() {
                     let fence = now.fence;
@@ -519,15 +492,86 @@ impl Store {
                 }
             }
         }
-        sqlx::query(
-            "UPDATE OR FAIL parts SET told = part.value ->> 2 FROM json_each($1) AS part
-             WHERE run = part.value ->> 0 AND agent = part.value ->> 1",
-        )
-        .bind(to_json("parts", &told)?)
-        .execute(&mut **write)
-        .await
-        .map_err(|fault| self.fault(fault))?;
+        self.write_told(write, appends).await?;
         self.hear_all(write, &words).await
+    }
+
+    /// Moves the ends of the journals on; all of them must be where their reports begin.
+    async fn move_tails(
+        &self,
+        write: &mut Write<'_>,
+        appends: &[&Append],
+    ) -> Result<(), StoreError> {
+        let mut tails = Vec::with_capacity(appends.len());
+        for append in appends {
+            let last = append.records.last();
+            let last = last.map_or(append.after, |last| last.record.seq);
+            let (after, last) = (signed("agents", append.after)?, signed("agents", last)?);
+            tails.push((*append, after, last));
+        }
+        let mut moved = 0;
+        for tails in filled(&tails) {
+            let mut update: QueryBuilder<Sqlite> =
+                QueryBuilder::new("WITH tail (agent, journal, after, last, at_ms, chain) AS (");
+            update.push_values(tails, |mut row, tail| {
+                let chain = tail.and_then(|(append, ..)| append.chain);
+                row.push_bind(tail.map(|(append, ..)| append.agent.to_string()))
+                    .push_bind(tail.map(|(append, ..)| append.journal.clone()))
+                    .push_bind(tail.map(|(_, after, _)| *after))
+                    .push_bind(tail.map(|(_, _, last)| *last))
+                    .push_bind(tail.map(|(append, ..)| append.now_ms))
+                    .push_bind(chain.map(|hash| hash.to_vec()));
+            });
+            update.push(
+                ") UPDATE OR FAIL agents SET acknowledged = tail.last, head = max(head, tail.last),
+                     last_seen_ms = tail.at_ms, chain = tail.chain
+                   FROM tail WHERE agents.name = tail.agent AND agents.journal = tail.journal
+                     AND agents.acknowledged = tail.after",
+            );
+            let done = update
+                .build()
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+            moved += done.rows_affected();
+        }
+        if moved == appends.len() as u64 {
+            return Ok(());
+        }
+        Err(StoreError::Changed("one of many agents".to_owned()))
+    }
+
+    /// Writes what the agents have told of their parts of runs.
+    async fn write_told(
+        &self,
+        write: &mut Write<'_>,
+        appends: &[&Append],
+    ) -> Result<(), StoreError> {
+        let mut told = Vec::new();
+        for append in appends {
+            for StoredRun { run, told: now } in &append.runs {
+                told.push((*run, &append.agent, to_json("parts", now)?));
+            }
+        }
+        for told in filled(&told) {
+            let mut update: QueryBuilder<Sqlite> =
+                QueryBuilder::new("WITH part (run, agent, told) AS (");
+            update.push_values(told, |mut row, told| {
+                row.push_bind(told.map(|(run, ..)| run.to_string()))
+                    .push_bind(told.map(|(_, agent, _)| agent.to_string()))
+                    .push_bind(told.map(|(.., told)| told.clone()));
+            });
+            update.push(
+                ") UPDATE OR FAIL parts SET told = part.told FROM part
+                   WHERE parts.run = part.run AND parts.agent = part.agent",
+            );
+            update
+                .build()
+                .execute(&mut **write)
+                .await
+                .map_err(|fault| self.fault(fault))?;
+        }
+        Ok(())
     }
 
     /// Notes the heads of journals in the audit trail where that is due, as [`Store::append_alone`] does.
@@ -563,20 +607,23 @@ impl Store {
                 rows.push((*append, one, signed("records", one.record.seq)?));
             }
         }
-        for rows in pieces(&rows) {
+        for rows in filled(&rows) {
             let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new(
-                "INSERT OR FAIL INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record) ",
+                "INSERT OR FAIL INTO records (agent, journal, seq, run, kind, at_ms, stored_ms, record)
+                 SELECT * FROM (",
             );
-            insert.push_values(rows, |mut row, (append, Written { record, bytes }, seq)| {
-                row.push_bind(append.agent.to_string())
-                    .push_bind(append.journal.clone())
-                    .push_bind(*seq)
-                    .push_bind(record.run.to_string())
-                    .push_bind(record.event.name())
-                    .push_bind(record.at_ms)
-                    .push_bind(append.now_ms)
-                    .push_bind(bytes.clone());
+            insert.push_values(rows, |mut row, one| {
+                let record = one.map(|(_, written, _)| &written.record);
+                row.push_bind(one.map(|(append, ..)| append.agent.to_string()))
+                    .push_bind(one.map(|(append, ..)| append.journal.clone()))
+                    .push_bind(one.map(|(.., seq)| *seq))
+                    .push_bind(record.map(|record| record.run.to_string()))
+                    .push_bind(record.map(|record| record.event.name()))
+                    .push_bind(record.map(|record| record.at_ms))
+                    .push_bind(one.map(|(append, ..)| append.now_ms))
+                    .push_bind(one.map(|(_, written, _)| written.bytes.clone()));
             });
+            insert.push(") WHERE column1 IS NOT NULL");
             insert
                 .build()
                 .execute(&mut **write)
@@ -629,6 +676,15 @@ impl Store {
             .map_err(|fault| self.fault(fault))?;
         Ok(())
     }
+}
+
+/// What agents told of their parts of runs, in order.
+fn words(appends: &[&Append]) -> Vec<(RunId, ServerName, Told)> {
+    let each = appends.iter().flat_map(|append| {
+        let runs = append.runs.iter();
+        runs.map(|run| (run.run, append.agent.clone(), run.told.clone()))
+    });
+    each.collect()
 }
 
 /// The phase of a duty that ended so.

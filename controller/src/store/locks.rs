@@ -4,6 +4,7 @@
 //! transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mailmend_policy::name::SiteName;
 use mailmend_proto::run::RunId;
@@ -29,11 +30,17 @@ pub(super) fn held(row: &SqliteRow) -> Result<Held, StoreError> {
 }
 
 impl Store {
-    /// The runs that hold a site, over all rollouts.
+    /// The runs that hold a site, over all rollouts. Read anew only when one may have been taken or freed.
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn locks(&self) -> Result<BTreeMap<SiteName, RunId>, StoreError> {
+    pub async fn locks(&self) -> Result<Arc<BTreeMap<SiteName, RunId>>, StoreError> {
+        let version = || self.held.marks.locks();
+        let read = async || self.read_locks().await;
+        self.held.locks.or_read(version, read).await
+    }
+
+    pub(super) async fn read_locks(&self) -> Result<BTreeMap<SiteName, RunId>, StoreError> {
         sqlx::query("SELECT site, run FROM locks")
             .fetch_all(&self.readers)
             .await

@@ -15,7 +15,6 @@ use crate::react::Binding;
 /// What is the same for all sessions.
 #[derive(Debug)]
 pub struct Outlook {
-    version: u64,
     /// The inventory's generation; it may be a newer one by now, through what agents said of themselves at their hello.
     pub generation: i64,
     /// The generation of what is signed.
@@ -32,24 +31,19 @@ pub struct Outlook {
     pub gated: HashMap<ServerName, BTreeMap<PolicyName, u32>>,
 }
 
-/// The last one that was read.
-#[derive(Debug, Default)]
-pub(super) struct LastOutlook(tokio::sync::Mutex<Option<Arc<Outlook>>>);
-
 impl Store {
     /// What all sessions ask for, as it is now.
     ///
     /// # Errors
     /// Where the store fails or a row is damaged.
     pub async fn outlook(&self) -> Result<Arc<Outlook>, StoreError> {
-        let mut last = self.held.outlook.0.lock().await;
-        // Before anything is read: what is committed from here on makes it an old one.
-        let version = self.held.marks.version();
-        if let Some(known) = last.as_ref().filter(|known| known.version == version) {
-            return Ok(known.clone());
-        }
-        let found = Arc::new(Outlook {
-            version,
+        let version = || self.held.marks.version();
+        let read = async || self.read_outlook().await;
+        self.held.outlook.or_read(version, read).await
+    }
+
+    async fn read_outlook(&self) -> Result<Outlook, StoreError> {
+        Ok(Outlook {
             // First, so that what is read after it is not older.
             generation: self.generation().await?,
             trust: self.trust_generation().await?,
@@ -58,9 +52,7 @@ impl Store {
             in_hand: self.in_hand().await?.into_keys().collect(),
             bindings: self.bindings().await?,
             gated: self.gated().await?,
-        });
-        *last = Some(found.clone());
-        Ok(found)
+        })
     }
 
     async fn gated(&self) -> Result<HashMap<ServerName, BTreeMap<PolicyName, u32>>, StoreError> {

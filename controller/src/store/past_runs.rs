@@ -10,6 +10,7 @@ use crate::react::{Busy, Past};
 use crate::rollout::{RolloutId, RunPhase, Told};
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use mailmend_policy::name::SiteName;
 
@@ -19,12 +20,21 @@ const REMEMBERED_MS: i64 = 30 * 24 * 3_600_000;
 /// More runs than this are not looked at, the newest are.
 const MOST: i64 = 5000;
 
+/// How often runs are read again though nothing changed, milliseconds: those of long ago are forgotten.
+const FORGOTTEN_EVERY_MS: i64 = 3_600_000;
+
 impl Store {
-    /// The runs of bound policies, newest first.
+    /// The runs of bound policies, newest first. Read anew only when one of them may have changed.
     ///
     /// # Errors
     /// Where the store fails or a row is damaged.
-    pub async fn history(&self, now_ms: i64) -> Result<Vec<Past>, StoreError> {
+    pub async fn history(&self, now_ms: i64) -> Result<Arc<Vec<Past>>, StoreError> {
+        let version = || (self.held.marks.past(), now_ms / FORGOTTEN_EVERY_MS);
+        let read = async || self.read_history(now_ms).await;
+        self.held.history.or_read(version, read).await
+    }
+
+    pub(super) async fn read_history(&self, now_ms: i64) -> Result<Vec<Past>, StoreError> {
         const TABLE: &str = "runs";
         let rows = sqlx::query(
             "SELECT r.id, r.rollout, r.site, r.phase, r.ended_ms, o.policy, o.started_ms,

@@ -13,6 +13,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
+use super::at_work::Touched;
 use super::many::pieces;
 use super::orders::unwinding;
 use super::row::digest;
@@ -103,7 +104,11 @@ impl Store {
         self.write_rollout(&mut write, new).await?;
         self.write_change_of(&mut write, change, vec![new.told()])
             .await?;
-        self.commit(write).await?;
+        self.commit_of(write, Touched::Started).await?;
+        let mut plans = self.held.plans.lock();
+        for run in &new.runs {
+            plans.insert(run.id.to_string(), Arc::new(run.plan.clone()));
+        }
         Ok(new.id)
     }
 

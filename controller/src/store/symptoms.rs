@@ -21,10 +21,6 @@ pub struct SymptomRow {
     pub digest: Digest,
 }
 
-/// What agents said, as it was read last.
-#[derive(Debug, Default)]
-pub(super) struct LastSymptoms(tokio::sync::Mutex<Option<(u64, Arc<Vec<SymptomRow>>)>>);
-
 fn symptom(row: &SqliteRow) -> Result<SymptomRow, StoreError> {
     const TABLE: &str = "symptoms";
     Ok(SymptomRow {
@@ -84,15 +80,9 @@ impl Store {
     /// # Errors
     /// Where the store fails.
     pub async fn last_symptoms(&self) -> Result<Arc<Vec<SymptomRow>>, StoreError> {
-        let mut last = self.held.symptoms.0.lock().await;
-        // Before anything is read: what is committed from here on makes it an old one.
-        let version = self.held.marks.symptoms();
-        if let Some((_, known)) = last.as_ref().filter(|(at, _)| *at == version) {
-            return Ok(known.clone());
-        }
-        let found = Arc::new(self.symptoms().await?);
-        *last = Some((version, found.clone()));
-        Ok(found)
+        let version = || self.held.marks.symptoms();
+        let read = async || self.symptoms().await;
+        self.held.symptoms.or_read(version, read).await
     }
 
     /// What all agents said last, by agent and policy.

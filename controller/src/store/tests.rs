@@ -76,7 +76,7 @@ fn record(seq: u64, run: RunId, event: Event) -> Record {
     }
 }
 
-fn tail<'a>(agent: &'a ServerName, site: &'a mailmend_policy::name::SiteName) -> Tail<'a> {
+fn tail<'a>(agent: &'a ServerName, site: &'a SiteName) -> Tail<'a> {
     Tail {
         agent,
         site,
@@ -885,7 +885,7 @@ async fn the_store_makes_of_an_action_what_a_rollout_in_memory_makes_of_it() {
             here,
             "{actions:?}"
         );
-        assert_eq!(store.locks().await.unwrap(), books.locks(), "{actions:?}");
+        assert_eq!(*store.locks().await.unwrap(), books.locks(), "{actions:?}");
         assert_eq!(store.minted().await.unwrap(), books.minted, "{actions:?}");
     }
 }

@@ -2,6 +2,9 @@
 //! own, each on a server of files alone, against the real controller.
 //!
 //! Their policy looks at a file in five steps and changes nothing: what is measured is what lies between the steps.
+//!
+//! Beside it, in the same run and before it, the bare server with as many agents of the swarm: it speaks no more of the
+//! protocol than they do, so that real agents would have nothing to do with it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,10 +20,10 @@ use mailmend_policy::name::ServerName;
 use serde::Serialize;
 
 use super::asker::Asker;
-use super::inventory::DATABASE;
+use super::inventory::{DATABASE, Inventory};
 use super::process::{Kind, Process, Used};
 use super::stored::Stored;
-use super::{Cost, REST, Swarm, cost, ended, until};
+use super::{Cost, Figures, Measuring, REST, Swarm, cost, ended, until};
 use crate::lab_error::{Attempting, LabError};
 use crate::programs::Programs;
 use crate::registry::Registry;
@@ -66,6 +69,8 @@ pub struct Outcome {
     pub steps: usize,
     /// Memory of the controller at the end, bytes.
     pub end_bytes: u64,
+    /// The bare server with as many agents of the swarm.
+    pub bare: Option<Figures>,
 }
 
 impl Outcome {
@@ -80,27 +85,47 @@ impl Outcome {
     /// A table of 80 columns.
     #[must_use]
     pub fn table(&self) -> String {
-        let line = |what: &str, cost: &Cost| {
-            format!("{what:<44} {:>8.2} s {:>8.2} s\n", cost.seconds, cost.cpu)
+        let line = |what: &str, cost: &Cost, bare: fn(&Figures) -> &Cost| {
+            let bare = self.bare.as_ref().map(bare).map_or_else(
+                || format!("{:>10} {:>10}", "-", "-"),
+                |bare| format!("{:>8.2} s {:>8.2} s", bare.seconds, bare.cpu),
+            );
+            let Cost { seconds, cpu } = cost;
+            format!("{what:<34} {seconds:>8.2} s {cpu:>8.2} s {bare}\n")
         };
-        format!(
-            "{:<44} {:>10} {:>10}\n{}{}{}{}{:<44} {:>8.2} s\n{:<44} {:>10}\n{:<44} {:>10}\n{:<44} {:>10}\n",
-            format!("{} real agents", self.agents),
-            "time",
-            "controller",
-            line("start and connect all", &self.connect),
-            line("push a policy, all answers stored", &self.push),
-            line("rollout of five steps, two waves", &self.rollout),
-            line("storm: all back after a kill", &self.storm),
-            "listening again after the kill",
-            self.restart_seconds,
-            "sessions resumed in the storm",
-            format!("{} of {}", self.resumed, self.resumed + self.full),
-            "runs that succeeded",
-            format!("{} of {}", self.succeeded, self.agents),
-            "steps stored",
-            format!("{} of {}", self.steps, self.agents * STEPS),
-        )
+        let one = |what: &str, found: String| format!("{what:<34} {found:>10}\n");
+        let head = format!("{} real agents", self.agents);
+        [
+            format!(
+                "{head:<34} {:>10} {:>10} {:>10} {:>10}\n",
+                "time", "processor", "bare", "processor"
+            ),
+            line("start and connect all", &self.connect, |bare| &bare.cold),
+            line("push a policy, all answered", &self.push, |bare| &bare.push),
+            line("rollout of five steps, two waves", &self.rollout, |bare| {
+                &bare.rollout
+            }),
+            line("storm: all back after a kill", &self.storm, |bare| {
+                &bare.storm
+            }),
+            one(
+                "listening again after the kill",
+                format!("{:.2} s", self.restart_seconds),
+            ),
+            one(
+                "sessions resumed in the storm",
+                format!("{} of {}", self.resumed, self.resumed + self.full),
+            ),
+            one(
+                "runs that succeeded",
+                format!("{} of {}", self.succeeded, self.agents),
+            ),
+            one(
+                "steps stored",
+                format!("{} of {}", self.steps, self.agents * STEPS),
+            ),
+        ]
+        .concat()
     }
 }
 
@@ -128,6 +153,18 @@ pub fn run(swarm: &Swarm, programs: &Programs, say: &dyn Fn(&str)) -> Result<Out
         .attempting(|| "make a folder".to_owned())?;
     let path = folder.path().to_owned();
     folder.disable_cleanup(swarm.keep);
+    let bare = if swarm.bare {
+        let data = path.join("bare");
+        let inventory = Inventory::make(&data, count)?;
+        let swarm = Swarm {
+            slow: 0,
+            ..swarm.clone()
+        };
+        let mut bare = Measuring::begin(&swarm, Kind::Bare, programs, &path, &data, &inventory)?;
+        Some(bare.all(say, "bare")?)
+    } else {
+        None
+    };
     let data = path.join("controller");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -192,6 +229,7 @@ pub fn run(swarm: &Swarm, programs: &Programs, say: &dyn Fn(&str)) -> Result<Out
         succeeded: stored.succeeded(&id)?,
         steps: stored.records("step-finished")?,
         end_bytes: server.used()?.rss,
+        bare,
     };
     drop(agents);
     Ok(outcome)

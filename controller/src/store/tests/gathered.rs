@@ -217,17 +217,42 @@ async fn one_agents_trouble_is_no_others() {
 #[tokio::test]
 async fn what_is_kept_of_rollouts_is_what_is_stored() {
     let (_folder, store, id) = begun().await;
+    let whole = store.rollout(id).await.unwrap().unwrap();
+    let bound = crate::react::Binding {
+        policy: whole.policy.clone(),
+        version: whole.version,
+        selector: String::new(),
+        answer: crate::react::Answer::Observe,
+        throttle: crate::react::Throttle::default(),
+        bound_ms: 1,
+        by: "op".into(),
+    };
+    store.bind(&bound, &change()).await.unwrap();
     let same = async |what: &str| {
         let kept = store.at_work().await.unwrap();
         let kept: Vec<&Rollout> = kept.iter().map(AsRef::as_ref).collect();
         let stored = store.open_rollouts().await.unwrap();
         assert_eq!(kept, stored.iter().collect::<Vec<_>>(), "after {what}");
+        let locks = store.read_locks().await.unwrap();
+        assert_eq!(*store.locks().await.unwrap(), locks, "after {what}");
+        let history = store.read_history(1).await.unwrap();
+        assert_eq!(history.len(), AGENTS);
+        assert_eq!(*store.history(1).await.unwrap(), history, "after {what}");
     };
     same("it was begun").await;
     greeted(&store).await;
     reported(&store, id, true).await;
     same("reports").await;
     let whole = store.at_work().await.unwrap().pop().unwrap();
+    assert!(whole.runs[0].parts[&name("s0-A")].told.closed.is_some());
+    // As if an older commit were noted after a newer one.
+    let old = Told {
+        heard_ms: -1,
+        ..Told::default()
+    };
+    let words = vec![(whole.runs[0].id, name("s0-A"), old)];
+    store.held.marks.note(Touched::Words(words));
+    same("an old word").await;
     let run = whole.runs[1].id;
     let server = name("s1-A");
     let through = 1;
@@ -295,6 +320,57 @@ async fn what_is_kept_of_rollouts_is_what_is_stored() {
     drop(whole);
     same("its end").await;
     assert!(store.at_work().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_could_not_be_committed_is_not_kept() {
+    let (_folder, store, id) = begun().await;
+    greeted(&store).await;
+    let kept = store.one_at_work(id).await.unwrap().unwrap();
+    let word = (
+        kept.runs[3].id,
+        name("s3-A"),
+        told(&report(&kept.runs[3], 3)),
+    );
+    drop(kept);
+    let mut write = store.write().await.unwrap();
+    // Asserted only by the commit, which fails of it.
+    sqlx::raw_sql(
+        "PRAGMA defer_foreign_keys = ON; INSERT INTO parts (run, agent) VALUES ('none', 's3-A')",
+    )
+    .execute(&mut *write)
+    .await
+    .unwrap();
+    let words = Touched::Words(vec![word]);
+    assert!(store.commit_of(write, words).await.is_err());
+    let kept = store.one_at_work(id).await.unwrap().unwrap();
+    assert_eq!(*kept, store.open_rollouts().await.unwrap()[0]);
+    assert!(kept.runs[3].parts[&name("s3-A")].told.closed.is_none());
+    reported(&store, id, true).await;
+}
+
+#[tokio::test]
+async fn sites_and_former_runs_are_read_again_when_a_part_has_ended_and_not_for_its_steps() {
+    let (_folder, store, id) = begun().await;
+    greeted(&store).await;
+    let run = store.rollout(id).await.unwrap().unwrap().runs[3].clone();
+    let agent = name("s3-A");
+    let read = async || {
+        (
+            store.locks().await.unwrap(),
+            store.history(1).await.unwrap(),
+        )
+    };
+    let word = |told: Told| Touched::Words(vec![(run.id, agent.clone(), told)]);
+    let before = read().await;
+    let begun = told(&[admitted(&run)]);
+    assert!(begun.closed.is_none());
+    store.held.marks.note(word(begun));
+    let after = read().await;
+    assert!(Arc::ptr_eq(&before.0, &after.0) && Arc::ptr_eq(&before.1, &after.1));
+    store.held.marks.note(word(told(&report(&run, 3))));
+    let after = read().await;
+    assert!(!Arc::ptr_eq(&before.0, &after.0) && !Arc::ptr_eq(&before.1, &after.1));
 }
 
 #[tokio::test]

@@ -206,10 +206,7 @@ async fn an_order_is_told_at_each_connect_until_it_is_answered_and_over_a_restar
     // A release disturbs service: nothing else begins at the site meanwhile.
     let locks = world.controller.store().locks().await.unwrap();
     let run = RunId(Uuid::from_u128(9));
-    assert_eq!(
-        locks.into_iter().collect::<Vec<_>>(),
-        [("oslo".parse().unwrap(), run)]
-    );
+    assert_eq!(*locks, BTreeMap::from([("oslo".parse().unwrap(), run)]));
     let told = order(&mut line).await;
     assert_eq!(
         (told.by.as_str(), told.run.as_str()),
