@@ -1,6 +1,7 @@
 //! From a request to frozen plans: which sites, which servers, what would be done, under which digest.
 
 pub mod drift;
+mod fleet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,8 @@ use mailmend_policy::source::PolicySource;
 use mailmend_policy::strategy::{
     Impossible, LastPath, Resolved, Share, Strategy, Targets, overridden,
 };
+
+pub use fleet::Fleet;
 
 use crate::mail_flow::{MailFlow, Route};
 use crate::rollout::tolerance;
@@ -155,6 +158,31 @@ pub fn planned(
             servers: servers.len(),
         });
     }
+    let strategy = strategy_of(&policy, overrides)?;
+    let resolved = strategy
+        .resolve(&targets(&plans, servers))
+        .map_err(PlanningFault::Strategy)?;
+    let flow = MailFlow::of(servers);
+    another_path(&strategy, &flow, &plans)?;
+    let mail_flow = flow.notes(&plans, servers);
+    let mut by_site: BTreeMap<SiteName, Vec<Server>> = BTreeMap::new();
+    for server in selected {
+        by_site.entry(server.site.clone()).or_default().push(server);
+    }
+    by_site.retain(|site, _| plans.iter().any(|plan| plan.site == *site));
+    Ok(Planned {
+        digest: digest(&plans),
+        policy,
+        plans,
+        servers: by_site,
+        strategy,
+        resolved,
+        mail_flow,
+    })
+}
+
+/// The policy's strategy with what a request has in its place.
+fn strategy_of(policy: &Policy, overrides: &Overrides<'_>) -> Result<Strategy, PlanningFault> {
     let mut strategy = if overrides.strategy.is_empty() {
         policy.strategy.clone()
     } else {
@@ -173,30 +201,17 @@ pub fn planned(
     if !(1..=1000).contains(&strategy.sites_at_once) {
         return Err(PlanningFault::SitesAtOnce(strategy.sites_at_once));
     }
-    let resolved = strategy
-        .resolve(&targets(&plans, servers))
-        .map_err(PlanningFault::Strategy)?;
-    let flow = MailFlow::of(servers);
+    Ok(strategy)
+}
+
+/// That no plan takes the only outbound path of a route, where the strategy refuses that.
+fn another_path(strategy: &Strategy, flow: &MailFlow, plans: &[Plan]) -> Result<(), PlanningFault> {
     if strategy.last_path == LastPath::Refuse
         && let Some((route, server)) = plans.iter().flat_map(|plan| flow.only_paths(plan)).next()
     {
         return Err(PlanningFault::LastPath { route, server });
     }
-    let mail_flow = flow.notes(&plans, servers);
-    let mut by_site: BTreeMap<SiteName, Vec<Server>> = BTreeMap::new();
-    for server in selected {
-        by_site.entry(server.site.clone()).or_default().push(server);
-    }
-    by_site.retain(|site, _| plans.iter().any(|plan| plan.site == *site));
-    Ok(Planned {
-        digest: digest(&plans),
-        policy,
-        plans,
-        servers: by_site,
-        strategy,
-        resolved,
-        mail_flow,
-    })
+    Ok(())
 }
 
 /// What a strategy is resolved for: these plans, out of all servers.
@@ -209,6 +224,11 @@ pub fn targets(plans: &[Plan], servers: &[Server]) -> Targets {
             *count += 1;
         }
     }
+    targets_of(plans, sites, servers.len())
+}
+
+/// The same for sites of so many servers each, in a fleet of so many.
+fn targets_of(plans: &[Plan], sites: BTreeMap<SiteName, u32>, fleet: usize) -> Targets {
     let outages = plans
         .iter()
         .flat_map(|plan| worst_case(plan).sections)
@@ -216,7 +236,7 @@ pub fn targets(plans: &[Plan], servers: &[Server]) -> Targets {
     Targets {
         runs: u32::try_from(plans.len()).unwrap_or(u32::MAX),
         sites,
-        fleet: u32::try_from(servers.len()).unwrap_or(u32::MAX),
+        fleet: u32::try_from(fleet).unwrap_or(u32::MAX),
         longest_outage: outages.max().unwrap_or_default(),
     }
 }

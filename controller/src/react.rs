@@ -4,6 +4,7 @@
 //! comes of it: a rollout and the decision to start it are one write, so that a controller that dies at
 //! any point starts it once. Time is an argument.
 
+mod by_site;
 mod effect;
 mod known;
 mod throttle;
@@ -15,6 +16,7 @@ use mailmend_policy::name::{PolicyName, ServerName, SiteName};
 use mailmend_proto::run::RunId;
 use uuid::Uuid;
 
+pub(crate) use by_site::BySite;
 pub use effect::{Effect, NotAnEffect};
 pub use known::{
     Answer, Binding, Busy, Decided, InHand, Known, Member, NotAStanding, NotAnAnswer, Past,
@@ -98,14 +100,32 @@ pub fn react(known: &Known, now_ms: i64) -> Answers {
     let mut ledger = Ledger::of(known, now_ms);
     judge_effects(known, now_ms, &mut ledger, &mut answers);
     lapse(known, &mut answers);
-    for case in cases(known, now_ms) {
-        answer(known, now_ms, &case, &mut ledger, &mut answers);
+    let cases = cases(known, now_ms);
+    if cases.is_empty() {
+        return answers;
+    }
+    let by_site = BySite::of(known);
+    for case in cases {
+        let looked = Looked {
+            known,
+            by_site: &by_site,
+            now_ms,
+        };
+        answer(looked, &case, &mut ledger, &mut answers);
     }
     answers
 }
 
-fn judge_effects(known: &Known, now_ms: i64, ledger: &mut Ledger, answers: &mut Answers) {
-    for past in &known.history {
+/// What every case is answered from.
+#[derive(Clone, Copy)]
+struct Looked<'k> {
+    known: &'k Known,
+    by_site: &'k BySite<'k>,
+    now_ms: i64,
+}
+
+fn judge_effects(known: &Known, now_ms: i64, ledger: &mut Ledger<'_>, answers: &mut Answers) {
+    for past in known.history.iter() {
         if let Some(effect) = past.effect {
             answers
                 .effects
@@ -170,7 +190,7 @@ struct Case<'a> {
 /// what came first has taken.
 fn cases(known: &Known, now_ms: i64) -> Vec<Case<'_>> {
     let mut cases: BTreeMap<(&PolicyName, &SiteName), Case<'_>> = BTreeMap::new();
-    for word in &known.words {
+    for word in known.words.values().flat_map(BTreeMap::values) {
         let (Some(binding), Some(member)) = (
             known.bindings.get(&word.policy),
             known.fleet.get(&word.agent),
@@ -207,16 +227,16 @@ fn cases(known: &Known, now_ms: i64) -> Vec<Case<'_>> {
     cases
 }
 
-fn answer(known: &Known, now_ms: i64, case: &Case<'_>, ledger: &mut Ledger, answers: &mut Answers) {
+fn answer<'k>(looked: Looked<'k>, case: &Case<'k>, ledger: &mut Ledger<'k>, answers: &mut Answers) {
     let binding = case.binding;
     if binding.answer == Answer::Observe {
         return;
     }
     let mut ready = BTreeSet::new();
     for (&server, &age_ms) in &case.standing {
-        match common(known, now_ms, case, server, age_ms, ledger) {
+        match common(looked, case, server, age_ms, ledger) {
             None => {
-                ready.insert(server.clone());
+                ready.insert(server);
             }
             Some(wait) => {
                 if let Some(at_ms) = wait.until_ms() {
@@ -242,21 +262,21 @@ fn answer(known: &Known, now_ms: i64, case: &Case<'_>, ledger: &mut Ledger, answ
         } else {
             format!("{worst} runs in a row did not hold: the binding acts no more here by itself")
         };
-        propose(known, case, ready, why, answers);
+        propose(looked, case, &ready, why, answers);
     } else {
-        start(known, now_ms, case, ready, ledger, answers);
+        start(looked, case, &ready, ledger, answers);
     }
 }
 
 /// What holds any answer back, proposals too.
-fn common(
-    known: &Known,
-    now_ms: i64,
-    case: &Case<'_>,
-    server: &ServerName,
+fn common<'k>(
+    looked: Looked<'k>,
+    case: &Case<'k>,
+    server: &'k ServerName,
     age_ms: i64,
-    ledger: &Ledger,
+    ledger: &Ledger<'k>,
 ) -> Option<Wait> {
+    let Looked { known, now_ms, .. } = looked;
     let binding = case.binding;
     let word = known.word(&binding.policy, server)?;
     let member = known.fleet.get(server)?;
@@ -279,7 +299,7 @@ fn common(
             until_ms: now_ms + (binding.throttle.stands_for_ms - age_ms),
         });
     }
-    if let Some((name, hand)) = known.in_hand_at(case.site) {
+    if let Some((name, hand)) = looked.by_site.in_hand(case.site) {
         return Some(Wait::InHand {
             server: name.clone(),
             hand: hand.clone(),
@@ -288,7 +308,7 @@ fn common(
     if let Some(busy) = ledger.busy(case.site) {
         return Some(Wait::Busy {
             site: case.site.clone(),
-            busy: *busy,
+            busy,
         });
     }
     if let Some(Err(why)) = known
@@ -300,26 +320,26 @@ fn common(
     ledger.settling(binding, server, now_ms)
 }
 
-fn propose(
-    known: &Known,
-    case: &Case<'_>,
-    ready: BTreeSet<ServerName>,
+fn propose<'k>(
+    looked: Looked<'k>,
+    case: &Case<'k>,
+    ready: &BTreeSet<&ServerName>,
     why: String,
     answers: &mut Answers,
 ) {
     let policy = &case.binding.policy;
     let mut wait = |wait: Wait| {
-        for server in &ready {
+        for &server in ready {
             answers
                 .waits
                 .insert((policy.clone(), server.clone()), wait.clone());
         }
     };
-    let Some(open) = known.proposal(policy, case.site) else {
+    let Some(open) = looked.by_site.proposal(policy, case.site) else {
         answers.reactions.push(Reaction::Propose {
             policy: policy.clone(),
             site: case.site.clone(),
-            servers: ready,
+            servers: ready.iter().copied().cloned().collect(),
             why,
         });
         return;
@@ -345,38 +365,35 @@ fn propose(
     }
 }
 
-fn start(
-    known: &Known,
-    now_ms: i64,
-    case: &Case<'_>,
-    ready: BTreeSet<ServerName>,
-    ledger: &mut Ledger,
+fn start<'k>(
+    looked: Looked<'k>,
+    case: &Case<'k>,
+    ready: &BTreeSet<&ServerName>,
+    ledger: &mut Ledger<'k>,
     answers: &mut Answers,
 ) {
+    let Looked { known, now_ms, .. } = looked;
     let binding = case.binding;
     let key = (binding.policy.clone(), case.site.clone());
-    let no_shapes = Vec::new();
     let shapes = match known.shapes.get(&key) {
-        Some(Ok(shapes)) => shapes,
-        _ => &no_shapes,
+        Some(Ok(shapes)) => &shapes[..],
+        _ => &[],
     };
     let mut chosen = BTreeSet::new();
-    let mut trial = ledger.clone();
     for shape in shapes {
-        if shape.looks.is_disjoint(&ready) {
+        if !shape.looks.iter().any(|server| ready.contains(server)) {
             continue;
         }
-        let held = shape_held(known, now_ms, case, shape, &ready, &trial);
-        match held {
+        match shape_held(looked, case, shape, ready, ledger) {
             None => {
-                trial.begin(binding, case.site, &shape.looks, now_ms);
+                ledger.begin(binding, case.site, &shape.looks, now_ms);
                 chosen.extend(shape.looks.iter().cloned());
             }
             Some(wait) => {
                 if let Some(at_ms) = wait.until_ms() {
                     answers.due(at_ms);
                 }
-                for server in shape.looks.intersection(&ready) {
+                for &server in ready.iter().filter(|server| shape.looks.contains(**server)) {
                     answers
                         .waits
                         .insert((binding.policy.clone(), server.clone()), wait.clone());
@@ -384,7 +401,7 @@ fn start(
             }
         }
     }
-    for server in &ready {
+    for &server in ready {
         if !shapes.iter().any(|shape| shape.looks.contains(server)) {
             let why = "no plan of this site has the server in the role that detects".to_owned();
             answers
@@ -395,9 +412,8 @@ fn start(
     if chosen.is_empty() {
         return;
     }
-    trial.opened(binding, case.site);
-    *ledger = trial;
-    if let Some(open) = known.proposal(&binding.policy, case.site) {
+    ledger.opened(binding, case.site);
+    if let Some(open) = looked.by_site.proposal(&binding.policy, case.site) {
         answers
             .reactions
             .push(Reaction::Lapse { proposal: open.id });
@@ -410,14 +426,14 @@ fn start(
 }
 
 /// What holds one plan back: a server that it needs, or a throttle.
-fn shape_held(
-    known: &Known,
-    now_ms: i64,
-    case: &Case<'_>,
-    shape: &Shape,
-    ready: &BTreeSet<ServerName>,
-    ledger: &Ledger,
+fn shape_held<'k>(
+    looked: Looked<'k>,
+    case: &Case<'k>,
+    shape: &'k Shape,
+    ready: &BTreeSet<&ServerName>,
+    ledger: &Ledger<'k>,
 ) -> Option<Wait> {
+    let Looked { known, now_ms, .. } = looked;
     let binding = case.binding;
     for server in &shape.servers {
         if !known

@@ -85,7 +85,6 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 use crate::clock::Clock;
-use crate::react::Past;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -114,7 +113,7 @@ struct Held {
     questions: Questions,
     inventory: agents::LastInventory,
     symptoms: last::Last<Vec<SymptomRow>>,
-    history: last::Last<Vec<Past>, (u64, i64)>,
+    history: past_runs::Remembered,
     locks: last::Last<BTreeMap<SiteName, RunId>>,
     lock: Mutex<Option<File>>,
 }
@@ -237,7 +236,7 @@ impl Store {
                 questions: Questions::default(),
                 inventory: agents::LastInventory::default(),
                 symptoms: last::Last::default(),
-                history: last::Last::default(),
+                history: past_runs::Remembered::default(),
                 locks: last::Last::default(),
                 lock: Mutex::new(Some(lock)),
             }),

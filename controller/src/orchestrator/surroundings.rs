@@ -117,12 +117,11 @@ impl Controller {
         let first = ended.values().copied().min().unwrap_or(i64::MAX);
         let alarms = store.alarms_since(first).await?;
         let written = store.last_written(rollout.id).await?;
-        let words: BTreeMap<ServerName, Word> = store
-            .symptoms()
-            .await?
-            .into_iter()
+        let symptoms = store.last_symptoms().await?;
+        let words: BTreeMap<&ServerName, &Word> = symptoms
+            .iter()
             .filter(|symptom| symptom.word.policy == rollout.policy)
-            .map(|symptom| (symptom.word.agent.clone(), symptom.word))
+            .map(|symptom| (&symptom.word.agent, symptom.word.as_ref()))
             .collect();
         let connected = self.sessions().connected();
         for server in mended(rollout) {
@@ -136,7 +135,7 @@ impl Controller {
                 looks: looks.contains(server),
                 version: rollout.version,
                 closed_ms: written.get(server).copied(),
-                word: words.get(server),
+                word: words.get(server).copied(),
             };
             found.insert(server.clone(), health(&vitals));
         }

@@ -1,6 +1,6 @@
 //! Symptoms at work: load, decide, store; as with rollouts, nothing else acts on what was decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mailmend_policy::condition::Queue;
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
@@ -10,13 +10,13 @@ use mailmend_proto::wire;
 use uuid::Uuid;
 
 use super::{Controller, Point};
-use crate::planning::{Overrides, Planned, planned, targets};
+use crate::planning::{Fleet, Overrides, Planned, planned, targets};
 use crate::react::{
     Answer, Answers, Binding, Known, Member, Proposal, QueueWord, Reaction, Shape, Standing, react,
 };
 use crate::rollout::RolloutId;
-use crate::store::{AgentRow, Change, NewRollout, NewRun, ReactionStart, StoreError};
-use crate::watches::concerns;
+use crate::store::{AgentRow, Change, NewRollout, NewRun, ReactionStart, StoreError, SymptomRow};
+use crate::watches::{Revision, concerns};
 
 /// Who starts what a binding starts.
 const BY_ITSELF: &str = "mailmend";
@@ -46,7 +46,19 @@ impl Controller {
                 return Ok(Answered::AtRest(due_ms));
             }
             let mut started = false;
-            for reaction in &reactions {
+            let (judged, reactions): (Vec<_>, Vec<_>) = reactions
+                .iter()
+                .partition(|reaction| matches!(reaction, Reaction::Judge { .. }));
+            if !judged.is_empty() {
+                if self.dies_at(Point::Decided) {
+                    return Ok(Answered::Died);
+                }
+                self.keep_judged(&judged).await?;
+                if self.dies_at(Point::Stored) {
+                    return Ok(Answered::Died);
+                }
+            }
+            for reaction in reactions {
                 if self.dies_at(Point::Decided) {
                     return Ok(Answered::Died);
                 }
@@ -104,36 +116,38 @@ impl Controller {
             known.fleet.insert(name.clone(), member);
         }
         let mut stands: BTreeSet<(PolicyName, SiteName)> = BTreeSet::new();
-        for symptom in store.last_symptoms().await?.iter() {
-            let word = &symptom.word;
-            let (Some(binding), Some(server)) =
-                (known.bindings.get(&word.policy), servers.get(&word.agent))
+        let mut policies = BTreeMap::new();
+        for (name, binding) in &known.bindings {
+            if let Some(revision) = self.0.revisions.of(store, binding).await? {
+                policies.insert(name.clone(), (binding.clone(), revision));
+            }
+        }
+        for SymptomRow { word, .. } in store.last_symptoms().await?.iter() {
+            let (Some((binding, revision)), Some(server)) =
+                (policies.get(&word.policy), servers.get(&word.agent))
             else {
                 continue;
             };
-            let revision = self.0.revisions.of(store, binding).await?;
-            let policy = revision.as_ref().and_then(|found| found.policy.as_ref());
+            let policy = revision.policy.as_ref();
             if !policy.is_some_and(|policy| concerns(binding, policy, server)) {
                 continue;
             }
             if word.standing == Standing::Stands && binding.answer != Answer::Observe {
                 stands.insert((word.policy.clone(), server.site.clone()));
             }
-            known.words.push(word.clone());
+            known.tell(word.clone());
         }
-        let history = store.history(self.now_ms()).await?;
-        known.history.clone_from(&history);
+        known.history = store.history(self.now_ms()).await?;
         if stands.is_empty() {
             return Ok(known);
         }
         known.busy = store.busy_sites().await?;
-        let servers: Vec<Server> = servers.values().cloned().collect();
+        let fleet = Fleet::of(servers.values());
         for (policy, site) in stands {
-            let Some(binding) = known.bindings.get(&policy) else {
-                continue;
+            let shapes = match policies.get(&policy) {
+                Some((binding, revision)) => shapes_at(&fleet, binding, revision, &site),
+                None => continue,
             };
-            let shapes = self.plan_for(binding, &site, &servers).await?;
-            let shapes = shapes.map(|planned| planned.plans.iter().map(Shape::of).collect());
             known.shapes.insert((policy, site), shapes);
         }
         Ok(known)
@@ -147,19 +161,23 @@ impl Controller {
         servers: &[Server],
     ) -> Result<Result<Planned, String>, StoreError> {
         let Some(revision) = self.0.revisions.of(self.store(), binding).await? else {
-            return Ok(Err(format!(
-                "version {} of `{}` is not published",
-                binding.version, binding.policy
-            )));
-        };
-        // A symptom is answered at one site at a time: there are no waves to go in.
-        let overrides = Overrides {
-            one_wave: true,
-            ..Overrides::default()
+            return Ok(Err(unpublished(binding)));
         };
         let selector = format!("site={site}");
-        let planned = planned(&revision.row, &selector, &overrides, servers);
+        let planned = planned(&revision.row, &selector, &ONE_SITE, servers);
         Ok(planned.map_err(|fault| fault.to_string()))
+    }
+
+    /// Keeps what came of runs, of ten thousand in one write.
+    async fn keep_judged(&self, judged: &[&Reaction]) -> Result<(), StoreError> {
+        let mut effects = Vec::with_capacity(judged.len());
+        for reaction in judged {
+            if let Reaction::Judge { run, effect, why } = reaction {
+                tracing::info!(%run, effect = effect.name(), why, "judged");
+                effects.push((*run, *effect, why.as_str()));
+            }
+        }
+        self.store().keep_effects(&effects, self.now_ms()).await
     }
 
     pub(super) async fn store_reaction(
@@ -169,10 +187,7 @@ impl Controller {
     ) -> Result<(), StoreError> {
         let (store, now_ms) = (self.store(), self.now_ms());
         match reaction {
-            Reaction::Judge { run, effect, why } => {
-                tracing::info!(%run, effect = effect.name(), why, "judged");
-                store.keep_effect(*run, *effect, why, now_ms).await
-            }
+            Reaction::Judge { .. } => self.keep_judged(&[reaction]).await,
             Reaction::Lapse { proposal } => store.lapse_proposal(*proposal, now_ms).await,
             Reaction::Revise { proposal, servers } => {
                 store.revise_proposal(*proposal, servers).await
@@ -316,6 +331,36 @@ impl Controller {
             runs,
         }))
     }
+}
+
+/// A symptom is answered at one site at a time: there are no waves to go in.
+const ONE_SITE: Overrides<'static> = Overrides {
+    sites_at_once: None,
+    max_failed: None,
+    strategy: b"",
+    one_wave: true,
+};
+
+fn unpublished(binding: &Binding) -> String {
+    format!(
+        "version {} of `{}` is not published",
+        binding.version, binding.policy
+    )
+}
+
+/// What the plans of a bound policy at a site are like, or why there are none.
+fn shapes_at(
+    fleet: &Fleet<'_>,
+    binding: &Binding,
+    revision: &Revision,
+    site: &SiteName,
+) -> Result<Vec<Shape>, String> {
+    let Some(policy) = &revision.policy else {
+        return Err(unpublished(binding));
+    };
+    let plans = fleet.plans_at(policy, revision.row.digest, &ONE_SITE, site);
+    let plans = plans.map_err(|fault| fault.to_string())?;
+    Ok(plans.iter().map(Shape::of).collect())
 }
 
 /// What an agent told of its queues, for the decision: nothing where it could not count those that are

@@ -150,24 +150,18 @@ fn limits_come_from_the_request_before_the_policy_and_stay_in_range() {
     ));
 }
 
-#[test]
-fn the_only_path_of_an_address_space_is_named_or_refused_as_the_strategy_says() {
-    let with_spaces = |spaces: &[(&str, &str)]| {
-        let mut servers = fleet();
-        for (name, stated) in spaces {
-            let server = servers.iter_mut().find(|one| one.name.as_str() == *name);
-            let labels = &mut server.unwrap().labels;
-            labels.insert("ims.address-spaces".to_owned(), (*stated).to_owned());
-        }
-        servers
-    };
-    let alone = with_spaces(&[("OB", "SMTP:*;1")]);
-    let planned_alone = plan_of("name=OB", &alone).unwrap();
-    assert!(
-        planned_alone.mail_flow[0].starts_with("OB is the only outbound path of SMTP:*"),
-        "{:?}",
-        planned_alone.mail_flow
-    );
+fn with_spaces(spaces: &[(&str, &str)]) -> Vec<Server> {
+    let mut servers = fleet();
+    for (name, stated) in spaces {
+        let server = servers.iter_mut().find(|one| one.name.as_str() == *name);
+        let labels = &mut server.unwrap().labels;
+        labels.insert("ims.address-spaces".to_owned(), (*stated).to_owned());
+    }
+    servers
+}
+
+/// The same policy, which refuses to take the only path of an address space.
+fn strict() -> PolicyRow {
     let strict = POLICY.replacen("[strategy]\n", "[strategy]\nlast_path = \"refuse\"\n", 1);
     let strict = if strict == POLICY {
         POLICY.replacen(
@@ -178,10 +172,67 @@ fn the_only_path_of_an_address_space_is_named_or_refused_as_the_strategy_says() 
     } else {
         strict
     };
-    let strict = PolicyRow {
+    PolicyRow {
+        digest: PolicySource::new("policy", &*strict).digest(),
         text: strict.into(),
         ..revision()
-    };
+    }
+}
+
+#[test]
+fn one_site_of_a_fleet_is_planned_as_it_would_be_alone() {
+    let mut without_relay = fleet();
+    without_relay.remove(0);
+    let fleets = [
+        fleet(),
+        without_relay,
+        with_spaces(&[("OB", "SMTP:*;1")]),
+        with_spaces(&[("OB", "SMTP:*;1"), ("RA", "SMTP:*;2")]),
+    ];
+    let (mut planned_some, mut refused_some) = (0, 0);
+    for (servers, row) in fleets
+        .iter()
+        .flat_map(|all| [(all, revision()), (all, strict())])
+    {
+        let source = PolicySource::new(row.name.as_str(), row.text.clone());
+        let policy = parse(&source).unwrap();
+        for site in ["oslo", "rome", "nowhere"] {
+            let overrides = Overrides {
+                one_wave: true,
+                ..Overrides::default()
+            };
+            let alone = planned(&row, &format!("site={site}"), &overrides, servers);
+            let alone = alone.map(|planned| planned.plans);
+            let fleet = Fleet::of(servers.iter());
+            let of_fleet = fleet.plans_at(&policy, row.digest, &overrides, &site.parse().unwrap());
+            match (alone, of_fleet) {
+                (Ok(alone), Ok(of_fleet)) => {
+                    planned_some += 1;
+                    assert_eq!(alone, of_fleet);
+                }
+                (alone, of_fleet) => {
+                    refused_some += 1;
+                    let fault =
+                        |found: Result<Vec<Plan>, PlanningFault>| found.unwrap_err().to_string();
+                    assert_eq!(fault(alone), fault(of_fleet));
+                }
+            }
+        }
+    }
+    // Of oslo without its relay, with its only path refused, and of no site.
+    assert_eq!((planned_some, refused_some), (13, 11));
+}
+
+#[test]
+fn the_only_path_of_an_address_space_is_named_or_refused_as_the_strategy_says() {
+    let alone = with_spaces(&[("OB", "SMTP:*;1")]);
+    let planned_alone = plan_of("name=OB", &alone).unwrap();
+    assert!(
+        planned_alone.mail_flow[0].starts_with("OB is the only outbound path of SMTP:*"),
+        "{:?}",
+        planned_alone.mail_flow
+    );
+    let strict = strict();
     let plan = |servers: &[Server]| planned(&strict, "name=OB", &Overrides::default(), servers);
     let refused = plan(&alone).unwrap_err().to_string();
     assert!(

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use mailmend_policy::name::{PolicyName, ServerName, SiteName};
 use mailmend_policy::plan::Plan;
@@ -302,10 +303,10 @@ pub struct Known {
     /// The bindings.
     pub bindings: BTreeMap<PolicyName, Binding>,
     /// The agents' last words, of bound policies and servers that their bindings select.
-    pub words: Vec<Word>,
+    pub words: BTreeMap<PolicyName, BTreeMap<ServerName, Arc<Word>>>,
     /// Runs of bound policies, in any order, at least those of the last day and the last ones of each
     /// server.
-    pub history: Vec<Past>,
+    pub history: Arc<Vec<Past>>,
     /// The fleet.
     pub fleet: BTreeMap<ServerName, Member>,
     /// The sites at which something is at work.
@@ -317,28 +318,15 @@ pub struct Known {
 }
 
 impl Known {
+    /// Takes in an agent's last word.
+    pub fn tell(&mut self, word: Arc<Word>) {
+        let of = self.words.entry(word.policy.clone()).or_default();
+        of.insert(word.agent.clone(), word);
+    }
+
     /// An agent's last word about a policy's symptom.
     #[must_use]
     pub fn word(&self, policy: &PolicyName, agent: &ServerName) -> Option<&Word> {
-        self.words
-            .iter()
-            .find(|word| word.policy == *policy && word.agent == *agent)
-    }
-
-    /// The proposal that stands for a policy and a site.
-    #[must_use]
-    pub fn proposal(&self, policy: &PolicyName, site: &SiteName) -> Option<&Proposal> {
-        self.proposals
-            .iter()
-            .find(|proposal| proposal.policy == *policy && proposal.site == *site)
-    }
-
-    /// A server of a site that is in somebody's hand.
-    #[must_use]
-    pub fn in_hand_at(&self, site: &SiteName) -> Option<(&ServerName, &InHand)> {
-        self.fleet
-            .iter()
-            .filter(|(_, member)| member.site == *site)
-            .find_map(|(name, member)| Some((name, member.in_hand.as_ref()?)))
+        self.words.get(policy)?.get(agent).map(Arc::as_ref)
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -84,10 +86,7 @@ impl World {
             heard_ms: self.now_ms,
             evidence: vec!["40 messages wait".into()],
         };
-        self.known
-            .words
-            .retain(|old| (&old.agent, &old.policy) != (&word.agent, &word.policy));
-        self.known.words.push(word);
+        self.known.tell(Arc::new(word));
     }
 
     fn react(&self) -> Answers {
@@ -128,7 +127,8 @@ impl World {
                 servers,
                 why,
             } => {
-                assert!(self.known.proposal(policy, site).is_none(), "a second one");
+                let open = |open: &Proposal| (&open.policy, &open.site) == (policy, site);
+                assert!(!self.known.proposals.iter().any(open), "a second one");
                 self.known.proposals.push(Proposal {
                     id: Uuid::from_u128(u128::from(fastrand::u64(..))),
                     policy: policy.clone(),
@@ -153,7 +153,7 @@ impl World {
                 self.known.proposals.retain(|open| open.id != *proposal);
             }
             Reaction::Judge { run, effect, why } => {
-                for past in &mut self.known.history {
+                for past in Arc::make_mut(&mut self.known.history) {
                     if past.run == *run {
                         assert_eq!(past.effect, None, "judged twice");
                         past.effect = Some(*effect);
@@ -177,7 +177,7 @@ impl World {
             rollout: Some(rollout),
         };
         self.known.busy.insert(site.clone(), busy);
-        self.known.history.push(Past {
+        Arc::make_mut(&mut self.known.history).push(Past {
             run: RunId(Uuid::from_u128(1000 + self.rollouts)),
             rollout,
             policy: policy.clone(),
@@ -198,7 +198,7 @@ impl World {
     fn end(&mut self, site: &str, phase: RunPhase, delivered: u64) {
         let site: SiteName = name(site);
         self.known.busy.remove(&site);
-        for past in &mut self.known.history {
+        for past in Arc::make_mut(&mut self.known.history) {
             if past.site == site && past.ended_ms.is_none() {
                 past.phase = phase;
                 past.ended_ms = Some(self.now_ms);
@@ -408,7 +408,7 @@ fn a_run_after_which_the_symptom_stays_away_and_mail_was_delivered_is_one_after_
         world.settle();
         world.now_ms += MINUTE;
         world.end("oslo", RunPhase::Succeeded, delivered);
-        world.known.history[0].kept = kept;
+        Arc::make_mut(&mut world.known.history)[0].kept = kept;
         world.say("oslo-b", "stuck", Standing::Absent, 0);
         assert_eq!(world.settle(), []);
         assert!(

@@ -29,6 +29,8 @@ pub(super) enum Touched {
     Started,
     /// What agents are to do in these runs, and their rollouts.
     Decided(Vec<RunId>),
+    /// What came of these runs: only what is remembered of them, and nothing that is at work.
+    Judged(Vec<RunId>),
 }
 
 /// What was touched since it was read last.
@@ -45,10 +47,25 @@ struct Marked {
     version: u64,
     /// Rises with each commit by which what agents said of symptoms may be another.
     symptoms: u64,
-    /// Rises with each commit by which runs and what came of them may be others, but for what agents told of their steps.
-    past: u64,
+    /// The runs of which something but a step may be another; `None`: all of them.
+    past: Option<BTreeSet<RunId>>,
     /// Rises with each commit by which a site may have been taken or freed.
     locks: u64,
+}
+
+/// Of more runs than this nobody keeps which they are: all are read.
+const MOST_PAST: usize = 20_000;
+
+impl Marked {
+    /// Notes runs of which something but a step may be another.
+    fn remember(&mut self, runs: impl Iterator<Item = RunId>) {
+        if let Some(past) = &mut self.past {
+            past.extend(runs);
+            if past.len() > MOST_PAST {
+                self.past = None;
+            }
+        }
+    }
 }
 
 impl Default for Marks {
@@ -59,7 +76,7 @@ impl Default for Marks {
             words: BTreeMap::new(),
             version: 0,
             symptoms: 0,
-            past: 0,
+            past: None,
             locks: 0,
         }))
     }
@@ -76,21 +93,34 @@ impl Marks {
         match touched {
             Touched::Anything => {
                 marked.anything = true;
+                marked.past = None;
                 marked.symptoms += 1;
             }
-            Touched::Started => marked.anything = true,
-            Touched::Decided(runs) => marked.runs.extend(runs),
+            Touched::Started => {
+                marked.anything = true;
+                marked.past = None;
+            }
+            Touched::Decided(runs) => {
+                marked.remember(runs.iter().copied());
+                marked.runs.extend(runs);
+            }
+            Touched::Judged(runs) => {
+                marked.remember(runs.into_iter());
+                return;
+            }
             Touched::Told(runs) => {
                 if !runs.is_empty() {
-                    marked.past += 1;
+                    marked.remember(runs.iter().copied());
                     marked.locks += 1;
                 }
                 marked.runs.extend(runs);
                 return;
             }
             Touched::Words(words) => {
-                if words.iter().any(|(_, _, told)| told.closed.is_some()) {
-                    marked.past += 1;
+                let ended = words.iter().filter(|(_, _, told)| told.closed.is_some());
+                let ended: Vec<RunId> = ended.map(|(run, ..)| *run).collect();
+                if !ended.is_empty() {
+                    marked.remember(ended.into_iter());
                     marked.locks += 1;
                 }
                 for (run, agent, told) in words {
@@ -100,7 +130,6 @@ impl Marks {
             }
         }
         marked.version += 1;
-        marked.past += 1;
         marked.locks += 1;
     }
 
@@ -119,9 +148,9 @@ impl Marks {
         self.lock().symptoms
     }
 
-    /// See [`Marked::past`].
-    pub(super) fn past(&self) -> u64 {
-        self.lock().past
+    /// Takes [`Marked::past`]: whoever does reads them again.
+    pub(super) fn take_past(&self) -> Option<BTreeSet<RunId>> {
+        self.lock().past.replace(BTreeSet::new())
     }
 
     /// See [`Marked::locks`].

@@ -3,13 +3,14 @@
 use mailmend_policy::step::Action;
 use mailmend_proto::run::RunId;
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::row::{from_json, parsed, to_json};
 use super::{Store, StoreError};
-use crate::react::{Busy, Past};
+use crate::react::{Busy, Effect, Past};
 use crate::rollout::{RolloutId, RunPhase, Told};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mailmend_policy::name::SiteName;
@@ -23,19 +24,102 @@ const MOST: i64 = 5000;
 /// How often runs are read again though nothing changed, milliseconds: those of long ago are forgotten.
 const FORGOTTEN_EVERY_MS: i64 = 3_600_000;
 
+const TABLE: &str = "runs";
+
+/// What was remembered last, with the hour in which it was read.
+#[derive(Debug, Default)]
+pub(super) struct Remembered(tokio::sync::Mutex<Option<(i64, Arc<Vec<Past>>)>>);
+
+/// The runs whose effect is to be judged: what became of their messages is needed.
+fn judged(rows: &[SqliteRow]) -> Vec<&str> {
+    rows.iter()
+        .filter(|row| {
+            let (phase, effect): (&str, Option<&str>) = (row.get("phase"), row.get("effect"));
+            effect.is_none() && phase == RunPhase::Succeeded.name()
+        })
+        .map(|row| row.get("id"))
+        .collect()
+}
+
+/// What became of a run.
+struct Became {
+    phase: RunPhase,
+    effect: Option<Effect>,
+    /// Delivered, and still held.
+    messages: (u64, u64),
+}
+
+impl Became {
+    fn of(row: &SqliteRow, messages: &HashMap<String, (u64, u64)>) -> Result<Self, StoreError> {
+        let effect: Option<&str> = row.get("effect");
+        let id: &str = row.get("id");
+        Ok(Self {
+            phase: parsed(TABLE, row.get("phase"))?,
+            effect: effect.map(|effect| parsed("effects", effect)).transpose()?,
+            messages: messages.get(id).copied().unwrap_or_default(),
+        })
+    }
+}
+
 impl Store {
-    /// The runs of bound policies, newest first. Read anew only when one of them may have changed.
+    /// The runs of bound policies, newest first. Only those are read again that may have changed.
     ///
     /// # Errors
     /// Where the store fails or a row is damaged.
     pub async fn history(&self, now_ms: i64) -> Result<Arc<Vec<Past>>, StoreError> {
-        let version = || (self.held.marks.past(), now_ms / FORGOTTEN_EVERY_MS);
-        let read = async || self.read_history(now_ms).await;
-        self.held.history.or_read(version, read).await
+        let mut kept = self.held.history.0.lock().await;
+        // Taken before anything is read: what is committed from here on is noted for the next time.
+        let touched = self.held.marks.take_past();
+        let hour = now_ms / FORGOTTEN_EVERY_MS;
+        // What is given up half way leaves nothing behind, so that next time all is read.
+        let last = kept.take().filter(|(at, _)| *at == hour);
+        let history = match last.zip(touched) {
+            Some(((_, mut history), touched)) => {
+                if !touched.is_empty() {
+                    let remembered: &mut Vec<Past> = Arc::make_mut(&mut history);
+                    self.remember_again(remembered, &touched).await?;
+                }
+                history
+            }
+            None => Arc::new(self.read_history(now_ms).await?),
+        };
+        *kept = Some((hour, history.clone()));
+        Ok(history)
+    }
+
+    /// Reads again what became of these runs, where they are remembered. Which plan a run has never changes.
+    async fn remember_again(
+        &self,
+        history: &mut [Past],
+        runs: &BTreeSet<RunId>,
+    ) -> Result<(), StoreError> {
+        let known = history.iter_mut().filter(|past| runs.contains(&past.run));
+        let mut known: HashMap<String, &mut Past> =
+            known.map(|past| (past.run.to_string(), past)).collect();
+        let ids: Vec<&String> = known.keys().collect();
+        let rows = sqlx::query(
+            "SELECT r.id, r.phase, r.ended_ms, e.effect, coalesce(e.why, '') AS why
+             FROM runs r LEFT JOIN effects e ON e.run = r.id
+             WHERE r.id IN (SELECT value FROM json_each($1))",
+        )
+        .bind(to_json(TABLE, &ids)?)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|fault| self.fault(fault))?;
+        let messages = self.messages_of(&judged(&rows)).await?;
+        for row in &rows {
+            let id: &str = row.get("id");
+            if let Some(past) = known.get_mut(id) {
+                let now = Became::of(row, &messages)?;
+                (past.phase, past.ended_ms) = (now.phase, row.get("ended_ms"));
+                (past.delivered, past.kept) = now.messages;
+                (past.effect, past.effect_why) = (now.effect, row.get("why"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn read_history(&self, now_ms: i64) -> Result<Vec<Past>, StoreError> {
-        const TABLE: &str = "runs";
         let rows = sqlx::query(
             "SELECT r.id, r.rollout, r.site, r.phase, r.ended_ms, o.policy, o.started_ms,
                x.rollout IS NOT NULL AS by_itself, e.effect, coalesce(e.why, '') AS why
@@ -52,16 +136,7 @@ impl Store {
         .map_err(|fault| self.fault(fault))?;
         let ids: Vec<&str> = rows.iter().map(|row| row.get("id")).collect();
         let plans = self.plans(&ids).await?;
-        // What became of its messages is needed where its effect is to be judged.
-        let judged: Vec<&str> = rows
-            .iter()
-            .filter(|row| {
-                let (phase, effect): (&str, Option<&str>) = (row.get("phase"), row.get("effect"));
-                effect.is_none() && phase == RunPhase::Succeeded.name()
-            })
-            .map(|row| row.get("id"))
-            .collect();
-        let messages = self.messages_of(&judged).await?;
+        let messages = self.messages_of(&judged(&rows)).await?;
         let mut history = Vec::with_capacity(rows.len());
         for row in &rows {
             let id: &str = row.get("id");
@@ -72,9 +147,8 @@ impl Store {
                 .steps
                 .iter()
                 .filter(|step| matches!(step.action, Action::Detect { .. }));
-            let phase: RunPhase = parsed(TABLE, row.get("phase"))?;
-            let effect: Option<&str> = row.get("effect");
-            let (delivered, kept) = messages.get(id).copied().unwrap_or_default();
+            let now = Became::of(row, &messages)?;
+            let (delivered, kept) = now.messages;
             history.push(Past {
                 run: RunId(parsed(TABLE, id)?),
                 rollout: RolloutId(parsed(TABLE, row.get("rollout"))?),
@@ -84,10 +158,10 @@ impl Store {
                 by_itself: row.get("by_itself"),
                 began_ms: row.get("started_ms"),
                 ended_ms: row.get("ended_ms"),
-                phase,
+                phase: now.phase,
                 delivered,
                 kept,
-                effect: effect.map(|effect| parsed("effects", effect)).transpose()?,
+                effect: now.effect,
                 effect_why: row.get("why"),
             });
         }

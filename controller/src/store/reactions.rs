@@ -3,7 +3,8 @@
 use mailmend_policy::name::{PolicyName, SiteName};
 use mailmend_proto::run::RunId;
 
-use super::row::unsigned;
+use super::at_work::Touched;
+use super::row::{to_json, unsigned};
 use super::{Change, NewRollout, Store, StoreError};
 use crate::react::{Binding, Effect};
 use crate::rollout::RolloutId;
@@ -100,29 +101,31 @@ impl Store {
         Ok(rollout)
     }
 
-    /// Keeps what came of a run; the first word stays.
+    /// Keeps what came of runs, with the reasons; the first word of each stays. All of them or none.
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn keep_effect(
+    pub async fn keep_effects(
         &self,
-        run: RunId,
-        effect: Effect,
-        why: &str,
+        effects: &[(RunId, Effect, &str)],
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
+        let of = |(run, effect, why): &(RunId, Effect, &str)| {
+            (run.to_string(), effect.name(), (*why).to_owned())
+        };
+        let rows: Vec<_> = effects.iter().map(of).collect();
         sqlx::query(
-            "INSERT INTO effects (run, effect, why, judged_ms) VALUES ($1, $2, $3, $4)
+            "INSERT INTO effects (run, effect, why, judged_ms)
+             SELECT value ->> 0, value ->> 1, value ->> 2, $2 FROM json_each($1) WHERE true
              ON CONFLICT DO NOTHING",
         )
-        .bind(run.to_string())
-        .bind(effect.name())
-        .bind(why)
+        .bind(to_json("effects", &rows)?)
         .bind(now_ms)
         .execute(&mut *write)
         .await
         .map_err(|fault| self.fault(fault))?;
-        self.commit(write).await
+        let runs = effects.iter().map(|(run, ..)| *run).collect();
+        self.commit_of(write, Touched::Judged(runs)).await
     }
 }

@@ -16,7 +16,7 @@ use crate::react::Word;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SymptomRow {
     /// What was said.
-    pub word: Word,
+    pub word: Arc<Word>,
     /// The digest of the policy's exact text.
     pub digest: Digest,
 }
@@ -24,7 +24,7 @@ pub struct SymptomRow {
 fn symptom(row: &SqliteRow) -> Result<SymptomRow, StoreError> {
     const TABLE: &str = "symptoms";
     Ok(SymptomRow {
-        word: Word {
+        word: Arc::new(Word {
             agent: parsed(TABLE, row.get("agent"))?,
             policy: parsed(TABLE, row.get("policy"))?,
             version: unsigned(TABLE, row.get("version"))?,
@@ -33,7 +33,7 @@ fn symptom(row: &SqliteRow) -> Result<SymptomRow, StoreError> {
             looked_ms: row.get("looked_ms"),
             heard_ms: row.get("heard_ms"),
             evidence: from_json(TABLE, row.get("evidence"))?,
-        },
+        }),
         digest: digest(row.get("digest"))?,
     })
 }

@@ -1,6 +1,7 @@
 //! What an agent says of the symptoms that it looks for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mailmend_policy::name::{PolicyName, ServerName};
 use mailmend_proto::convert::digest_from_wire;
@@ -72,7 +73,7 @@ fn row(name: &ServerName, symptom: wire::Symptom, heard_ms: i64) -> Result<Sympt
         .map(|line| line.chars().take(LONGEST_EVIDENCE).collect())
         .collect();
     Ok(SymptomRow {
-        word: Word {
+        word: Arc::new(Word {
             agent: name.clone(),
             policy,
             version: symptom.version,
@@ -81,7 +82,7 @@ fn row(name: &ServerName, symptom: wire::Symptom, heard_ms: i64) -> Result<Sympt
             looked_ms: symptom.looked_ms,
             heard_ms,
             evidence,
-        },
+        }),
         digest,
     })
 }

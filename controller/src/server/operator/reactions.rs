@@ -1,6 +1,7 @@
 //! Symptoms over the fleet, and what is done about them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mailmend_policy::name::ServerName;
 use mailmend_policy::parse::parse;
@@ -149,15 +150,17 @@ impl OperatorService {
             selector.is_none_or(|selector| selector.selects(&server.labels))
         });
         let mut rows = store.symptoms().await?;
-        rows.retain(|row| selected.iter().any(|server| server.name == row.word.agent));
+        let names: BTreeSet<&ServerName> = selected.iter().map(|server| &server.name).collect();
+        rows.retain(|row| names.contains(&row.word.agent));
         self.add_untold(&known, &selected, &mut rows).await?;
         let connected = self.controller.sessions().connected();
+        let shown = views::Shown::new(&known, &answers);
         let symptoms = rows
             .into_iter()
             .filter(|row| request.all || row.word.standing != Standing::Absent)
             .map(|row| {
                 let stale = !connected.contains(&row.word.agent);
-                views::symptom(row, &known, &answers, stale)
+                views::symptom(row, &shown, stale)
             })
             .collect();
         Ok(wire::ListSymptomsResponse { symptoms })
@@ -179,15 +182,14 @@ impl OperatorService {
             let Some(policy) = &revision.policy else {
                 continue;
             };
+            let of_it = rows.iter().filter(|row| row.word.policy == binding.policy);
+            let told: BTreeSet<ServerName> = of_it.map(|row| row.word.agent.clone()).collect();
             for server in servers {
-                let told = rows
-                    .iter()
-                    .any(|row| row.word.agent == server.name && row.word.policy == binding.policy);
-                if told || !concerns(binding, policy, server) {
+                if told.contains(&server.name) || !concerns(binding, policy, server) {
                     continue;
                 }
                 rows.push(SymptomRow {
-                    word: Word {
+                    word: Arc::new(Word {
                         agent: server.name.clone(),
                         policy: binding.policy.clone(),
                         version: binding.version,
@@ -196,14 +198,14 @@ impl OperatorService {
                         looked_ms: 0,
                         heard_ms: 0,
                         evidence: vec!["the agent has told nothing of it yet".to_owned()],
-                    },
+                    }),
                     digest: revision.row.digest,
                 });
             }
         }
         rows.sort_by(|one, other| {
-            let key = |row: &SymptomRow| (row.word.agent.clone(), row.word.policy.clone());
-            key(one).cmp(&key(other))
+            let [one, other] = [&one.word, &other.word];
+            (&one.agent, &one.policy).cmp(&(&other.agent, &other.policy))
         });
         Ok(())
     }
@@ -277,8 +279,10 @@ impl OperatorService {
         // Where it stands now; the proposal's own servers where nobody can tell.
         let standing: BTreeSet<ServerName> = known
             .words
-            .iter()
-            .filter(|word| word.policy == proposal.policy && word.standing == Standing::Stands)
+            .get(&proposal.policy)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .filter(|word| word.standing == Standing::Stands)
             .filter(|word| {
                 let member = known.fleet.get(&word.agent);
                 member.is_some_and(|member| member.site == proposal.site)

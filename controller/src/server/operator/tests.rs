@@ -2,6 +2,7 @@ mod doctor;
 mod waves;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -477,7 +478,10 @@ async fn says(world: &World, standing: Standing) {
         evidence: vec!["40 messages wait".into()],
     };
     let digest = PolicySource::new("policy", POLICY).digest();
-    let row = SymptomRow { word, digest };
+    let row = SymptomRow {
+        word: Arc::new(word),
+        digest,
+    };
     let store = world.controller.store();
     store
         .replace_symptoms(&"EXB1".parse().unwrap(), &[row])

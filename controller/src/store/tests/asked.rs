@@ -1,5 +1,7 @@
 //! What many ask at once is answered as if each had asked alone, and what is kept is never older than what is stored.
 
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 
 use super::*;
@@ -83,7 +85,7 @@ async fn one_damaged_row_is_no_other_sessions_trouble() {
 
 fn symptom(agent: &str, standing: Standing) -> SymptomRow {
     SymptomRow {
-        word: Word {
+        word: Arc::new(Word {
             agent: name(agent),
             policy: "test".parse().unwrap(),
             version: 1,
@@ -92,7 +94,7 @@ fn symptom(agent: &str, standing: Standing) -> SymptomRow {
             looked_ms: 2,
             heard_ms: 3,
             evidence: vec!["as seen".to_owned()],
-        },
+        }),
         digest: Digest::of(b"text"),
     }
 }

@@ -3,6 +3,7 @@
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::react::Effect;
 use crate::rollout::Rollout;
 
 const AGENTS: usize = 40;
@@ -214,6 +215,10 @@ async fn one_agents_trouble_is_no_others() {
     }
 }
 
+async fn id_of(store: &Store, rollout: RolloutId, run: usize) -> RunId {
+    store.rollout(rollout).await.unwrap().unwrap().runs[run].id
+}
+
 #[tokio::test]
 async fn what_is_kept_of_rollouts_is_what_is_stored() {
     let (_folder, store, id) = begun().await;
@@ -243,6 +248,9 @@ async fn what_is_kept_of_rollouts_is_what_is_stored() {
     greeted(&store).await;
     reported(&store, id, true).await;
     same("reports").await;
+    let judged = [(id_of(&store, id, 5).await, Effect::CameBack, "it stands")];
+    store.keep_effects(&judged, 7).await.unwrap();
+    same("an effect").await;
     let whole = store.at_work().await.unwrap().pop().unwrap();
     assert!(whole.runs[0].parts[&name("s0-A")].told.closed.is_some());
     // As if an older commit were noted after a newer one.

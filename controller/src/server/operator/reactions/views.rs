@@ -1,8 +1,13 @@
 //! From what is kept about symptoms to what operators are told.
 
+use std::collections::BTreeMap;
+
+use mailmend_policy::name::{PolicyName, ServerName};
 use mailmend_proto::wire;
 
-use crate::react::{Answer, Answers, Binding, Busy, InHand, Known, Proposal, Standing, Wait};
+use crate::react::{
+    Answer, Answers, Binding, Busy, BySite, InHand, Known, Past, Proposal, Standing, Wait,
+};
 use crate::store::SymptomRow;
 
 const fn reaction(answer: Answer) -> wire::Reaction {
@@ -62,20 +67,41 @@ pub(in crate::server::operator) fn hand(hand: &InHand) -> wire::InHand {
     }
 }
 
+/// What symptoms are shown with.
+pub(super) struct Shown<'k> {
+    known: &'k Known,
+    answers: &'k Answers,
+    by_site: BySite<'k>,
+    /// The last run of each policy on each server.
+    last: BTreeMap<(&'k PolicyName, &'k ServerName), &'k Past>,
+}
+
+impl<'k> Shown<'k> {
+    pub(super) fn new(known: &'k Known, answers: &'k Answers) -> Self {
+        let mut last: BTreeMap<_, &Past> = BTreeMap::new();
+        for past in known.history.iter() {
+            for server in &past.servers {
+                let newest = last.entry((&past.policy, server)).or_insert(past);
+                if newest.began_ms <= past.began_ms {
+                    *newest = past;
+                }
+            }
+        }
+        Self {
+            known,
+            answers,
+            by_site: BySite::of(known),
+            last,
+        }
+    }
+}
+
 /// A symptom with what is done about it.
-pub(super) fn symptom(
-    row: SymptomRow,
-    known: &Known,
-    answers: &Answers,
-    stale: bool,
-) -> wire::SymptomView {
+pub(super) fn symptom(row: SymptomRow, shown: &Shown<'_>, stale: bool) -> wire::SymptomView {
+    let Shown { known, answers, .. } = shown;
     let word = row.word;
     let member = known.fleet.get(&word.agent);
-    let last = known
-        .history
-        .iter()
-        .filter(|past| past.policy == word.policy && past.servers.contains(&word.agent))
-        .max_by_key(|past| past.began_ms);
+    let last = shown.last.get(&(&word.policy, &word.agent)).copied();
     let key = (word.policy.clone(), word.agent.clone());
     let waits = match (known.bindings.get(&word.policy), answers.waits.get(&key)) {
         (None, _) => "the policy is not bound any more".to_owned(),
@@ -88,7 +114,7 @@ pub(super) fn symptom(
     };
     let site = member.map(|member| &member.site);
     let proposal = site
-        .and_then(|site| known.proposal(&word.policy, site))
+        .and_then(|site| shown.by_site.proposal(&word.policy, site))
         .filter(|proposal| proposal.decided.is_none());
     let state = match word.standing {
         Standing::Absent => wire::SymptomState::Absent,
@@ -104,7 +130,7 @@ pub(super) fn symptom(
             digest: row.digest.as_bytes().to_vec(),
             state: state.into(),
             since_ms: word.since_ms,
-            evidence: word.evidence,
+            evidence: word.evidence.clone(),
             looked_ms: word.looked_ms,
         }),
         stale,
@@ -126,6 +152,6 @@ pub(super) fn symptom(
     }
 }
 
-fn at_work(busy: &Busy, past: &crate::react::Past) -> bool {
+fn at_work(busy: &Busy, past: &Past) -> bool {
     busy.rollout == Some(past.rollout) && past.ended_ms.is_none()
 }
