@@ -93,6 +93,27 @@ impl Answers {
     }
 }
 
+/// Whether anything may follow at all, now or later, from less than all that is known: where nothing stands that is
+/// answered, no run is to be judged and nothing is proposed, [`react`] answers nothing whatever the fleet is like.
+#[must_use]
+pub fn may_follow<'w>(
+    bindings: &BTreeMap<PolicyName, Binding>,
+    mut words: impl Iterator<Item = &'w Word>,
+    history: &[Past],
+    proposals: &[Proposal],
+) -> bool {
+    let acts = |policy| {
+        let binding = bindings.get(policy);
+        binding.is_some_and(|binding| binding.answer != Answer::Observe)
+    };
+    !proposals.is_empty()
+        || words.any(|word| word.standing == Standing::Stands && acts(&word.policy))
+        || history.iter().any(|past| {
+            let open = past.effect.is_none() && past.ended_ms.is_some();
+            open && bindings.contains_key(&past.policy)
+        })
+}
+
 /// What follows from what is known.
 #[must_use]
 pub fn react(known: &Known, now_ms: i64) -> Answers {

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::{Controller, Point};
 use crate::planning::{Fleet, Overrides, Planned, planned, targets};
 use crate::react::{
-    Answer, Answers, Binding, Known, Member, Proposal, QueueWord, Reaction, Shape, Standing, react,
+    Answer, Answers, Binding, Known, Member, Proposal, QueueWord, Reaction, Shape, Standing,
+    may_follow, react,
 };
 use crate::rollout::RolloutId;
 use crate::store::{AgentRow, Change, NewRollout, NewRun, ReactionStart, StoreError, SymptomRow};
@@ -38,6 +39,9 @@ impl Controller {
     /// Answers symptoms until nothing follows, or a rollout was started.
     pub(super) async fn answer_symptoms(&self) -> Result<Answered, StoreError> {
         for _ in 0..ROUNDS {
+            if !self.may_follow().await? {
+                return Ok(Answered::AtRest(None));
+            }
             let known = self.known_of_symptoms().await?;
             let Answers {
                 reactions, due_ms, ..
@@ -86,6 +90,17 @@ impl Controller {
         }
         tracing::error!("answers to symptoms do not come to rest; this is a defect");
         Ok(Answered::AtRest(None))
+    }
+
+    /// Whether the fleet is to be looked at at all: of ten thousand servers at which all is well nothing else is read.
+    async fn may_follow(&self) -> Result<bool, StoreError> {
+        let store = self.store();
+        let bindings = store.bindings().await?;
+        let proposals = store.proposals(false).await?;
+        let symptoms = store.last_symptoms().await?;
+        let history = store.history(self.now_ms()).await?;
+        let words = symptoms.iter().map(|symptom| symptom.word.as_ref());
+        Ok(may_follow(&bindings, words, &history, &proposals))
     }
 
     /// All that answers to symptoms are decided from.

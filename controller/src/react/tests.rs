@@ -92,6 +92,13 @@ impl World {
     fn react(&self) -> Answers {
         let answers = react(&self.known, self.now_ms);
         assert_eq!(answers, react(&self.known, self.now_ms), "the same again");
+        let known = &self.known;
+        let words = known.words.values().flat_map(BTreeMap::values);
+        let words = words.map(AsRef::as_ref);
+        if !may_follow(&known.bindings, words, &known.history, &known.proposals) {
+            assert_eq!(answers.reactions, [], "nothing could follow");
+            assert_eq!(answers.due_ms, None, "nothing could follow later");
+        }
         answers
     }
 

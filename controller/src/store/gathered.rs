@@ -32,12 +32,22 @@ use crate::trail::chain::hex;
 const MOST: usize = 1024;
 /// After a transaction of so many callers the next one is gathered for [`LINGERS`] times as long as that one took, and at
 /// most [`LINGER`]: thousands report at once, and what they write lies on the same pages, each of which is written once for
-/// each transaction.
+/// each transaction. Where [`PLENTY`] wait already it begins at once.
 const MANY: usize = 16;
+/// See [`MANY`].
+const PLENTY: usize = MOST / 2;
 /// See [`MANY`].
 const LINGERS: u32 = 3;
 /// See [`MANY`]; small beside what a step of a run takes.
 const LINGER: Duration = Duration::from_millis(40);
+
+/// How long the next transaction is gathered for, after one of so many callers that took so long, while so many wait.
+fn linger(took: Duration, served: usize, waiting: usize) -> Duration {
+    if served < MANY || waiting >= PLENTY {
+        return Duration::ZERO;
+    }
+    took.saturating_mul(LINGERS).min(LINGER)
+}
 
 /// What waits to be stored, and whether somebody is at it.
 #[derive(Debug, Default)]
@@ -297,10 +307,11 @@ impl Store {
                 let began = Instant::now();
                 match self.store_together(&jobs).await {
                     Ok(greeted) => {
-                        let many = jobs.len() >= MANY;
+                        let (took, served) = (began.elapsed(), jobs.len());
                         answer(jobs, greeted);
-                        if many {
-                            let linger = began.elapsed().saturating_mul(LINGERS).min(LINGER);
+                        let waiting = self.held.gathered.lock().jobs.len();
+                        let linger = linger(took, served, waiting);
+                        if !linger.is_zero() {
                             tokio::time::sleep(linger).await;
                         }
                         continue;
@@ -711,5 +722,19 @@ fn answer(jobs: Vec<Job>, greeted: Vec<Result<AgentRow, Refused>>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_gathered_for_after_one_of_many_and_not_where_plenty_wait() {
+        let ms = Duration::from_millis;
+        assert_eq!(linger(ms(10), MANY - 1, 0), Duration::ZERO);
+        assert_eq!(linger(ms(10), MANY, 0), ms(30));
+        assert_eq!(linger(ms(20), MOST, PLENTY - 1), LINGER);
+        assert_eq!(linger(ms(20), MOST, PLENTY), Duration::ZERO);
     }
 }
