@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -129,10 +130,18 @@ impl Seen {
     }
 }
 
+/// The most of a command line that is looked at, bytes: more than the agent's and its tools' together.
+const COMMAND_LINE: usize = 64 << 10;
+
 /// The command line of a process, its parts with blanks between them.
+///
+/// In a single read: what several of them put together is of no program where the process becomes another, or ends,
+/// between two of them.
 fn command_line(pid: u32) -> Option<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let line = String::from_utf8_lossy(&line);
+    let mut line = vec![0; COMMAND_LINE];
+    let mut file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    let read = file.read(&mut line).ok()?;
+    let line = String::from_utf8_lossy(line.get(..read)?);
     Some(line.trim_end_matches('\0').replace('\0', " "))
 }
 
