@@ -169,7 +169,8 @@ pub fn planned(
     for server in selected {
         by_site.entry(server.site.clone()).or_default().push(server);
     }
-    by_site.retain(|site, _| plans.iter().any(|plan| plan.site == *site));
+    let planned: BTreeSet<&SiteName> = plans.iter().map(|plan| &plan.site).collect();
+    by_site.retain(|site, _| planned.contains(site));
     Ok(Planned {
         digest: digest(&plans),
         policy,
