@@ -1,5 +1,6 @@
 //! Stopping and starting a service, with proof, journaled into a run or a duty.
 
+mod empty;
 mod inbound;
 mod start;
 
@@ -16,6 +17,7 @@ use crate::host::{Effect, HostError, HostErrorKind, ProcessIdentity, ServiceStat
 use crate::queue::MAIL_SERVICE;
 use crate::station::{Station, Trouble};
 
+pub(crate) use empty::ELSEWHERE;
 pub(crate) use start::{Bound, Prepared, Start};
 
 /// How often a service's state is looked at.

@@ -108,6 +108,8 @@ impl Care<'_> {
 
     fn start_and_watch(&self, how: Start) -> Result<Result<String, NotStarted>, Trouble> {
         let mut never_ran = true;
+        // Whether the service was told to start, so that it is the service that does not stay.
+        let mut asked = false;
         let mut why = String::new();
         for attempt in 1..=how.attempts.max(1) {
             let status = match self.query() {
@@ -141,15 +143,16 @@ impl Care<'_> {
                     continue;
                 }
                 self.note(ServiceChange::StartIntended, 0)?;
-                if let Err(error) = self.station.host.services().request_start(self.service)
-                    && error.kind != HostErrorKind::Service(1056)
-                {
-                    why = format!("could not {error}");
-                    if error.effect == Effect::None
-                        && matches!(error.kind, HostErrorKind::Service(1058 | 1060))
-                    {
-                        break;
+                match self.station.host.services().request_start(self.service) {
+                    Err(error) if error.kind != HostErrorKind::Service(1056) => {
+                        why = format!("could not {error}");
+                        if error.effect == Effect::None
+                            && matches!(error.kind, HostErrorKind::Service(1058 | 1060))
+                        {
+                            break;
+                        }
                     }
+                    _ => asked = true,
                 }
             } else if !by_us {
                 // Somebody else started it: what was placed may have been read from then on.
@@ -175,15 +178,15 @@ impl Care<'_> {
                 }
                 Watched::Died(told) => {
                     never_ran = false;
+                    asked = true;
                     why = told;
                     self.note(ServiceChange::Died, 0)?;
                 }
             }
         }
-        Ok(Err(NotStarted {
-            never_ran,
-            why: format!("A051-service-not-started: `{}`: {why}", self.service),
-        }))
+        let why = format!("A051-service-not-started: `{}`: {why}", self.service);
+        let why = if asked { self.with_elsewhere(why) } else { why };
+        Ok(Err(NotStarted { never_ran, why }))
     }
 
     /// Starts the service with its queue as it is: whoever calls this has set aside what may have been sent,

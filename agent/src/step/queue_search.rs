@@ -32,8 +32,6 @@ use mailmend_proto::run::{
     Batch, BatchId, Custody, Event, SearchMark, SearchObservation, SearchState,
 };
 
-pub(super) use end::ELSEWHERE;
-
 use super::queue_quarantine::how_to_stop;
 use super::queue_replay::held_by;
 use super::{StepEnd, StepResult, Trouble, Work, service_stop};

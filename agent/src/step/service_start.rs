@@ -3,15 +3,10 @@
 
 use std::time::Duration;
 
-use mailmend_policy::condition::Queue;
 use mailmend_policy::name::ServiceName;
 
-use super::queue_search::ELSEWHERE;
 use super::{StepEnd, StepResult, Work};
 use crate::ablation::{Mechanism, off};
-use crate::condition::{is_spool_name, queue_folder};
-use crate::faults::known;
-use crate::queue::MAIL_SERVICE;
 use crate::service::{Bound, Care, Start};
 
 pub(super) fn prepare(work: &Work<'_>, service: &ServiceName) -> Result<(), String> {
@@ -47,7 +42,7 @@ pub(super) fn apply(
     let detail = match care.start(how)? {
         Ok(detail) => detail,
         Err(not) if not.never_ran => return Ok(StepEnd::no_effect(not.why)),
-        Err(not) => return Ok(StepEnd::unknown(why_with_nothing(work, service, not.why))),
+        Err(not) => return Ok(StepEnd::unknown(not.why)),
     };
     let mut end = StepEnd::done(detail);
     // What was stopped only because it depends on this service comes back with it.
@@ -62,26 +57,4 @@ pub(super) fn apply(
         }
     }
     Ok(end)
-}
-
-/// Why it died, with what to look at where its queues were empty.
-fn why_with_nothing(work: &Work<'_>, service: &ServiceName, why: String) -> String {
-    let queues = [
-        Queue::InboundAwaitingConversion,
-        Queue::OutboundAwaitingDelivery,
-    ];
-    let empty = service.as_str().eq_ignore_ascii_case(MAIL_SERVICE)
-        && queues.iter().all(|queue| {
-            let folder = queue_folder(*queue, work.host()).ok();
-            let files = folder.and_then(|folder| work.host().spool().list(&folder).ok());
-            files.is_some_and(|files| !files.iter().any(|file| is_spool_name(&file.name)))
-        });
-    if empty {
-        format!(
-            "{why}; {}: In and Out are empty, so the message is in the store, not in the spool. {ELSEWHERE}",
-            const { known("A122-poison-not-in-spool") }
-        )
-    } else {
-        why
-    }
 }

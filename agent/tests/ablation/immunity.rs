@@ -7,7 +7,7 @@ use mailmend_agent::ablation::Mechanism;
 use mailmend_agent::guard::Guard;
 use mailmend_proto::run::Custody;
 
-use crate::fingerprints::{Kept, alarms, kept, life, of};
+use crate::fingerprints::{Kept, kept, life, of};
 use crate::proof::proves;
 use crate::site::{GUARD, Site};
 
@@ -62,8 +62,8 @@ fn no_more_messages_are_set_aside_than_the_guard_file_allows() {
                 assert!(aside.len() == 2, "more was set aside than allowed");
                 let doubt = |one: &Kept| one.custody == Custody::InDoubt;
                 assert!(aside.iter().all(|one| one.marked && doubt(one) == blind));
-                assert_eq!(alarms(&site, "A140-set-aside-on-sight").len(), 1);
-                let told = alarms(&site, "A141-immunity-limit");
+                assert_eq!(site.alarms_of("A140-set-aside-on-sight").len(), 1);
+                let told = site.alarms_of("A141-immunity-limit");
                 assert!(!told.is_empty(), "nobody was told of the limit");
                 // In an hour from now as many again, and never more than `max_files` in all.
                 let text = format!("{GUARD}\n[immunity]\nmax_per_hour = 2\nmax_files = 3\n");

@@ -7,7 +7,7 @@ use mailmend_agent::host::Host;
 use mailmend_agent::immunity::print;
 use mailmend_policy::digest::Digest;
 use mailmend_proto::convert::body_to_wire;
-use mailmend_proto::run::{BatchId, Custody, Event, RunId};
+use mailmend_proto::run::{BatchId, Custody, RunId};
 use mailmend_proto::wire;
 use mailmend_proto::wire::order::What;
 use uuid::Uuid;
@@ -110,13 +110,4 @@ pub(crate) fn withdrawn(kept: &Kept, id: u128, fingerprint: u128) -> wire::Order
         })),
         fence: 0,
     }
-}
-
-/// The texts of alarms of this code.
-pub(crate) fn alarms(site: &Site, wanted: &str) -> Vec<String> {
-    let alarm = |event| match event {
-        Event::Alarm { code, text } if code == wanted => Some(text),
-        _ => None,
-    };
-    site.events().into_iter().filter_map(alarm).collect()
 }

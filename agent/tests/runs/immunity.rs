@@ -12,7 +12,7 @@ use mailmend_proto::wire;
 use mailmend_proto::wire::order::What;
 use uuid::Uuid;
 
-use crate::fingerprints::{alarms, kept, life, of, set_aside, standing, withdrawn};
+use crate::fingerprints::{kept, life, of, set_aside, standing, withdrawn};
 use crate::site::{GUARD, IMC, Site};
 
 /// Mail waits in the queue of a server that cannot send it now: nobody has it open. The fingerprint is of the second.
@@ -35,7 +35,7 @@ fn check_aside(site: &Site, name: &str, told: &str) {
         assert!(other.elsewhere.is_empty(), "{told}: {other:?}");
     }
     assert!(site.world.is_running(IMC), "{told}: service was touched");
-    assert_eq!(alarms(site, "A140-set-aside-on-sight").len(), 1, "{told}");
+    assert_eq!(site.alarms_of("A140-set-aside-on-sight").len(), 1, "{told}");
     site.check(told);
 }
 
@@ -56,7 +56,7 @@ fn a_message_that_waits_is_set_aside_on_sight_while_the_service_runs_and_others_
         evidence[0].contains("SRV-A found it in a search"),
         "{evidence:?}"
     );
-    assert!(alarms(&site, "A140-set-aside-on-sight")[0].contains(&second));
+    assert!(site.alarms_of("A140-set-aside-on-sight")[0].contains(&second));
     // Another look finds nothing more, in this life and the next.
     let after = site.events().len();
     engine.look_for_poison().unwrap();

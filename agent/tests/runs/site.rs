@@ -475,6 +475,15 @@ impl Site {
         self.events().into_iter().filter_map(alarm).collect()
     }
 
+    /// The texts of the alarms of this code, over all runs and duties.
+    pub(crate) fn alarms_of(&self, wanted: &str) -> Vec<String> {
+        let alarm = |event: Event| match event {
+            Event::Alarm { code, text } if code == wanted => Some(text),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(alarm).collect()
+    }
+
     pub(crate) fn step_state(&self, id: &str) -> Option<StepState> {
         self.state().steps.get(&self.index(id)).copied()
     }

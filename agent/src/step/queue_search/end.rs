@@ -12,7 +12,7 @@ use crate::custody::immune;
 use crate::custody::search::{Effort, Poison, Proof, Search, Tally, Why};
 use crate::custody::settle::settle;
 use crate::faults::known;
-use crate::service::{Care, Start};
+use crate::service::{Care, ELSEWHERE, Start};
 
 /// What the ledger says of a message that is given again although a crash may have sent it.
 pub(super) const AGAIN: &str = "it was in flight, or may have been, when the service crashed; the search for poison gives it again, so it may be sent twice";
@@ -37,9 +37,6 @@ pub(super) fn told(why: &Why) -> Stop {
     };
     Stop(format!("{code}: {why}"))
 }
-
-/// What to look at where the service dies of an empty queue.
-pub(crate) const ELSEWHERE: &str = "Exclude causes in the configuration first: an administrator's mailbox without an X.400 address (Q149542), a dial-up connection whose name is wrong (Q199771), the extension imcext.dll (Q169681). Then look at MTS-IN and MTS-OUT in the store (Q165505), and at the MTA";
 
 impl Hunt<'_> {
     /// The poison is known, the rest is where it belongs, and service runs.
