@@ -9,7 +9,7 @@ use mailmend_proto::wire;
 use mailmend_proto::wire::to_agent::Message;
 use uuid::Uuid;
 
-use super::{begun, ended_well, narrow};
+use super::{begun, ended_well, listen_until, narrow};
 
 /// A policy that asks a person and waits for days: each run of it stays open.
 const WAITS: &str = r#"schema = "mailmend/v1"
@@ -134,7 +134,9 @@ fn servers_without_end_are_not_planned() {
     honest.assignment.run = Uuid::now_v7().to_string();
     honest.assignment.fence = drive.mind.bump();
     drive.say(Message::Assignment(honest.assignment));
-    drive.listen(Duration::from_secs(3));
+    listen_until(&mut drive, |mind| {
+        mind.answers.contains_key("A046-assignment-malformed")
+    });
     let refused = drive.mind.answers.get("A046-assignment-malformed");
     assert_eq!(refused, Some(&1), "{:?}", drive.mind.answers);
     let memory = drive.place.eye.memory();

@@ -21,7 +21,7 @@ use crate::lab_error::LabError;
 use crate::programs::Programs;
 
 /// How long a session may take to come.
-const SESSION: Duration = Duration::from_secs(45);
+const SESSION: Duration = Duration::from_secs(120);
 /// So often sessions may end badly before the agent is begun anew: it waits longer each time.
 const BAD_ENDS: usize = 3;
 /// How long service may take to come back once nobody speaks any more: the longest outage that a policy here declares is
