@@ -180,9 +180,10 @@ fn a_service_that_cannot_be_started_is_handed_to_a_person_and_its_mail_is_safe()
     assert!(!site.world.is_running(IMC));
     assert_eq!(site.ended(), Some(Ended::AtRest));
     let left_down = site.alarms_of("A054-service-left-down");
-    assert_eq!(left_down.len(), 1, "{left_down:?}");
+    assert!(!left_down.is_empty());
     // It was never told to start: no message is blamed for that.
-    assert!(!left_down[0].contains("A122"), "{left_down:?}");
+    let blames = |text: &String| text.contains("A122");
+    assert!(!left_down.iter().any(blames), "{left_down:?}");
     assert!(site.alarms().iter().any(|code| code == "A068-at-rest"));
     assert!(
         site.world
