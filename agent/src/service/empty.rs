@@ -11,7 +11,8 @@ use crate::queue::MAIL_SERVICE;
 pub(crate) const ELSEWHERE: &str = "Exclude causes in the configuration first: an administrator's mailbox without an X.400 address (Q149542), a dial-up connection whose name is wrong (Q199771), the extension imcext.dll (Q169681). Then look at MTS-IN and MTS-OUT in the store (Q165505), and at the MTA";
 
 impl Care<'_> {
-    /// Why the service did not come up, with what to look at where its queues were empty.
+    /// Why the service did not come up, with what to look at where its queues are empty. They are looked at after
+    /// its end, and it may as well be misconfigured: no message is said to be at fault.
     ///
     /// Whoever reads it may see this one line only: the step that started the service, the exit of its section
     /// and the watchdog each say it.
@@ -20,7 +21,7 @@ impl Care<'_> {
             return why;
         }
         format!(
-            "{why}; {}: In and Out are empty, so the message is in the store, not in the spool. {ELSEWHERE}",
+            "{why}; {}: In and Out are empty now: if a message ends it, that message is in the store, not in the spool. {ELSEWHERE}",
             const { known("A122-poison-not-in-spool") }
         )
     }

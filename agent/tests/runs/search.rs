@@ -146,7 +146,7 @@ fn poison_in_the_store_ends_at_rest_with_everything_held_and_the_right_words() {
     let told = explain(&site);
     site.check_mail(&told);
     assert_eq!(site.ended(), Some(Ended::AtRest), "{told}");
-    // A halted rollout tells what it heard last: of the step, or of the exit that tried again.
+    // A halted rollout tells of the step, and once it has heard of it, of the exit that tried again.
     let left_down = site.alarms_of("A054-service-left-down");
     assert_eq!(left_down.len(), 1, "{told}");
     for text in [&site.detail("start-empty"), &left_down[0]] {
